@@ -1,0 +1,156 @@
+"""A scene graph as a PyG :class:`~torch_geometric.data.Data` object."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.errors import Sg2ImError
+
+
+class SceneGraph(Data):
+    """A scene graph: objects as nodes, relationships as edges from subject to object.
+
+    Batches are made by PyG's own :class:`~torch_geometric.loader.DataLoader`; then
+    :obj:`batch.batch` maps objects to pictures.
+
+    Args:
+        x: Category of each object, shape :math:`(O,)`, int64.
+        edge_index: Subject and object of each relationship, shape :math:`(2, T)`.
+        edge_attr: Predicate of each relationship, shape :math:`(T,)`, int64.
+        boxes: Boxes :obj:`[x0, y0, x1, y1]` in :math:`[0, 1]`, shape :math:`(O, 4)`.
+        masks: Masks within the boxes, shape :math:`(O, M, M)`, in :math:`[0, 1]`.
+        image: The picture, shape :math:`(1, 3, H, W)`, uint8
+            (see :func:`sg2im_pyg.images.normalize_images`).
+        image_id: Number of the picture in its source.
+
+    Examples:
+        >>> vocabulary = Vocabulary(["sky", "grass"], ["above"])
+        >>> graph = SceneGraph.from_json(
+        ...     {"objects": ["sky", "grass"], "relationships": [[0, "above", 1]]}, vocabulary)
+        >>> graph
+        SceneGraph(x=[3], edge_index=[2, 3], edge_attr=[3])
+        >>> graph.to_json(vocabulary)
+        {'objects': ['sky', 'grass'], 'relationships': [[0, 'above', 1]]}
+    """
+
+    def __init__(
+        self,
+        x: Tensor | None = None,
+        edge_index: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        image: Tensor | None = None,
+        image_id: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        optional = {"boxes": boxes, "masks": masks, "image": image, "image_id": image_id}
+        kwargs.update({key: value for key, value in optional.items() if value is not None})
+        super().__init__(x=x, edge_index=edge_index, edge_attr=edge_attr, **kwargs)
+
+    @classmethod
+    def from_json(cls, entries: Mapping[str, Any], vocabulary: Vocabulary) -> "SceneGraph":
+        """Reads ``{"objects": [names], "relationships": [[subject, predicate, object], ...]}``.
+
+        Subjects and objects are positions in the list of objects. The node
+        :obj:`"__image__"` and its edges are added.
+
+        Raises:
+            Sg2ImError: If the form is another one, a name is unknown or a position out of range.
+        """
+        if not isinstance(entries, Mapping):
+            raise Sg2ImError(
+                "A scene graph must be a JSON object with the lists 'objects' and "
+                f"'relationships', got {_shown(entries)}."
+            )
+        unknown = sorted(set(entries) - {"objects", "relationships"})
+        if unknown:
+            raise Sg2ImError(
+                f"A scene graph has the entries 'objects' and 'relationships'; {unknown[0]!r} is "
+                "not one of them."
+            )
+        names = entries.get("objects")
+        relationships = entries.get("relationships", [])
+        if not isinstance(names, (list, tuple)) or not names:
+            raise Sg2ImError(
+                "'objects' of a scene graph must be a list of at least one name, got "
+                f"{_shown(names)}."
+            )
+        if not isinstance(relationships, (list, tuple)):
+            raise Sg2ImError(
+                "'relationships' of a scene graph must be a list of triples, got "
+                f"{_shown(relationships)}."
+            )
+        x = torch.tensor([vocabulary.object_index(name) for name in names])
+        triples = [
+            _triple(i, relationship, len(names), vocabulary)
+            for i, relationship in enumerate(relationships)
+        ]
+        table = torch.tensor(triples, dtype=torch.long).view(-1, 3)
+        return add_image_node(cls(x, table[:, [0, 2]].t().contiguous(), table[:, 1].contiguous()))
+
+    def to_json(self, vocabulary: Vocabulary) -> dict[str, Any]:
+        """The inverse of :meth:`from_json`: node :obj:`"__image__"` and its edges are dropped."""
+        assert self.x is not None and self.edge_index is not None and self.edge_attr is not None
+        kept = (self.x != 0).tolist()
+        position = (torch.cumsum(self.x != 0, 0) - 1).tolist()
+        return {
+            "objects": [vocabulary.objects[c] for c, keep in zip(self.x.tolist(), kept) if keep],
+            "relationships": [
+                [position[s], vocabulary.predicates[p], position[o]]
+                for (s, o), p in zip(self.edge_index.t().tolist(), self.edge_attr.tolist())
+                if kept[s] and kept[o] and p != 0
+            ],
+        }
+
+
+def add_image_node(graph: Data) -> Data:
+    """Appends the node :obj:`"__image__"` and an edge :obj:`"__in_image__"` from each other node.
+
+    Its box is the whole picture and its mask all ones. A graph that has it already is returned as
+    it is; the graph given is changed.
+    """
+    x = graph.x
+    if len(x) and x[-1] == 0:
+        return graph
+    count = len(x)
+    members = torch.arange(count, device=x.device)
+    edges = torch.stack([members, torch.full_like(members, count)])
+    graph.x = torch.cat([x, x.new_zeros(1)])
+    graph.edge_index = torch.cat([graph.edge_index, edges], dim=1)
+    graph.edge_attr = torch.cat([graph.edge_attr, graph.edge_attr.new_zeros(count)])
+    if "boxes" in graph:
+        whole = graph.boxes.new_tensor([[0.0, 0.0, 1.0, 1.0]])
+        graph.boxes = torch.cat([graph.boxes, whole])
+    if "masks" in graph:
+        ones = graph.masks.new_ones(1, *graph.masks.shape[1:])
+        graph.masks = torch.cat([graph.masks, ones])
+    return graph
+
+
+def _triple(
+    position: int, relationship: Any, objects: int, vocabulary: Vocabulary
+) -> tuple[int, int, int]:
+    where = f"Relationship {position} ({_shown(relationship)})"
+    if not isinstance(relationship, (list, tuple)) or len(relationship) != 3:
+        raise Sg2ImError(f"{where} must be a triple [subject, predicate, object].")
+    subject, predicate, obj = relationship
+    for role, index in (("subject", subject), ("object", obj)):
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < objects:
+            raise Sg2ImError(
+                f"{where}: the {role} must be the position of one of the {objects} objects, "
+                f"0 to {objects - 1}, got {_shown(index)}."
+            )
+    try:
+        return subject, vocabulary.predicate_index(predicate), obj
+    except Sg2ImError as error:
+        raise Sg2ImError(f"{where}: {error}") from None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,33 @@
+"""Writing files so that a reader never meets half of one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def temporary_path(path: Path) -> Path:
+    """Name beside :obj:`path` to write to before renaming; it is unique for the process."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def replace_when_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary name to write to, and renames it to :obj:`path` if nothing was raised.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with replace_when_whole(Path(folder) / "a.txt") as temporary:
+        ...         _ = temporary.write_text("whole", encoding="utf-8")
+        ...     (Path(folder) / "a.txt").read_text(encoding="utf-8")
+        'whole'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
