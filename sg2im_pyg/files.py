@@ -28,6 +28,6 @@ def replace_when_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = temporary_path(path)
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -99,10 +99,14 @@ class SceneGraph(Data):
         kept = (self.x != 0).tolist()
         position = (torch.cumsum(self.x != 0, 0) - 1).tolist()
         return {
-            "objects": [vocabulary.objects[c] for c, keep in zip(self.x.tolist(), kept) if keep],
+            "objects": [
+                vocabulary.objects[c] for c, keep in zip(self.x.tolist(), kept, strict=True) if keep
+            ],
             "relationships": [
                 [position[s], vocabulary.predicates[p], position[o]]
-                for (s, o), p in zip(self.edge_index.t().tolist(), self.edge_attr.tolist())
+                for (s, o), p in zip(
+                    self.edge_index.t().tolist(), self.edge_attr.tolist(), strict=True
+                )
                 if kept[s] and kept[o] and p != 0
             ],
         }

@@ -114,7 +114,7 @@ class SceneWriter:
             return
         try:
             self._file.close()
-            os.replace(self._temporary, self.path)
+            self._temporary.replace(self.path)
         except BaseException:
             self._temporary.unlink(missing_ok=True)
             raise
@@ -312,7 +312,9 @@ class SceneReader:
             if file[name].shape != shape:
                 raise ValueError(f"{name} has the shape {file[name].shape} instead of {shape}")
         counts = [np.diff(offset) for offset in (self.object_offset, self.relationship_offset)]
-        for offset, differences in zip((self.object_offset, self.relationship_offset), counts):
+        for offset, differences in zip(
+            (self.object_offset, self.relationship_offset), counts, strict=True
+        ):
             if offset[0] != 0 or (differences < 0).any():
                 raise ValueError("the offsets are not in order")
         if not np.isfinite(self.boxes).all():

@@ -1,0 +1,34 @@
+"""Pictures as the networks see them and as people do."""
+
+import torch
+from kornia.enhance import denormalize, normalize
+from PIL import Image
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalize_images(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 pictures, shape :math:`(N, 3, H, W)`, to the ImageNet normalisation (release)."""
+    mean, std = _statistics(images.device, dtype)
+    return normalize(images.to(dtype) / 255, mean, std)
+
+
+def denormalize_images(images: Tensor) -> Tensor:
+    """The inverse of :func:`normalize_images`, rounded and cut off at black and white."""
+    images = images.detach().float()
+    mean, std = _statistics(images.device, images.dtype)
+    return (denormalize(images, mean, std) * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_pil(images: Tensor) -> list[Image.Image]:
+    """uint8 pictures, shape :math:`(N, 3, H, W)`, as PIL images."""
+    return [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in images]
+
+
+def _statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return (
+        torch.tensor(IMAGENET_MEAN, device=device, dtype=dtype),
+        torch.tensor(IMAGENET_STD, device=device, dtype=dtype),
+    )

@@ -1,0 +1,280 @@
+"""The whole generator: from scene graphs to pictures."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import Embedding, Linear, Module
+from torch_geometric.data import Batch
+
+from sg2im_pyg.data.scene_graph import SceneGraph, add_image_node
+from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.images import denormalize_images, to_pil
+from sg2im_pyg.nn import BoxHead, MaskHead, RefinementNetwork, TripleConvNet, compose_layout
+
+_GENERATED_AT_ONCE = 32  # pictures a forward pass in generate(): bounds its memory
+
+
+@dataclass
+class ModelConfig:
+    """Options of the generator. The defaults are the published model for 64 × 64 pictures."""
+
+    image_size: tuple[int, int] = (64, 64)
+    """Height and width of the pictures in pixels; multiples of 2 ** len(refinement_dims)."""
+    embedding_dim: int = 128
+    """Channels of the embeddings of objects and predicates."""
+    gconv_dim: int = 128
+    """Channels of the object vectors that leave the graph convolution."""
+    gconv_hidden_dim: int = 512
+    """Channels of the hidden layers of the graph convolution and of the box head."""
+    gconv_pooling: Literal["mean", "sum"] = "mean"
+    """How an object's candidates are pooled."""
+    gconv_num_layers: int = 5
+    """Layers of graph convolution; 0 puts a single linear layer in its place (no relations)."""
+    mlp_normalization: Literal["none", "batch"] = "none"
+    """Normalization after each linear layer of the graph convolution and the box head."""
+    mask_size: int = 16
+    """Side of the predicted masks in mask pixels, a power of two; 0 fills whole boxes."""
+    mask_head: Literal["upsample", "transposed"] = "upsample"
+    """How masks grow: nearest upsampling and convolution (release), or transposed (paper)."""
+    layout_noise_dim: int = 32
+    """Channels of normal noise that are appended to the layout; 0 for none."""
+    refinement_dims: tuple[int, ...] = (1024, 512, 256, 128, 64)
+    """Channels of each module of the refinement network; each doubles the picture's sides."""
+    normalization: Literal["batch", "instance", "none"] = "batch"
+    """Normalization in the refinement network."""
+
+    def __post_init__(self) -> None:
+        self.image_size = (int(self.image_size[0]), int(self.image_size[1]))
+        self.refinement_dims = tuple(int(dim) for dim in self.refinement_dims)
+        if not self.refinement_dims:
+            raise Sg2ImError("refinement_dims must name at least one module's channels.")
+        for name in ("embedding_dim", "gconv_dim", "gconv_hidden_dim"):
+            if getattr(self, name) < 1:
+                raise Sg2ImError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("gconv_num_layers", "layout_noise_dim", "mask_size"):
+            if getattr(self, name) < 0:
+                raise Sg2ImError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if self.mask_size & (self.mask_size - 1):
+            raise Sg2ImError(
+                f"mask_size must be a power of two or 0 for no masks, got {self.mask_size}."
+            )
+        steps = len(self.refinement_dims)
+        height, width = self.image_size
+        if min(height, width) < 1 or height % 2**steps or width % 2**steps:
+            raise Sg2ImError(
+                f"image_size is {height} x {width}, but {steps} refinement modules need sides "
+                f"that are multiples of {2**steps}: choose such a size, or fewer refinement_dims."
+            )
+
+
+class Sg2ImOutput(NamedTuple):
+    """What the generator gives for a batch of :math:`N` pictures with :math:`O` objects in all."""
+
+    images: Tensor
+    """Pictures in the ImageNet normalisation, shape :math:`(N, 3, H, W)`."""
+    boxes: Tensor
+    """Predicted boxes :obj:`[x0, y0, x1, y1]` in units of the picture, :math:`(O, 4)`."""
+    masks: Tensor | None
+    """Predicted masks in :math:`[0, 1]`, :math:`(O, M, M)`, or none with a mask size of 0."""
+
+
+class Sg2Im(Module):
+    r"""Generates pictures from scene graphs (`"Image Generation from Scene Graphs"
+    <https://arxiv.org/abs/1804.01622>`_, Section 3).
+
+    Args:
+        vocabulary: Names of the categories and predicates; kept as :obj:`.vocabulary`.
+        config: Options; kept as :obj:`.config`.
+        **options: Options by name, see :class:`ModelConfig`, in place of :obj:`config`.
+
+    Examples:
+        >>> model = Sg2Im(Vocabulary(["sky", "grass"], ["above"]), image_size=(32, 32),
+        ...               refinement_dims=(16, 8))
+        >>> image, = model.generate([{"objects": ["sky", "grass"],
+        ...                           "relationships": [[0, "above", 1]]}], seed=0)
+        >>> image.size
+        (32, 32)
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, config: ModelConfig | None = None, **options: Any
+    ) -> None:
+        super().__init__()
+        if config is not None and options:
+            raise ValueError("give the options either as config or by name, not both")
+        self.vocabulary = vocabulary
+        self.config = config = config or ModelConfig(**options)
+        # One row more than there are categories, as in the release; it is never looked up.
+        self.object_embedding = Embedding(len(vocabulary.objects) + 1, config.embedding_dim)
+        self.predicate_embedding = Embedding(len(vocabulary.predicates), config.embedding_dim)
+        norm = None if config.mlp_normalization == "none" else "batch_norm"
+        self.graph_network: TripleConvNet | Linear
+        if config.gconv_num_layers:
+            self.graph_network = TripleConvNet(
+                config.embedding_dim,
+                config.gconv_dim,
+                config.gconv_num_layers,
+                config.gconv_hidden_dim,
+                aggr=config.gconv_pooling,
+                norm=norm,
+            )
+        else:
+            self.graph_network = Linear(config.embedding_dim, config.gconv_dim)
+        self.box_head = BoxHead(config.gconv_dim, config.gconv_hidden_dim, norm)
+        self.mask_head = None
+        if config.mask_size:
+            self.mask_head = MaskHead(
+                config.gconv_dim, config.mask_size, config.mask_head == "transposed"
+            )
+        self.refinement = RefinementNetwork(
+            config.gconv_dim + config.layout_noise_dim,
+            config.refinement_dims,
+            config.normalization,
+        )
+
+    def reset_parameters(self) -> None:
+        for module in self.children():
+            module.reset_parameters()  # type: ignore[operator]
+
+    def forward(
+        self,
+        graphs: Batch,
+        boxes: Tensor | None = None,
+        masks: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> Sg2ImOutput:
+        """Generates one picture for each graph of a batch.
+
+        Args:
+            graphs: Batch of :class:`SceneGraph` with their image nodes.
+            boxes: Boxes that replace the predicted ones in the layout, shape :math:`(O, 4)`.
+            masks: Masks that replace the predicted ones, shape :math:`(O, M, M)`, of any size.
+            noise: Noise for the layout, shape
+                :math:`(N, \\text{layout\\_noise\\_dim}, H, W)`; drawn where it is not given.
+        """
+        vectors = self.object_vectors(graphs)
+        predicted_boxes = self.box_head(vectors)
+        predicted_masks = None if self.mask_head is None else self.mask_head(vectors)
+        layout = compose_layout(
+            vectors,
+            predicted_boxes if boxes is None else boxes,
+            predicted_masks if masks is None else masks,
+            graphs.batch,
+            self.config.image_size,
+            graphs.num_graphs,
+        )
+        if self.config.layout_noise_dim:
+            shape = (len(layout), self.config.layout_noise_dim, *self.config.image_size)
+            if noise is None:
+                noise = torch.randn(shape, dtype=layout.dtype, device=layout.device)
+            elif noise.shape != shape:
+                raise ValueError(f"noise must have the shape {shape}, got {tuple(noise.shape)}")
+            layout = torch.cat([layout, noise.to(layout.dtype)], dim=1)
+        return Sg2ImOutput(self.refinement(layout), predicted_boxes, predicted_masks)
+
+    def object_vectors(self, graphs: Batch) -> Tensor:
+        """One vector for each object from the graph convolution, shape :math:`(O, D)`."""
+        vectors = self.object_embedding(graphs.x)
+        if isinstance(self.graph_network, Linear):
+            return self.graph_network(vectors)
+        predicates = self.predicate_embedding(graphs.edge_attr)
+        return self.graph_network(vectors, graphs.edge_index, predicates)[0]
+
+    def to_batch(self, graphs: Iterable[Mapping[str, Any] | SceneGraph]) -> Batch:
+        """Puts scene graphs, or their JSON form, into one batch on the model's device.
+
+        Raises:
+            Sg2ImError: If there is none, or one has a wrong form or unknown names.
+        """
+        converted = [
+            add_image_node(graph.clone())
+            if isinstance(graph, SceneGraph)
+            else SceneGraph.from_json(graph, self.vocabulary)
+            for graph in graphs
+        ]
+        if not converted:
+            raise Sg2ImError("There is no scene graph to generate from: give at least one.")
+        keys = ["x", "edge_index", "edge_attr"]
+        bare = [SceneGraph(*(graph[key] for key in keys)) for graph in converted]
+        return Batch.from_data_list(bare).to(self.object_embedding.weight.device)
+
+    @torch.no_grad()
+    def generate_outputs(
+        self, graphs: Sequence[Mapping[str, Any] | SceneGraph], seed: int | None = None
+    ) -> list[tuple[Batch, Sg2ImOutput]]:
+        """Batches of bounded size and what the model gives for each, in eval mode.
+
+        The noise is drawn on the CPU: a seed gives the same pictures on every device.
+        """
+        generator = torch.Generator()
+        generator.seed() if seed is None else generator.manual_seed(seed)
+        graphs, was_training = list(graphs), self.training
+        self.eval()
+        try:
+            results = []
+            for start in range(0, max(len(graphs), 1), _GENERATED_AT_ONCE):
+                batch = self.to_batch(graphs[start : start + _GENERATED_AT_ONCE])
+                shape = (self.config.layout_noise_dim, *self.config.image_size)
+                noise = torch.stack(
+                    [torch.randn(shape, generator=generator) for _ in range(batch.num_graphs)]
+                )
+                results.append((batch, self(batch, noise=noise.to(batch.x.device))))
+            return results
+        finally:
+            self.train(was_training)
+
+    def generate(
+        self, graphs: Sequence[Mapping[str, Any] | SceneGraph], seed: int | None = None
+    ) -> list[Image.Image]:
+        """Pictures for scene graphs, given as JSON dicts or :class:`SceneGraph` objects.
+
+        Args:
+            graphs: See :meth:`SceneGraph.from_json`.
+            seed: Fixes the noise, and so the pictures.
+
+        Raises:
+            Sg2ImError: If there is none, or one has a wrong form or unknown names.
+        """
+        return [
+            image
+            for _, output in self.generate_outputs(graphs, seed)
+            for image in to_pil(denormalize_images(output.images))
+        ]
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str]) -> "Sg2Im":
+        """The generator of a checkpoint, in eval mode.
+
+        Args:
+            path: A checkpoint of this library, or one of the 2018 release.
+
+        Raises:
+            Sg2ImError: If the file is missing, damaged or of another kind.
+        """
+        from sg2im_pyg.checkpoint import load_generator  # it builds on this module
+
+        return load_generator(path)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.vocabulary}, image_size={self.config.image_size})"
+
+
+def config_from_dict(options: Mapping[str, Any]) -> ModelConfig:
+    """The inverse of :func:`dataclasses.asdict`; options of later versions raise.
+
+    Raises:
+        Sg2ImError: If an option is unknown.
+    """
+    known = {field.name for field in fields(ModelConfig)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise Sg2ImError(
+            f"The model option {unknown[0]!r} is unknown to this version: update sg2im_pyg."
+        )
+    return ModelConfig(**options)

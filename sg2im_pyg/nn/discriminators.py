@@ -1,0 +1,140 @@
+"""Discriminators for whole pictures and for single objects."""
+
+from torch import Tensor
+from torch.nn import BatchNorm2d, Conv2d, LeakyReLU, Linear, Module, Sequential
+
+from sg2im_pyg.nn.layout import crop_objects
+from sg2im_pyg.nn.refinement import norm_layers
+
+PUBLISHED_LAYERS = ((4, 64, 2), (4, 128, 2), (4, 256, 2))
+"""Kernel, channels and stride of the published discriminators: ``C4-64-2, C4-128-2, C4-256-2``."""
+
+
+class PatchDiscriminator(Module):
+    """Judges every patch of a picture: real or generated (paper, Section 3, "Discriminators").
+
+    Convolutions without padding; normalization and LeakyReLU 0.2 stand before each but the first.
+    The paper gives one score a patch: a 1 × 1 convolution ends the network. The release left it
+    out and took all channels of the last convolution as scores (:obj:`patch_scores=False`).
+
+    Args:
+        layers: Kernel, channels and stride of each convolution.
+        normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
+        in_channels: Channels of the pictures.
+        patch_scores: One score a patch as in the paper, or the last convolution's channels as in
+            the release.
+
+    Shapes:
+        - **input:** pictures :math:`(N, 3, H, W)`
+        - **output:** scores :math:`(N, 1, h, w)`, or :math:`(N, C, h, w)` as in the release;
+          positive means real
+
+    Examples:
+        >>> import torch
+        >>> PatchDiscriminator()(torch.randn(2, 3, 64, 64)).shape
+        torch.Size([2, 256, 6, 6])
+    """
+
+    def __init__(
+        self,
+        layers: tuple[tuple[int, int, int], ...] = PUBLISHED_LAYERS,
+        normalization: str = "batch",
+        in_channels: int = 3,
+        patch_scores: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layers = tuple(tuple(layer) for layer in layers)
+        self.convs = _convolutions(in_channels, layers, normalization)
+        self.classifier = Conv2d(layers[-1][1], 1, 1) if patch_scores else None
+
+    def reset_parameters(self) -> None:
+        _reset(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores = self.convs(images)
+        return scores if self.classifier is None else self.classifier(scores)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.layers})"
+
+
+class ObjectDiscriminator(Module):
+    """Judges each object's crop: real or generated, and of which category (paper, Section 3).
+
+    The convolutions of :class:`PatchDiscriminator`, global average pooling, a linear layer, and
+    two linear heads.
+
+    Args:
+        num_categories: Number of object categories, the special one included.
+        layers: Kernel, channels and stride of each convolution.
+        normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
+        object_size: Side of the crops in pixels.
+        hidden_channels: Width of the linear layer.
+
+    Shapes:
+        - **input:** pictures :math:`(N, 3, H, W)`, boxes :math:`(O, 4)`, picture of each object
+          :math:`(O,)`
+        - **output:** scores :math:`(O, 1)`, positive means real; logits of the categories
+          :math:`(O, \\text{categories})`
+
+    Examples:
+        >>> import torch
+        >>> discriminator = ObjectDiscriminator(10)
+        >>> boxes = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 1.0, 1.0]])
+        >>> scores, logits = discriminator(torch.randn(1, 3, 64, 64), boxes, torch.tensor([0, 0]))
+        >>> scores.shape, logits.shape
+        (torch.Size([2, 1]), torch.Size([2, 10]))
+    """
+
+    def __init__(
+        self,
+        num_categories: int,
+        layers: tuple[tuple[int, int, int], ...] = PUBLISHED_LAYERS,
+        normalization: str = "batch",
+        object_size: int = 32,
+        hidden_channels: int = 1024,
+    ) -> None:
+        super().__init__()
+        self.layers = tuple(tuple(layer) for layer in layers)
+        self.object_size = object_size
+        self.convs = _convolutions(3, layers, normalization)
+        self.linear = Linear(layers[-1][1], hidden_channels)
+        self.real_head = Linear(hidden_channels, 1)
+        self.category_head = Linear(hidden_channels, num_categories)
+
+    def reset_parameters(self) -> None:
+        _reset(self)
+
+    def forward(self, images: Tensor, boxes: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+        crops = crop_objects(images, boxes, batch, self.object_size)
+        features = self.linear(self.convs(crops).mean(dim=(2, 3)))
+        return self.real_head(features), self.category_head(features)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.layers}, object_size={self.object_size})"
+
+
+def smallest_input(layers: tuple[tuple[int, int, int], ...]) -> int:
+    """Smallest side in pixels for which unpadded convolutions leave at least one position."""
+    side = 1
+    for kernel, _, stride in reversed(layers):
+        side = (side - 1) * stride + kernel
+    return side
+
+
+def _convolutions(
+    in_channels: int, layers: tuple[tuple[int, int, int], ...], normalization: str
+) -> Sequential:
+    modules: list[Module] = []
+    for i, (kernel, channels, stride) in enumerate(layers):
+        if i:
+            modules += [*norm_layers(in_channels, normalization), LeakyReLU(0.2)]
+        modules.append(Conv2d(in_channels, channels, kernel, stride))
+        in_channels = channels
+    return Sequential(*modules)
+
+
+def _reset(discriminator: Module) -> None:
+    for module in discriminator.modules():
+        if isinstance(module, (Conv2d, Linear, BatchNorm2d)):
+            module.reset_parameters()

@@ -1,0 +1,109 @@
+"""What is predicted from an object's vector: its box and its mask."""
+
+from torch import Tensor
+from torch.nn import (
+    BatchNorm2d,
+    Conv2d,
+    ConvTranspose2d,
+    Linear,
+    Module,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Upsample,
+)
+
+from sg2im_pyg.nn.triple_conv import triple_mlp
+
+
+class BoxHead(Module):
+    """Predicts an object's box from its vector (paper, Section 3, "Scene layout").
+
+    Two linear layers, each with ReLU; the last ReLU is the release's.
+
+    Args:
+        in_channels: Size of the vectors.
+        hidden_channels: Size of the hidden layer.
+        norm: Normalization after each linear layer, see :class:`TripleConv`.
+
+    Shapes:
+        - **input:** vectors :math:`(O, D)`
+        - **output:** boxes :obj:`[x0, y0, x1, y1]` in units of the picture, :math:`(O, 4)`
+    """
+
+    def __init__(
+        self, in_channels: int, hidden_channels: int = 512, norm: str | None = None
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.layers = triple_mlp([in_channels, hidden_channels, 4], norm)
+
+    def reset_parameters(self) -> None:
+        for layer in self.layers:
+            if isinstance(layer, Linear) or hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.layers(vectors)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.in_channels})"
+
+
+class MaskHead(Module):
+    """Predicts an object's mask from its vector (paper, Section 3, "Scene layout").
+
+    From 1 × 1 up to the mask's size, each step doubles the side: nearest upsampling, batch norm,
+    3 × 3 convolution and ReLU as in the release, or a transposed convolution, batch norm and ReLU
+    as the paper describes. A 1 × 1 convolution to one channel and a sigmoid end it.
+
+    Args:
+        channels: Size of the vectors and of all hidden layers.
+        mask_size: Side of the masks, a power of two.
+        transposed: Transposed convolutions (paper) in place of upsampling (release).
+
+    Shapes:
+        - **input:** vectors :math:`(O, D)`
+        - **output:** masks in :math:`[0, 1]`, :math:`(O, M, M)`
+
+    Raises:
+        ValueError: If the mask's size is no power of two.
+
+    Examples:
+        >>> import torch
+        >>> MaskHead(16, mask_size=8)(torch.randn(3, 16)).shape
+        torch.Size([3, 8, 8])
+    """
+
+    def __init__(self, channels: int, mask_size: int = 16, transposed: bool = False) -> None:
+        super().__init__()
+        if mask_size < 1 or mask_size & (mask_size - 1):
+            raise ValueError(f"mask_size must be a power of two, got {mask_size}")
+        self.channels = channels
+        self.mask_size = mask_size
+        modules: list[Module] = []
+        for _ in range(mask_size.bit_length() - 1):
+            if transposed:
+                up: list[Module] = [
+                    ConvTranspose2d(channels, channels, 4, stride=2, padding=1),
+                    BatchNorm2d(channels),
+                ]
+            else:
+                up = [
+                    Upsample(scale_factor=2, mode="nearest"),
+                    BatchNorm2d(channels),
+                    Conv2d(channels, channels, 3, padding=1),
+                ]
+            modules += [*up, ReLU()]
+        self.layers = Sequential(*modules, Conv2d(channels, 1, 1), Sigmoid())
+
+    def reset_parameters(self) -> None:
+        for layer in self.layers:
+            if isinstance(layer, (Conv2d, ConvTranspose2d, BatchNorm2d)):
+                layer.reset_parameters()
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.layers(vectors.view(*vectors.shape, 1, 1)).squeeze(1)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.channels}, mask_size={self.mask_size})"

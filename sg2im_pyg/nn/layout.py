@@ -1,0 +1,201 @@
+"""From objects to a picture's plane and back: the scene layout and the crops."""
+
+import torch
+from kornia.geometry.transform import remap
+from torch import Tensor
+from torch_geometric.utils import scatter
+
+_FILLED = 8
+"""Side of the block of ones that stands for a box without a mask (release)."""
+
+
+def compose_layout(
+    vectors: Tensor,
+    boxes: Tensor,
+    masks: Tensor | None,
+    batch: Tensor,
+    size: tuple[int, int],
+    batch_size: int | None = None,
+) -> Tensor:
+    r"""Scene layout (paper, Section 3, "Scene layout"): each object's vector, spread over its
+    mask, warped bilinearly into its box; summed over the objects of a picture.
+
+    Pixel :math:`j` of a row of :math:`W` lies at :math:`j / (W - 1)` in :math:`[0, 1]` and the
+    corners of the mask lie on the corners of the box (the release's convention,
+    :obj:`align_corners=True`); around a box the mask fades to zero within one mask pixel. Parts
+    outside of the picture are cut off, a box of negative size mirrors its mask, and a box of no
+    width or no height draws nothing.
+
+    As warping is linear and the vector is the same everywhere, only the masks are warped: memory
+    grows with :math:`N D H W + O H W`, not with :math:`O D H W`.
+
+    Args:
+        vectors: One vector for each object, shape :math:`(O, D)`.
+        boxes: Boxes :obj:`[x0, y0, x1, y1]` in units of the picture, shape :math:`(O, 4)`.
+        masks: Masks, shape :math:`(O, M, M)`, or :obj:`None` to fill each box.
+        batch: Picture of each object, shape :math:`(O,)`.
+        size: Height and width of the layout.
+        batch_size: Number of pictures :math:`N`, if the last ones may hold no object.
+
+    Returns:
+        Shape :math:`(N, D, H, W)`.
+
+    Raises:
+        ValueError: If shapes do not fit together.
+
+    Examples:
+        >>> vectors, boxes = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0, 0, 1, 1]] * 2)
+        >>> layout = compose_layout(vectors, boxes, None, torch.tensor([0, 1]), (2, 2))
+        >>> layout.shape
+        torch.Size([2, 1, 2, 2])
+        >>> layout.flatten(1)
+        tensor([[1., 1., 1., 1.],
+                [2., 2., 2., 2.]])
+    """
+    warped = warp_masks(boxes, masks, size, dtype=vectors.dtype)
+    if vectors.dim() != 2 or len(vectors) != len(boxes) or batch.shape != boxes.shape[:1]:
+        raise ValueError(
+            "vectors (O, D), boxes (O, 4) and batch (O,) must hold the same objects, got "
+            f"{tuple(vectors.shape)}, {tuple(boxes.shape)} and {tuple(batch.shape)}"
+        )
+    images = _batch_size(batch, batch_size)
+    layout = vectors.new_zeros(images, vectors.size(1), size[0] * size[1])
+    # Objects are dealt to pictures in slabs of at most D, and a slab holds only pictures that
+    # have objects left: the padding is then never larger than the layout itself, also where one
+    # picture has a hundred times the objects of another.
+    depth = max(vectors.size(1), 1)
+    rank = _rank_in_image(batch, images)
+    slabs = int(rank.max()) // depth + 1 if len(rank) else 0
+    for slab in range(slabs):
+        chosen = None
+        if slabs > 1:
+            chosen = ((rank >= slab * depth) & (rank < (slab + 1) * depth)).nonzero().view(-1)
+        members = batch if chosen is None else batch[chosen]
+        slots = (rank if chosen is None else rank[chosen]) - slab * depth
+        rows = warped if chosen is None else warped[chosen]
+        weights = vectors if chosen is None else vectors[chosen]
+        if slabs > 1:
+            present, members = members.unique(return_inverse=True)
+        count, width = images if slabs == 1 else len(present), int(slots.max()) + 1
+        place = members * width + slots
+        dense_masks = rows.new_zeros(count * width, rows.flatten(1).size(1))
+        dense_masks = dense_masks.index_copy(0, place, rows.flatten(1)).view(count, width, -1)
+        dense_vectors = weights.new_zeros(count * width, weights.size(1))
+        dense_vectors = dense_vectors.index_copy(0, place, weights).view(count, width, -1)
+        part = torch.bmm(dense_vectors.transpose(1, 2), dense_masks)
+        layout = part if slabs == 1 else layout.index_add(0, present, part)
+    return layout.view(images, -1, *size)
+
+
+def warp_masks(
+    boxes: Tensor, masks: Tensor | None, size: tuple[int, int], dtype: torch.dtype | None = None
+) -> Tensor:
+    """Masks, warped bilinearly into their boxes; zero outside.
+
+    Args:
+        boxes: Shape :math:`(O, 4)`.
+        masks: Shape :math:`(O, M, M)`, or :obj:`None` to fill each box.
+        size: Height and width of the result.
+        dtype: Type of the masks where none are given.
+
+    Returns:
+        Shape :math:`(O, H, W)`.
+
+    Raises:
+        ValueError: If shapes do not fit together.
+    """
+    if boxes.dim() != 2 or boxes.size(1) != 4:
+        raise ValueError(f"boxes must have the shape (O, 4), got {tuple(boxes.shape)}")
+    if masks is None:
+        masks = boxes.new_ones(len(boxes), _FILLED, _FILLED, dtype=dtype)
+    if masks.dim() != 3 or len(masks) != len(boxes):
+        raise ValueError(
+            f"masks must have the shape ({len(boxes)}, M, M), got {tuple(masks.shape)}"
+        )
+    corner, opposite = boxes.view(-1, 2, 2).unbind(1)
+    extent = opposite - corner
+    # Thinner than the precision of its type: no pixel can be said to lie in it, and dividing by
+    # it would overflow. The box is moved out of the picture instead.
+    empty = (extent.abs() <= torch.finfo(extent.dtype).eps).any(1, keepdim=True)
+    corner = torch.where(empty, torch.full_like(corner, 3.0), corner)
+    extent = torch.where(empty, torch.ones_like(extent), extent)
+    maps = []
+    for axis, length in ((0, size[1]), (1, size[0])):
+        pixels = _linspace(length, boxes)
+        inside = (pixels - corner[:, axis : axis + 1]) / extent[:, axis : axis + 1]
+        maps.append(2 * inside - 1)
+    map_x = maps[0].unsqueeze(1).expand(-1, size[0], -1)
+    map_y = maps[1].unsqueeze(2).expand(-1, -1, size[1])
+    return _sample(masks.unsqueeze(1), map_x, map_y).squeeze(1)
+
+
+def crop_objects(images: Tensor, boxes: Tensor, batch: Tensor, size: int) -> Tensor:
+    """Cuts each object's box out of its picture and resizes it bilinearly.
+
+    Same pixel convention as :func:`compose_layout`; what lies outside of the picture is zero.
+
+    Args:
+        images: Shape :math:`(N, C, H, W)`.
+        boxes: Boxes :obj:`[x0, y0, x1, y1]` in units of the picture, shape :math:`(O, 4)`.
+        batch: Picture of each object, shape :math:`(O,)`.
+        size: Side of the crops in pixels.
+
+    Returns:
+        Shape :math:`(O, C, size, size)`.
+
+    Raises:
+        ValueError: If shapes do not fit together.
+
+    Examples:
+        >>> image = torch.arange(4.0).view(1, 1, 2, 2)
+        >>> crop_objects(image, torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0]), 2).flatten()
+        tensor([0., 1., 2., 3.])
+    """
+    if images.dim() != 4 or boxes.dim() != 2 or boxes.size(1) != 4 or len(batch) != len(boxes):
+        raise ValueError(
+            "images, boxes and batch must have the shapes (N, C, H, W), (O, 4) and (O,), got "
+            f"{tuple(images.shape)}, {tuple(boxes.shape)} and {tuple(batch.shape)}"
+        )
+    corner, opposite = (2 * boxes - 1).view(-1, 2, 2).unbind(1)
+    steps = _linspace(size, boxes)
+    # Both ends are weighted, as the release does: exact at the first and at the last pixel.
+    maps = corner.unsqueeze(2) * (1 - steps) + opposite.unsqueeze(2) * steps
+    map_x = maps[:, 0].unsqueeze(1).expand(-1, size, -1)
+    map_y = maps[:, 1].unsqueeze(2).expand(-1, -1, size)
+    return _sample(images[batch], map_x, map_y)
+
+
+def _sample(images: Tensor, map_x: Tensor, map_y: Tensor) -> Tensor:
+    """Bilinear samples at positions in [-1, 1], corners on corners, zero outside."""
+    if not len(images):
+        return images.new_zeros(0, images.size(1), *map_x.shape[1:])
+    common = torch.promote_types(images.dtype, map_x.dtype)
+    return remap(
+        images.to(common),
+        map_x.to(common),
+        map_y.to(common),
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=True,
+        normalized_coordinates=True,
+    ).to(images.dtype)
+
+
+def _linspace(steps: int, like: Tensor) -> Tensor:
+    return torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device)
+
+
+def _batch_size(batch: Tensor, batch_size: int | None) -> int:
+    if batch_size is not None:
+        return batch_size
+    return int(batch.max()) + 1 if len(batch) else 0
+
+
+def _rank_in_image(batch: Tensor, images: int) -> Tensor:
+    """How many objects of the same picture stand before each object, shape (O,)."""
+    order = batch.argsort(stable=True)
+    counts = scatter(torch.ones_like(batch), batch, dim_size=images, reduce="sum")
+    starts = counts.cumsum(0) - counts
+    rank = torch.empty_like(batch)
+    rank[order] = torch.arange(len(batch), device=batch.device) - starts[batch[order]]
+    return rank

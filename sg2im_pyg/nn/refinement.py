@@ -1,0 +1,102 @@
+"""The cascaded refinement network (CRN) that turns a layout into a picture."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import BatchNorm2d, Conv2d, InstanceNorm2d, LeakyReLU, Module, ModuleList, Sequential
+
+
+class RefinementNetwork(Module):
+    r"""Cascaded refinement network from the `"Photographic Image Synthesis with Cascaded
+    Refinement Networks" <https://arxiv.org/abs/1707.09405>`_ paper, as used in Section 3 of the
+    `"Image Generation from Scene Graphs" <https://arxiv.org/abs/1804.01622>`_ paper.
+
+    It starts from one zero channel of size :math:`H / 2^m \times W / 2^m` for :math:`m` modules.
+    Each module doubles the size of the features (nearest neighbour) and joins them to the
+    layout, average-pooled to that size; two 3 × 3 convolutions follow, each with normalization
+    and LeakyReLU 0.2. A last 3 × 3 convolution, LeakyReLU and a 1 × 1 convolution give the
+    colours, without a nonlinearity at the end.
+
+    Args:
+        layout_channels: Channels :math:`D` of the layout (noise included).
+        channels: Width of each module. (default: the release's, for 64 × 64)
+        normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
+        out_channels: Channels of the picture.
+
+    Shapes:
+        - **input:** layout :math:`(N, D, H, W)`, both sides divisible by :math:`2^m`
+        - **output:** pictures :math:`(N, 3, H, W)`
+
+    Raises:
+        ValueError: From the call, if a side is not divisible by :math:`2^m`.
+
+    Examples:
+        >>> network = RefinementNetwork(8, channels=(16, 8))
+        >>> network(torch.randn(2, 8, 16, 32)).shape
+        torch.Size([2, 3, 16, 32])
+    """
+
+    def __init__(
+        self,
+        layout_channels: int,
+        channels: tuple[int, ...] = (1024, 512, 256, 128, 64),
+        normalization: str = "batch",
+        out_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if not channels:
+            raise ValueError("channels must name the width of at least one module, got none")
+        self.layout_channels = layout_channels
+        self.channels = tuple(channels)
+        self.blocks = ModuleList(
+            Sequential(
+                Conv2d(layout_channels + fan_in, fan_out, 3, padding=1),
+                *norm_layers(fan_out, normalization),
+                LeakyReLU(0.2),
+                Conv2d(fan_out, fan_out, 3, padding=1),
+                *norm_layers(fan_out, normalization),
+                LeakyReLU(0.2),
+            )
+            for fan_in, fan_out in zip((1, *self.channels), self.channels, strict=False)
+        )
+        last = self.channels[-1]
+        self.output = Sequential(
+            Conv2d(last, last, 3, padding=1), LeakyReLU(0.2), Conv2d(last, out_channels, 1)
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for module in self.modules():
+            if isinstance(module, (Conv2d, BatchNorm2d)):
+                module.reset_parameters()
+            if isinstance(module, Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight)  # release
+
+    def forward(self, layout: Tensor) -> Tensor:
+        images, _, height, width = layout.shape
+        factor = 2 ** len(self.blocks)
+        if height % factor or width % factor:
+            raise ValueError(
+                f"{len(self.blocks)} modules need pictures whose sides are multiples of {factor}, "
+                f"got {height} x {width}"
+            )
+        features = layout.new_zeros(images, 1, height // factor, width // factor)
+        for block in self.blocks:
+            features = F.interpolate(features, scale_factor=2, mode="nearest")
+            pooled = F.avg_pool2d(layout, height // features.size(2))
+            features = block(torch.cat([pooled, features], dim=1))
+        return self.output(features)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.layout_channels}, channels={self.channels})"
+
+
+def norm_layers(channels: int, normalization: str) -> list[Module]:
+    """No or one normalization layer for feature maps of :obj:`channels` channels."""
+    if normalization == "none":
+        return []
+    if normalization == "batch":
+        return [BatchNorm2d(channels)]
+    if normalization == "instance":
+        return [InstanceNorm2d(channels)]
+    raise ValueError(f"normalization must be 'batch', 'instance' or 'none', got {normalization!r}")
