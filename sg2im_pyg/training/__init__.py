@@ -1,0 +1,1 @@
+"""Training: losses, the two-player step, configuration, checkpoints, logging and the run."""

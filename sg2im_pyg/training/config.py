@@ -1,0 +1,166 @@
+"""All options of a training run, as one tree of dataclasses.
+
+The texts below the fields are the help texts of ``train/run.py``; the YAML files in
+``train/configs`` override what differs from these defaults.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.model import ModelConfig
+from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS, smallest_input
+from sg2im_pyg.training.losses import LossConfig
+
+
+@dataclass
+class DataConfig:
+    """Where the pictures come from and how graphs are drawn from them."""
+
+    name: Literal["landscapes", "coco", "visual_genome"] = "coco"
+    """Which data set: landscapes are drawn on first use, the others need datasets/prepare.py."""
+    root: str | None = None
+    """Folder with the prepared data, <root>/<height>x<width>/train.h5 and so on; default:
+    datasets/<name> in the repository."""
+    relationships: bool = True
+    """False leaves only the edges to the image node (the paper's "no relationships")."""
+    max_objects: int | None = None
+    """Most objects a picture, image node included; others are left out at random."""
+    limit: int | None = None
+    """Use only the first so many training pictures."""
+    validation_split: Literal["val", "train"] = "val"
+    """Split that is validated on; train shows how well a small set can be learnt by heart."""
+    validation_limit: int = 1024
+    """Most pictures of the validation split that are used."""
+    workers: int = 2
+    """Processes that read data beside the training; 0 reads within it."""
+
+
+@dataclass
+class ImageDiscriminatorConfig:
+    """The discriminator of whole pictures. The defaults are the release's."""
+
+    enabled: bool = True
+    """False removes it and its loss."""
+    layers: tuple[tuple[int, int, int], ...] = PUBLISHED_LAYERS
+    """Kernel, channels and stride of each convolution."""
+    normalization: Literal["batch", "instance", "none"] = "batch"
+    """Normalization before each convolution but the first."""
+    patch_scores: bool = False
+    """True: one score a patch (paper); False: all channels of the last convolution (release)."""
+
+
+@dataclass
+class ObjectDiscriminatorConfig:
+    """The discriminator of objects' crops. The defaults are the release's."""
+
+    enabled: bool = True
+    """False removes it and its two losses."""
+    layers: tuple[tuple[int, int, int], ...] = PUBLISHED_LAYERS
+    """Kernel, channels and stride of each convolution."""
+    normalization: Literal["batch", "instance", "none"] = "batch"
+    """Normalization before each convolution but the first."""
+    object_size: int = 32
+    """Side of the crops in pixels."""
+
+
+@dataclass
+class OptimizerConfig:
+    """Adam, one for the generator and one for each discriminator."""
+
+    lr: float = 1e-4
+    """Learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the running means of the gradient and of its square."""
+    eval_mode_after: int = 100_000
+    """Step after which the generator stays in eval mode (batch norm frozen) with its optimizer
+    restarted, as in the release; 0 for never."""
+
+
+@dataclass
+class HardwareConfig:
+    """Where the run takes place (Lightning Fabric's options)."""
+
+    accelerator: str = "auto"
+    """auto, cpu, cuda or mps."""
+    devices: str = "auto"
+    """Number of devices (processes) a machine, or auto."""
+    num_nodes: int = 1
+    """Number of machines."""
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
+    """Number format: full, mixed half, mixed bfloat16, or double precision."""
+
+
+@dataclass
+class TrainingConfig:
+    """A training run. The defaults are the published settings for COCO at 64 × 64."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    """Where the pictures come from."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """The generator."""
+    image_discriminator: ImageDiscriminatorConfig = field(default_factory=ImageDiscriminatorConfig)
+    """The discriminator of whole pictures."""
+    object_discriminator: ObjectDiscriminatorConfig = field(
+        default_factory=ObjectDiscriminatorConfig
+    )
+    """The discriminator of objects' crops."""
+    losses: LossConfig = field(default_factory=LossConfig)
+    """Weights and kinds of the losses."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Optimizers."""
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
+    """Device, precision and processes."""
+    steps: int = 1_000_000
+    """Training steps in all."""
+    batch_size: int = 32
+    """Pictures a step, over all processes."""
+    seed: int = 0
+    """Fixes weights, order of the data, random relations and noise."""
+    log_every: int = 50
+    """Steps between two points of the curves in TensorBoard."""
+    sample_every: int = 5_000
+    """Steps between two sample pictures."""
+    validate_every: int = 10_000
+    """Steps between two validations."""
+    checkpoint_every: int = 10_000
+    """Steps between two checkpoints (one is also written at the end and on Ctrl-C)."""
+    early_stopping: int = 0
+    """End after so many validations in a row without a better one; 0 for never."""
+    max_skipped_steps: int = 20
+    """End after so many steps in a row whose losses are not finite; single ones are skipped."""
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "steps": 1,
+            "batch_size": 1,
+            "log_every": 1,
+            "sample_every": 1,
+            "validate_every": 1,
+            "checkpoint_every": 1,
+            "early_stopping": 0,
+            "max_skipped_steps": 1,
+        }
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise Sg2ImError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        data_at_least = {"limit": 1, "validation_limit": 1, "workers": 0, "max_objects": 2}
+        for name, least in data_at_least.items():
+            value = getattr(self.data, name)
+            if value is not None and value < least:
+                raise Sg2ImError(f"data.{name} must be at least {least}, got {value}.")
+        if not self.optimizer.lr > 0:
+            raise Sg2ImError(f"optimizer.lr must be more than 0, got {self.optimizer.lr}.")
+        for name, side in (
+            ("image_discriminator", min(self.model.image_size)),
+            ("object_discriminator", self.object_discriminator.object_size),
+        ):
+            player = getattr(self, name)
+            player.layers = tuple(tuple(layer) for layer in player.layers)
+            if not player.layers:
+                raise Sg2ImError(f"{name}.layers must name at least one convolution.")
+            if player.enabled and side < smallest_input(player.layers):
+                raise Sg2ImError(
+                    f"{name}.layers need pictures of at least {smallest_input(player.layers)} "
+                    f"pixels a side, got {side}: choose larger pictures or fewer layers."
+                )
