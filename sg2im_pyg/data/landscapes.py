@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -79,9 +79,9 @@ def draw_landscape(
     Raises:
         Sg2ImError: If an argument is out of its range.
     """
-    for name, value in (("seed", seed), ("index", index)):
+    for argument, value in (("seed", seed), ("index", index)):
         if not 0 <= value < 2**32:
-            raise Sg2ImError(f"The {name} of a landscape must lie in [0, 2**32), got {value}.")
+            raise Sg2ImError(f"The {argument} of a landscape must lie in [0, 2**32), got {value}.")
     if len(image_size) != 2 or min(image_size) < 16:
         raise Sg2ImError(
             f"image_size must be a height and a width of at least 16 pixels, got {image_size}."
@@ -146,24 +146,27 @@ def prepare_landscapes(
             out of its range.
     """
     folder = Path(root) / f"{image_size[0]}x{image_size[1]}"
-    paths, missing = {}, {}
+    paths: dict[str, Path] = {}
+    missing: dict[str, dict[str, Any]] = {}
+    indices: dict[str, range] = {}
     for number, (split, count) in enumerate((("train", train), ("val", val), ("test", test))):
         if not 0 < count <= SPLIT_STRIDE:
             raise Sg2ImError(
                 f"The number of pictures to draw for {split!r} must lie between 1 and "
                 f"{SPLIT_STRIDE}, got {count}."
             )
+        start = number * SPLIT_STRIDE
         settings = {
             "source": "landscapes",
             "drawing": DRAWING,
             "seed": seed,
-            "first_index": number * SPLIT_STRIDE,
+            "first_index": start,
             "count": count,
             "mask_size": mask_size,
         }
         paths[split] = folder / f"{split}.h5"
         if not paths[split].exists():
-            missing[split] = settings
+            missing[split], indices[split] = settings, range(start, start + count)
             continue
         found = read_settings(paths[split])
         if found != settings:
@@ -175,7 +178,7 @@ def prepare_landscapes(
                 + ", ".join(f"{k}: {found.get(k)!r}, not {settings.get(k)!r}" for k in differing)
                 + "); delete it, choose another root, or ask for the settings of the file."
             )
-    total = sum(settings["count"] for settings in missing.values())
+    total = sum(len(indices[split]) for split in missing)
     if workers is None:
         # Starting processes takes seconds; drawing 500 pictures takes about two.
         workers = _usable_cores() if total > 500 else 1
@@ -183,19 +186,14 @@ def prepare_landscapes(
         raise Sg2ImError(f"The number of workers must be at least 1, got {workers}.")
     hidden = not (progress and sys.stderr.isatty())
     with tqdm(total=total, unit="picture", disable=hidden or not total) as bar:
-        for split, settings in missing.items():
+        scenes = _draw_in_order(seed, list(indices.values()), image_size, mask_size, workers)
+        for split in missing:
             bar.set_description(f"Drawing landscapes ({split})")
             with SceneWriter(
-                paths[split],
-                landscape_vocabulary(),
-                image_size=image_size,
-                mask_size=mask_size,
-                settings=settings,
+                paths[split], landscape_vocabulary(), image_size, mask_size, missing[split]
             ) as writer:
-                start = settings["first_index"]
-                indices = range(start, start + settings["count"])
-                for scene in _draw_in_order(seed, indices, image_size, mask_size, workers):
-                    writer.add(scene)
+                for _ in indices[split]:
+                    writer.add(next(scenes))
                     bar.update()
     return paths
 
@@ -216,16 +214,20 @@ def _draw_range(
 
 
 def _draw_in_order(
-    seed: int, indices: range, image_size: tuple[int, int], mask_size: int, workers: int
+    seed: int,
+    ranges: list[range],
+    image_size: tuple[int, int],
+    mask_size: int,
+    workers: int,
 ) -> Iterator[Scene]:
-    chunks = [indices[i : i + 50] for i in range(0, len(indices), 50)]
-    workers = min(workers, len(chunks))
-    if workers == 1:
-        for index in indices:
-            yield draw_landscape(seed, index, image_size, mask_size)
+    """The pictures of all ranges, one after the other, whichever process drew them."""
+    chunks = [numbers[i : i + 50] for numbers in ranges for i in range(0, len(numbers), 50)]
+    if min(workers, len(chunks)) <= 1:
+        for chunk in chunks:
+            yield from _draw_range(seed, chunk, image_size, mask_size)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
         # Few chunks are under way at once, so that a slow disk does not fill the memory.
         pending: deque[Future[list[Scene]]] = deque()
         try:
@@ -305,17 +307,23 @@ class _Dice:
     """Random choices from one stream of uniform numbers."""
 
     def __init__(self, generator: np.random.Generator) -> None:
-        self.random = generator.random
+        self.generator = generator
+        self.ahead: list[float] = []
+
+    def random(self) -> float:
+        if not self.ahead:  # one call for many numbers is much faster than many calls
+            self.ahead = self.generator.random(512).tolist()[::-1]
+        return self.ahead.pop()
 
     def between(self, low: float, high: float) -> float:
-        return low + (high - low) * float(self.random())
+        return low + (high - low) * self.random()
 
     def chance(self, probability: float) -> bool:
-        return float(self.random()) < probability
+        return self.random() < probability
 
     def choose(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
         weights = weights or [1.0] * len(options)
-        left = float(self.random()) * sum(weights)
+        left = self.random() * sum(weights)
         for option, weight in zip(options, weights, strict=True):
             left -= weight
             if left < 0:
@@ -341,6 +349,7 @@ def _mix(first: Colour, second: Colour, share: float) -> Colour:
 
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+DAYLIGHT = (1.0, 1.0, 1.0)
 
 
 class _Canvas:
@@ -356,10 +365,12 @@ class _Canvas:
         self.colours = Image.new("RGB", (self.width, self.height))
         self.owners = Image.new("L", (self.width, self.height))
         # Drawing "RGBA" into an RGB image blends, which gives light and shadow.
-        self.draw = ImageDraw.Draw(self.colours, "RGBA")
+        self.blend = ImageDraw.Draw(self.colours, "RGBA")
+        self.draw = ImageDraw.Draw(self.colours)
         self.draw_owners = ImageDraw.Draw(self.owners)
+        self.points: Any = self.owners.load()
         self.names: list[str] = []
-        self.tint = (1.0, 1.0, 1.0)
+        self.tint = DAYLIGHT
 
     def begin(self, name: str) -> int:
         """What is drawn from here on belongs to a new object; returns its number."""
@@ -371,18 +382,18 @@ class _Canvas:
         column, row = math.floor(x), math.floor(y)
         if not (0 <= column < self.width and 0 <= row < self.height):
             return None
-        return self.names[self.owners.getpixel((column, row))]  # type: ignore[index]
+        return self.names[self.points[column, row]]
 
     def fill(self, colour: Colour, alpha: float = 1, glows: bool = False) -> tuple[int, ...]:
         """The colour in the light of the scene; what glows is not darkened by the night."""
-        if not glows:
+        if not glows and self.tint is not DAYLIGHT:
             colour = _clip([c * t for c, t in zip(colour, self.tint, strict=True)])
-        return (*colour, math.floor(255 * alpha + 0.5))
+        return colour if alpha == 1 else (*colour, math.floor(255 * alpha + 0.5))
 
     def polygon(self, points: Sequence[Point], fill: tuple[int, ...], owned: bool = True) -> None:
         """Fills a polygon; not owned is what only changes the light on things behind."""
         corners = [(math.floor(x + 0.5), math.floor(y + 0.5)) for x, y in points]
-        self.draw.polygon(corners, fill)
+        (self.draw if len(fill) == 3 else self.blend).polygon(corners, fill)
         if owned:
             self.draw_owners.polygon(corners, len(self.names) - 1)
 
@@ -391,7 +402,7 @@ class _Canvas:
     ) -> None:
         left, right = sorted((math.floor(x0 + 0.5), math.floor(x1 + 0.5)))
         top, bottom = sorted((math.floor(y0 + 0.5), math.floor(y1 + 0.5)))
-        self.draw.ellipse((left, top, right, bottom), fill)
+        (self.draw if len(fill) == 3 else self.blend).ellipse((left, top, right, bottom), fill)
         if owned:
             self.draw_owners.ellipse((left, top, right, bottom), len(self.names) - 1)
 
@@ -400,7 +411,7 @@ class _Canvas:
     ) -> None:
         corners = [(math.floor(x + 0.5), math.floor(y + 0.5)) for x, y in points]
         thickness = max(1, math.floor(width + 0.5))
-        self.draw.line(corners, fill, thickness)
+        (self.draw if len(fill) == 3 else self.blend).line(corners, fill, thickness)
         if owned:
             self.draw_owners.line(corners, len(self.names) - 1, thickness)
 
@@ -423,12 +434,18 @@ class _Canvas:
     def reduce(self) -> tuple[np.ndarray, np.ndarray]:
         """The picture (H, W, 3) and the owner of most of each pixel (H, W)."""
         image = np.array(self.colours.reduce(self.scale))
-        covered = []
-        for number in range(len(self.names)):
-            table = [0] * 256
-            table[number] = 255
-            covered.append(np.asarray(self.owners.point(table).reduce(self.scale)))
-        return image, np.argmax(np.stack(covered), 0)
+        count = len(self.names)
+        height, width = self.image_size
+        samples = np.asarray(self.owners) + _pixel_of_sample(self.image_size, self.scale) * count
+        votes = np.bincount(samples.ravel(), minlength=height * width * count)
+        return image, votes.reshape(height, width, count).argmax(2)
+
+
+@lru_cache(maxsize=4)
+def _pixel_of_sample(image_size: tuple[int, int], scale: int) -> np.ndarray:
+    """Number of the pixel that each point of a canvas falls into."""
+    pixels = np.arange(image_size[0] * image_size[1]).reshape(image_size)
+    return pixels.repeat(scale, 0).repeat(scale, 1)
 
 
 class _Pen:
@@ -839,7 +856,6 @@ class _Landscape:
         if self.light == "day":
             top = dice.colour([(72, 146, 226), (104, 176, 240), (90, 150, 200)])
             low = dice.colour([(206, 232, 250), (232, 240, 244), (186, 222, 246)], 8)
-            canvas.tint = (1.0, 1.0, 1.0)
         elif self.light == "dusk":
             top = dice.colour([(84, 70, 140), (60, 90, 150), (140, 84, 130)])
             low = dice.colour([(255, 170, 96), (252, 140, 110), (255, 196, 130)], 8)
