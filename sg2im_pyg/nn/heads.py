@@ -1,5 +1,6 @@
 """What is predicted from an object's vector: its box and its mask."""
 
+import torch
 from torch import Tensor
 from torch.nn import (
     BatchNorm2d,
@@ -44,7 +45,9 @@ class BoxHead(Module):
                 layer.reset_parameters()
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return self.layers(vectors)
+        # Coordinates need more digits than half precision has.
+        with torch.autocast(vectors.device.type, enabled=False):
+            return self.layers(vectors.to(self.layers[0].weight.dtype))
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.in_channels})"

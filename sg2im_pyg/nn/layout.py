@@ -52,7 +52,7 @@ def compose_layout(
         tensor([[1., 1., 1., 1.],
                 [2., 2., 2., 2.]])
     """
-    warped = warp_masks(boxes, masks, size, dtype=vectors.dtype)
+    warped = warp_masks(boxes, masks, size).to(vectors.dtype)
     if vectors.dim() != 2 or len(vectors) != len(boxes) or batch.shape != boxes.shape[:1]:
         raise ValueError(
             "vectors (O, D), boxes (O, 4) and batch (O,) must hold the same objects, got "
@@ -87,16 +87,13 @@ def compose_layout(
     return layout.view(images, -1, *size)
 
 
-def warp_masks(
-    boxes: Tensor, masks: Tensor | None, size: tuple[int, int], dtype: torch.dtype | None = None
-) -> Tensor:
+def warp_masks(boxes: Tensor, masks: Tensor | None, size: tuple[int, int]) -> Tensor:
     """Masks, warped bilinearly into their boxes; zero outside.
 
     Args:
         boxes: Shape :math:`(O, 4)`.
         masks: Shape :math:`(O, M, M)`, or :obj:`None` to fill each box.
         size: Height and width of the result.
-        dtype: Type of the masks where none are given.
 
     Returns:
         Shape :math:`(O, H, W)`.
@@ -107,7 +104,7 @@ def warp_masks(
     if boxes.dim() != 2 or boxes.size(1) != 4:
         raise ValueError(f"boxes must have the shape (O, 4), got {tuple(boxes.shape)}")
     if masks is None:
-        masks = boxes.new_ones(len(boxes), _FILLED, _FILLED, dtype=dtype)
+        masks = boxes.new_ones(len(boxes), _FILLED, _FILLED)
     if masks.dim() != 3 or len(masks) != len(boxes):
         raise ValueError(
             f"masks must have the shape ({len(boxes)}, M, M), got {tuple(masks.shape)}"

@@ -75,6 +75,9 @@ class OptimizerConfig:
     eval_mode_after: int = 100_000
     """Step after which the generator stays in eval mode (batch norm frozen) with its optimizer
     restarted, as in the release; 0 for never."""
+    discriminator_clip: float | None = None
+    """Keep each weight of the discriminators within plus and minus this value; the Wasserstein
+    loss (losses.adversarial_kind: wgan) needs it, 0.01 for example."""
 
 
 @dataclass

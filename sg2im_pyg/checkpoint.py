@@ -1,0 +1,122 @@
+"""Checkpoints: all that is needed to generate pictures and to go on training, in one file.
+
+A file holds plain containers, numbers, texts and tensors only, and is read with
+``weights_only=True``: nothing in it is ever executed. Its entries:
+
+==================  ==============================================================================
+entry               meaning
+==================  ==============================================================================
+``format``          :data:`FORMAT`
+``version``         :data:`VERSION`
+``vocabulary``      names of the categories and predicates
+``model_config``    options of the generator (:class:`~sg2im_pyg.model.ModelConfig`)
+``generator``       its weights
+``training``        absent in a file that is only for generating; otherwise the options of the
+                    run, its step and best score, weights of the discriminators, states of the
+                    optimizers and of the random numbers
+==================  ==============================================================================
+"""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.files import replace_when_whole
+from sg2im_pyg.model import Sg2Im, config_from_dict
+from sg2im_pyg.released import load_released
+
+FORMAT = "sg2im_pyg.checkpoint"
+VERSION = 1
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str], model: Sg2Im, training: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a checkpoint under a temporary name and renames it when it is whole.
+
+    Args:
+        path: File to write.
+        model: The generator.
+        training: What the run needs to go on, see :mod:`sg2im_pyg.training.trainer`.
+    """
+    entries: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "vocabulary": model.vocabulary.to_dict(),
+        "model_config": asdict(model.config),
+        "generator": model.state_dict(),
+    }
+    if training is not None:
+        entries["training"] = dict(training)
+    with replace_when_whole(path) as temporary:
+        torch.save(entries, temporary)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads and checks the entries of a checkpoint, tensors on the CPU.
+
+    Raises:
+        Sg2ImError: If the file is missing, damaged, of another kind or of a newer version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise Sg2ImError(f"There is no checkpoint {path.absolute()}: check the path.")
+    try:
+        entries = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        raise Sg2ImError(
+            f"{path.absolute()} is no whole checkpoint, perhaps cut off or of another kind: give "
+            "a file that train/run.py wrote, or one of the 2018 release."
+        ) from error
+    if not isinstance(entries, dict) or entries.get("format") != FORMAT:
+        raise Sg2ImError(
+            f"{path.absolute()} is a file of torch, but no checkpoint of sg2im_pyg: give a file "
+            "that train/run.py wrote, or one of the 2018 release."
+        )
+    if entries.get("version", 0) > VERSION:
+        raise Sg2ImError(
+            f"{path.absolute()} has version {entries['version']}, this program reads up to "
+            f"{VERSION}: update sg2im_pyg."
+        )
+    return entries
+
+
+def load_generator(path: str | os.PathLike[str]) -> Sg2Im:
+    """See :meth:`Sg2Im.from_pretrained`."""
+    path = Path(path)
+    # The release's files have the form that torch wrote before 1.6; ours are zip archives.
+    if path.is_file() and not zipfile.is_zipfile(path):
+        return load_released(path)[0].eval()
+    entries = read_checkpoint(path)
+    try:
+        vocabulary = Vocabulary.from_dict(entries["vocabulary"])
+        model = Sg2Im(vocabulary, config_from_dict(entries["model_config"]))
+        model.load_state_dict(entries["generator"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise Sg2ImError(
+            f"The parts of the checkpoint {path.absolute()} do not fit together "
+            f"({_first_line(error)}): give a file that train/run.py wrote."
+        ) from error
+    return model.eval()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(":") if str(error).strip() else repr(error)
+
+
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "load_generator",
+    "load_released",
+    "read_checkpoint",
+    "save_checkpoint",
+]

@@ -1,0 +1,133 @@
+"""Losses and metrics on a fixed set of pictures, and sample pictures to look at."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from PIL import Image
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from sg2im_pyg.drawing import contact_sheet, draw_layout
+from sg2im_pyg.images import denormalize_images, normalize_images, to_pil
+from sg2im_pyg.metrics import box_iou
+from sg2im_pyg.model import Sg2Im
+from sg2im_pyg.training.losses import LossConfig, box_loss, mask_loss
+
+SAMPLE_COLUMNS = (
+    "true picture",
+    "true layout",
+    "from true layout",
+    "from predicted layout",
+    "predicted layout",
+)
+
+
+@torch.no_grad()
+def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossConfig) -> dict:
+    """Validation losses and box recall, in eval mode and with fixed noise.
+
+    Pictures are generated from the true layout, as in training. The recall is that of predicted
+    boxes; the node :obj:`"__image__"` is left out of it, as its box is always the whole picture.
+
+    Returns:
+        Unweighted losses (mean over objects or pictures), their weighted sum as ``loss``,
+        ``box_recall_0.3``, ``box_recall_0.5`` and ``box_iou``; where several processes share the
+        batches, over all of them.
+    """
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
+
+    def add(name: str, mean: Tensor | float, count: int) -> None:
+        sums[name] = sums.get(name, 0.0) + float(mean) * count
+        counts[name] = counts.get(name, 0.0) + count
+
+    with evaluating(model):
+        for number, batch in enumerate(batches):
+            graphs = batch.clone().to(fabric.device)
+            noise = fixed_noise(model, graphs.num_graphs, seed=number).to(fabric.device)
+            with fabric.autocast():
+                output = model(graphs, graphs.boxes, graphs.get("masks"), noise)
+            objects, pictures = len(graphs.x), graphs.num_graphs
+            boxes = output.boxes.float()
+            add("box", box_loss(weights.box_distance, boxes, graphs.boxes), objects)
+            if output.masks is not None and "masks" in graphs:
+                add("mask", mask_loss(output.masks, graphs.masks), objects)
+            pixel = F.l1_loss(output.images.float(), normalize_images(graphs.image))
+            add("pixel", pixel, pictures)
+            members = graphs.x != 0
+            iou = box_iou(boxes[members], graphs.boxes[members])
+            if len(iou):
+                add("box_iou", iou.mean(), len(iou))
+                for threshold in (0.3, 0.5):
+                    recall = (iou >= threshold).double().mean()
+                    add(f"box_recall_{threshold}", recall, len(iou))
+    if fabric.world_size > 1:
+        names = sorted(["box", "mask", "pixel", "box_iou", "box_recall_0.3", "box_recall_0.5"])
+        table = torch.tensor([[sums.get(n, 0.0), counts.get(n, 0.0)] for n in names])
+        table = fabric.all_reduce(table.to(fabric.device), reduce_op="sum").cpu()
+        sums = {n: s for n, (s, c) in zip(names, table.tolist(), strict=True) if c}
+        counts = {n: c for n, (s, c) in zip(names, table.tolist(), strict=True) if c}
+    values = {name: sums[name] / counts[name] for name in sums}
+    values["loss"] = sum(
+        getattr(weights, name) * values[name] for name in ("box", "mask", "pixel") if name in values
+    )
+    return values
+
+
+@torch.no_grad()
+def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
+    """Pictures side by side: true picture, true layout, pictures from the true and from the
+    predicted layout, predicted layout; one row a graph, the same noise each time."""
+    graphs = batch.clone().to(fabric.device)
+    noise = fixed_noise(model, graphs.num_graphs, seed=0).to(fabric.device)
+    with evaluating(model), fabric.autocast():
+        from_true = model(graphs, graphs.boxes, graphs.get("masks"), noise)
+        predicted = model(graphs, noise=noise)
+    true_masks = graphs.get("masks")
+    pictures = [
+        to_pil(images)
+        for images in (
+            graphs.image,
+            denormalize_images(from_true.images),
+            denormalize_images(predicted.images),
+        )
+    ]
+    rows = []
+    for i in range(graphs.num_graphs):
+        own = graphs.batch == i
+        layouts = [
+            draw_layout(
+                graphs.x[own].cpu(),
+                boxes[own].float().cpu(),
+                None if masks is None else masks[own].float().cpu(),
+                model.vocabulary,
+                size=model.config.image_size,
+            )
+            for boxes, masks in (
+                (graphs.boxes, true_masks),
+                (predicted.boxes, predicted.masks),
+            )
+        ]
+        rows.append([pictures[0][i], layouts[0], pictures[1][i], pictures[2][i], layouts[1]])
+    return contact_sheet(rows, list(SAMPLE_COLUMNS))
+
+
+@contextmanager
+def evaluating(model: Sg2Im) -> Iterator[None]:
+    """Within it the model is in eval mode."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def fixed_noise(model: Sg2Im, images: int, seed: int) -> Tensor:
+    """Noise for the layout that leaves torch's random state alone; the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (images, model.config.layout_noise_dim, *model.config.image_size)
+    return torch.randn(shape, generator=generator)
