@@ -71,15 +71,18 @@ $(VENV)/.torch: $(VENV)/.python constraints.txt
 	@touch $@
 
 # --no-build-isolation: with the setuptools that is there, instead of downloading another.
+# PYTHONWARNINGS: setuptools warns of every editable installation.
+INSTALL_EDITABLE = PYTHONWARNINGS=ignore $(INSTALL) --no-build-isolation -e
+
 $(VENV)/.installed: $(VENV)/.torch setup.cfg pyproject.toml constraints.txt
 	@echo "== sg2im_pyg and the libraries it needs"
-	@$(INSTALL) --no-build-isolation -e .
+	@$(INSTALL_EDITABLE) .
 	@echo "$(CURDIR)" > $(VENV)/.here
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch setup.cfg pyproject.toml constraints.txt
 	@echo "== sg2im_pyg, the libraries it needs, and the tools for tests"
-	@$(INSTALL) --no-build-isolation -e ".[dev]"
+	@$(INSTALL_EDITABLE) ".[dev]"
 	@echo "$(CURDIR)" > $(VENV)/.here
 	@touch $(VENV)/.installed $@
 

@@ -146,8 +146,9 @@ def test_no_tracked_file_names_a_place_on_the_machine_it_was_written_on():
 
 
 # A Python that installs nothing: `-m venv` puts a copy of it into the environment, everything else
-# is written to a log. It fails at the words in FAIL_AT, calls itself 3.9 where OLD is set, and plays
-# the machines where torch-scatter is prebuilt (PREBUILT) or cannot be built (NO_BUILD, NO_NVCC).
+# is written to a log. It fails at the words in FAIL_AT, calls itself 3.9 where OLD is set, and
+# plays the machines where torch-scatter is prebuilt (PREBUILT) or cannot be built (NO_BUILD,
+# NO_NVCC).
 FAKE_PYTHON = """\
 #!/bin/sh
 case "$*" in

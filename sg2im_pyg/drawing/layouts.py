@@ -1,0 +1,201 @@
+"""Drawings of boxes and masks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.drawing.palette import (
+    INK,
+    PAPER,
+    category_colours,
+    load_font,
+    mix,
+    shorten,
+    text_colour,
+    text_size,
+)
+from sg2im_pyg.nn.layout import warp_masks
+
+_FARTHEST = 100.0  # boxes are cut here, in pictures: what lies farther out can not be seen anyway
+
+Rectangle = tuple[float, float, float, float]
+
+
+def draw_layout(
+    categories: Tensor | Sequence[int] | np.ndarray,
+    boxes: Tensor | np.ndarray | Sequence[Any],
+    masks: Tensor | np.ndarray | None,
+    vocabulary: Vocabulary,
+    size: tuple[int, int] = (64, 64),
+    scale: int = 4,
+    labels: bool = True,
+) -> Image.Image:
+    """Draws the boxes and masks of one picture: each mask coloured by its category within its
+    box, small objects in front of large ones.
+
+    The node :obj:`"__image__"` and boxes that are not finite are left out. Boxes may lie outside
+    of the picture, be empty, or be turned around (which mirrors the mask, as in
+    :func:`~sg2im_pyg.nn.compose_layout`).
+
+    Args:
+        categories: Category of each object, shape :math:`(O,)`.
+        boxes: Boxes :obj:`[x0, y0, x1, y1]` in units of the picture, shape :math:`(O, 4)`.
+        masks: Masks in :math:`[0, 1]`, shape :math:`(O, M, M)`, or :obj:`None` to fill each box.
+        vocabulary: Names of the categories.
+        size: Height and width of the picture in pixels.
+        scale: Pixels of the drawing for each pixel of the picture.
+        labels: Whether to write the names; they need a drawing of 100 pixels or more.
+
+    Returns:
+        An RGB image of :obj:`scale` times :obj:`size`.
+
+    Raises:
+        ValueError: If shapes do not fit together.
+    """
+    categories = torch.as_tensor(categories).detach().cpu().long()
+    boxes = torch.as_tensor(boxes, dtype=torch.float32).detach().cpu().reshape(-1, 4)
+    if masks is not None:
+        masks = torch.as_tensor(masks).detach().cpu().float().nan_to_num(0.0)
+    if len(categories) != len(boxes) or (masks is not None and len(masks) != len(boxes)):
+        count = "no" if masks is None else len(masks)
+        raise ValueError(
+            f"categories, boxes and masks must hold the same objects, got {len(categories)} "
+            f"categories, {len(boxes)} boxes and {count} masks"
+        )
+    height, width = size[0] * scale, size[1] * scale
+    colours = category_colours(len(vocabulary.objects))
+
+    shown = ((categories != 0) & boxes.isfinite().all(dim=1)).nonzero().view(-1).tolist()
+    boxes = boxes.nan_to_num().clamp(-_FARTHEST, _FARTHEST)
+    layers = {i: _visible_mask(boxes[i], masks, i, (height, width)) for i in shown}
+    back_to_front = sorted(shown, key=lambda i: -float(layers[i].sum()))
+
+    canvas = np.empty((height, width, 3), np.float32)
+    canvas[:] = PAPER
+    for i in back_to_front:
+        alpha = layers[i][..., None]
+        canvas = canvas * (1 - alpha) + np.asarray(colours[categories[i]], np.float32) * alpha
+    drawing = Image.fromarray(canvas.round().astype(np.uint8))
+    draw = ImageDraw.Draw(drawing)
+    rectangles = {i: _to_pixels(boxes[i], (height, width)) for i in shown}
+    line = max(1, round(min(height, width) / 128))
+    for i in back_to_front:
+        draw.rectangle(
+            _inside(rectangles[i], -2 * line, -2 * line, width + 2 * line, height + 2 * line),
+            outline=mix(colours[categories[i]], INK, 0.45),
+            width=line,
+        )
+    if labels:
+        names = {i: vocabulary.objects[categories[i]] for i in back_to_front}
+        tints = {i: colours[categories[i]] for i in back_to_front}
+        _write_labels(drawing, rectangles, names, tints)
+    return drawing
+
+
+def _visible_mask(
+    box: Tensor, masks: Tensor | None, position: int, size: tuple[int, int]
+) -> np.ndarray:
+    """Opacity of an object's colour at each pixel, shape (H, W)."""
+    mask = None if masks is None else masks[position : position + 1]
+    opacity = warp_masks(box.view(1, 4), mask, size)[0]
+    if mask is not None:
+        # Warping blurs the edges over one mask pixel: sharpen them, but let what the model is
+        # unsure of stay pale.
+        opacity = ((opacity - 0.3) / 0.4).clamp(0, 1)
+    x0, y0, x1, y1 = _to_pixels(box, size)
+    inside = np.zeros(size, np.float32)
+    # The fading rim around a mask, too, lies outside of its box.
+    bounds = [max(0, min(2**15, round(edge))) for edge in (y0, y1 + 1, x0, x1 + 1)]
+    inside[bounds[0] : bounds[1], bounds[2] : bounds[3]] = 0.9
+    return opacity.numpy() * inside
+
+
+def _to_pixels(box: Tensor, size: tuple[int, int]) -> Rectangle:
+    """Corners in pixels, in order; the box 0 0 1 1 spans the outermost pixels' centres."""
+    x0, y0, x1, y1 = box.tolist()
+    (left, right), (top, bottom) = sorted((x0, x1)), sorted((y0, y1))
+    height, width = size
+    return left * (width - 1), top * (height - 1), right * (width - 1), bottom * (height - 1)
+
+
+def _inside(rectangle: Rectangle, left: int, top: int, right: int, bottom: int) -> Rectangle:
+    x0, y0, x1, y1 = rectangle
+    return (
+        min(max(x0, left), right),
+        min(max(y0, top), bottom),
+        min(max(x1, left), right),
+        min(max(y1, top), bottom),
+    )
+
+
+def _write_labels(
+    drawing: Image.Image,
+    rectangles: dict[int, Rectangle],
+    names: dict[int, str],
+    tints: dict[int, tuple[int, int, int]],
+) -> None:
+    """Writes each name into or near its box, off the names that are there already."""
+    draw, (width, height) = ImageDraw.Draw(drawing), drawing.size
+    font = load_font(max(9, min(20, round(min(width, height) / 20))))
+    pad = 3
+    taken: list[Rectangle] = []
+    # The smallest boxes have the fewest places to choose from.
+    order = sorted(names, key=lambda i: _area(_inside(rectangles[i], 0, 0, width, height)))
+    for i in order:
+        text = shorten(names[i], font, width - 2 * pad - 2)
+        text_width, text_height = text_size(text, font)
+        label_size = (text_width + 2 * pad, text_height)
+        box = _inside(rectangles[i], 0, 0, width - 1, height - 1)
+        x, y = _place_label(box, label_size, (width, height), taken)
+        label = (x, y, x + label_size[0], y + label_size[1])
+        taken.append(label)
+        ink = text_colour(tints[i])
+        draw.rectangle(label, fill=tints[i], outline=ink)
+        middle = (x + label_size[0] / 2, y + label_size[1] / 2)
+        draw.text(middle, text, fill=ink, font=font, anchor="mm")
+
+
+def _place_label(
+    box: Rectangle, label: tuple[int, int], size: tuple[int, int], taken: list[Rectangle]
+) -> tuple[int, int]:
+    """Left upper corner with the least overlap; among equals the first choice."""
+    x0, y0, x1, y1 = box
+    (w, h), (width, height) = label, size
+    right, bottom, middle, centre = x1 - w, y1 - h, (x0 + x1 - w) / 2, (y0 + y1 - h) / 2
+    choices = [(x0, y0), (x0, y0 - h)] if y1 - y0 < 2 * h or x1 - x0 < w else [(x0, y0)]
+    choices += [(middle, centre), (right, y0), (x0, bottom), (right, bottom), (middle, y0)]
+    choices += [(middle, bottom), (x0, centre), (right, centre)]
+    choices += [(x0, y0 - h), (x0, y1), (x1, y0), (x0 - w, y0), (right, y0 - h), (right, y1)]
+    # Where it is crowded: anywhere in the picture, the nearest place first.
+    grid = [
+        (x, y)
+        for y in range(0, max(1, height - h), max(1, h // 2))
+        for x in range(0, max(1, width - w), max(1, w // 4))
+    ]
+    choices += sorted(grid, key=lambda place: abs(place[0] - middle) + abs(place[1] - centre))
+    best, least = (0, 0), float("inf")
+    for x, y in choices:
+        place = (round(min(max(x, 0), width - 1 - w)), round(min(max(y, 0), height - 1 - h)))
+        rectangle = (place[0], place[1], place[0] + w, place[1] + h)
+        overlap = sum(_overlap(rectangle, other) for other in taken)
+        if overlap < least:
+            best, least = place, overlap
+        if not overlap:
+            break
+    return best
+
+
+def _area(rectangle: Rectangle) -> float:
+    return (rectangle[2] - rectangle[0]) * (rectangle[3] - rectangle[1])
+
+
+def _overlap(first: Rectangle, second: Rectangle) -> float:
+    """Common area; rectangles that share an edge overlap by a little."""
+    wide = min(first[2], second[2]) - max(first[0], second[0]) + 1
+    high = min(first[3], second[3]) - max(first[1], second[1]) + 1
+    return max(0.0, wide) * max(0.0, high)

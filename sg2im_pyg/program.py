@@ -1,0 +1,51 @@
+"""What all programs do alike: run, and end with one sentence where the user can put it right."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+
+from sg2im_pyg.errors import Sg2ImError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells count it (128 + signal 2)."""
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Calls :obj:`main` and turns what the user can put right into a sentence on stderr.
+
+    The exit status is 1 after an :class:`Sg2ImError` or an error of the system (a missing file,
+    a full disk), 130 after Ctrl-C, and 1 without a word when the reader of a pipe has gone. Every
+    other exception is a bug of ours and keeps its traceback.
+    """
+    try:
+        main()
+        sys.stdout.flush()  # a pipe without a reader shows only here
+    except KeyboardInterrupt:
+        _end("Interrupted.", INTERRUPTED)
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end: give it a place to write to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Sg2ImError as error:
+        _end(f"Error: {error}", 1)
+    except OSError as error:
+        _end(f"Error: {_sentence(error)}", 1)
+
+
+def _sentence(error: OSError) -> str:
+    # HDF5 puts errno into the text of its exceptions, not always into their fields.
+    full = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno in full or os.strerror(errno.ENOSPC) in str(error):
+        return f"The disk is full{place}: make room or choose a folder on another disk."
+    if isinstance(error, FileNotFoundError):
+        return f"There is no such file or folder{place}: check the path."
+    if isinstance(error, PermissionError):
+        return f"The system refuses access{place}: change the permissions or choose another place."
+    return f"The system reports: {error}."
+
+
+def _end(sentence: str, status: int) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+    sys.exit(status)

@@ -1,0 +1,190 @@
+"""The command line of ``train/run.py``: from options, YAML files and resumed runs to a
+configuration."""
+
+import argparse
+import tempfile
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+
+from jsonargparse import (
+    ArgumentError,
+    ArgumentParser,
+    DefaultHelpFormatter,
+    set_parsing_settings,
+)
+
+from sg2im_pyg.checkpoint import read_checkpoint
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.training.config import TrainingConfig
+from sg2im_pyg.training.trainer import options_to_yaml
+
+_NEWEST = "newest"
+
+
+@dataclass
+class TrainingCommand:
+    """What a command line asks for."""
+
+    config: TrainingConfig
+    run_dir: Path
+    checkpoint: Path | None
+    """File to go on from; absent for a new run, and for one that was cut off before its first."""
+
+
+def parse_command(arguments: list[str], repository: Path, description: str) -> TrainingCommand:
+    """Reads the arguments of ``train/run.py``.
+
+    Later ones win over earlier ones: the dataclasses' defaults, the YAML files in their order,
+    single options. Without ``--config`` the file ``train/configs/landscapes.yaml`` is used; a
+    resumed run starts from its own options instead.
+
+    Args:
+        arguments: The arguments, without the program's name.
+        repository: Folder of the repository; default data and runs lie below it.
+        description: First lines of the help text.
+
+    Raises:
+        Sg2ImError: If a file or a run is missing, or options are wrong.
+    """
+    parser = build_parser(description)
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own.add_argument("--config", action="append", default=[])
+    own.add_argument("--resume", nargs="?", const=_NEWEST)
+    own.add_argument("--run_dir")
+    if {"-h", "--help"} & set(arguments):
+        parser.parse_args(["--help"])
+    files, rest = own.parse_known_args(arguments)
+
+    configs = [find_config(name, repository) for name in files.config]
+    checkpoint = run_dir = None
+    with tempfile.TemporaryDirectory() as folder:
+        if files.resume is not None:
+            run_dir, checkpoint, stored = find_run(files.resume, repository / "runs")
+            kept = Path(folder) / "resumed.yaml"
+            kept.write_text(stored, encoding="utf-8")
+            chosen = [kept, *configs]
+        else:
+            chosen = configs or [repository / "train" / "configs" / "landscapes.yaml"]
+        config = _parse(parser, chosen, rest)
+
+    root = config.data.root or repository / "datasets" / config.data.name
+    config.data.root = str(Path(root).absolute())
+    if files.run_dir is not None:
+        run_dir = Path(files.run_dir)
+    if run_dir is None:
+        name = "-".join(path.stem for path in chosen) if files.resume is None else "resumed"
+        run_dir = repository / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    if files.resume is None and (run_dir / "checkpoints").is_dir():
+        raise Sg2ImError(
+            f"{run_dir.absolute()} already holds a run: go on with it by --resume {run_dir}, or "
+            "give another --run_dir."
+        )
+    return TrainingCommand(config, run_dir.absolute(), checkpoint)
+
+
+def build_parser(description: str) -> ArgumentParser:
+    """All options; their texts come from the dataclasses."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(
+        prog="run.py",
+        usage="run.py [-h] [--config FILE] [--resume [RUN]] [--run_dir DIR] [--OPTION VALUE ...]",
+        description=description,
+        formatter_class=_HelpFormatter,
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "--config",
+        action="config",
+        metavar="FILE",
+        help="YAML file with options; may be given several times, later ones win, and options on "
+        "the command line win over all. Default: train/configs/landscapes.yaml",
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        metavar="RUN",
+        help="Go on with an interrupted run: its folder, one of its checkpoints, or nothing for "
+        "the newest run. Its options are kept; those given here win over them.",
+    )
+    parser.add_argument(
+        "--run_dir",
+        metavar="DIR",
+        help="Folder of the run. Default: runs/<configuration>-<date>-<time> in the repository",
+    )
+    parser.add_class_arguments(TrainingConfig)
+    return parser
+
+
+def find_config(name: str, repository: Path) -> Path:
+    """A YAML file: as it is named, below the repository, or among its configurations.
+
+    Raises:
+        Sg2ImError: If it is in none of these places.
+    """
+    folder = repository / "train" / "configs"
+    for path in (Path(name), repository / name, folder / name, folder / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.name for path in folder.glob("*.yaml")))
+    raise Sg2ImError(
+        f"There is no configuration {name}: give the path of a YAML file, or one of those in "
+        f"{folder}: {known}."
+    )
+
+
+def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
+    """The folder, the checkpoint and the options (YAML) of a run to go on with.
+
+    Args:
+        name: Folder of a run, a checkpoint, or :obj:`"newest"`.
+        runs: Folder that holds the runs.
+
+    Returns:
+        The folder is absent for a checkpoint that lies elsewhere; the checkpoint is absent where
+        the run was cut off before its first one.
+
+    Raises:
+        Sg2ImError: If there is no such run.
+    """
+    path = Path(name)
+    if name == _NEWEST and not path.exists():
+        found = sorted(runs.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
+        if not found:
+            raise Sg2ImError(
+                f"There is no run in {runs} to go on with: say which by --resume RUN, or start a "
+                "new one without --resume."
+            )
+        path = found[-1].parent
+    if path.is_file():
+        training = read_checkpoint(path).get("training")
+        if training is None:
+            raise Sg2ImError(
+                f"{path} holds only the generator, so training can not go on from it: give a "
+                "checkpoint that train/run.py wrote."
+            )
+        inside = path.absolute().parent.name == "checkpoints"
+        run_dir = path.absolute().parent.parent if inside else None
+        return run_dir, path, options_to_yaml(training["config"])
+    options = path / "config.yaml"
+    if not options.is_file():
+        raise Sg2ImError(
+            f"{path.absolute()} is no run that can be resumed, it has no config.yaml: give the "
+            "folder that train/run.py printed, or a checkpoint."
+        )
+    checkpoint = path / "checkpoints" / "last.pt"
+    return path, checkpoint if checkpoint.is_file() else None, options.read_text(encoding="utf-8")
+
+
+def _parse(parser: ArgumentParser, files: list[Path], rest: list[str]) -> TrainingConfig:
+    arguments = [argument for path in files for argument in ("--config", str(path))]
+    try:
+        options = parser.instantiate(parser.parse_args([*arguments, *rest]))
+    except ArgumentError as error:
+        message = " ".join(str(error).split()).rstrip(".")
+        raise Sg2ImError(f"{message}: see --help for all options.") from error
+    return TrainingConfig(**{f.name: getattr(options, f.name) for f in fields(TrainingConfig)})
+
+
+class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the description, which are commands to type."""

@@ -1,0 +1,138 @@
+"""What a run shows: curves and pictures in TensorBoard, and a progress bar."""
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from sg2im_pyg.files import replace_when_whole
+from sg2im_pyg.training.losses import GENERATOR_LOSSES
+
+
+class RunLogger:
+    """Writes the curves and sample pictures of a run, and shows its progress on a terminal.
+
+    Args:
+        run_dir: Folder of the run.
+        steps: Steps in all.
+        start_step: Steps that were already made; later points of an interrupted run are dropped.
+        batch_size: Pictures a step.
+        active: :obj:`False` for all processes but the first: they write and show nothing.
+    """
+
+    def __init__(
+        self, run_dir: Path, steps: int, start_step: int, batch_size: int, active: bool = True
+    ) -> None:
+        self.run_dir = run_dir
+        self.batch_size = batch_size
+        self.writer: SummaryWriter | None = None
+        if active:
+            self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_step + 1)
+        self.bar = tqdm(
+            total=steps,
+            initial=start_step,
+            unit="step",
+            dynamic_ncols=True,
+            smoothing=0.05,
+            disable=None if active else True,  # None: only on a terminal
+        )
+        self._since, self._steps_since = time.perf_counter(), 0
+
+    def step(self) -> None:
+        """Counts a step."""
+        self._steps_since += 1
+        self.bar.update()
+
+    def curves(self, step: int, values: Mapping[str, torch.Tensor | float]) -> None:
+        """Writes points of the curves; on the bar, the generator's losses and the speed."""
+        speed = self.images_per_second()
+        if self.writer is None:
+            return
+        scalars = {name: float(value) for name, value in values.items()}
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.add_scalar("speed/images_per_second", speed, step)
+        shown = {
+            _SHORT[name]: f"{scalars[f'generator/{name}']:.3f}"
+            for name in GENERATOR_LOSSES
+            if f"generator/{name}" in scalars
+        }
+        self.bar.set_postfix({**shown, "img/s": f"{speed:.0f}"}, refresh=False)
+
+    def images_per_second(self) -> float:
+        """Pictures a second since the last call."""
+        now = time.perf_counter()
+        speed = self._steps_since * self.batch_size / max(now - self._since, 1e-9)
+        self._since, self._steps_since = now, 0
+        return speed
+
+    def pause(self) -> "_Pause":
+        """Within it time does not count for the speed (validation, checkpoints)."""
+        return _Pause(self)
+
+    def validation(self, step: int, values: Mapping[str, float], is_best: bool) -> None:
+        """Writes the curves of a validation and prints its line."""
+        if self.writer is None:
+            return
+        for name, value in values.items():
+            self.writer.add_scalar(f"validation/{name}", value, step)
+        self.writer.flush()
+        parts = [f"loss {values['loss']:.4f}"] + [
+            f"{label} {values[name]:.3f}"
+            for name, label in (
+                ("pixel", "pixel"),
+                ("box", "box"),
+                ("box_recall_0.3", "box recall at 0.3"),
+                ("box_recall_0.5", "at 0.5"),
+            )
+            if name in values
+        ]
+        self.say(f"step {step}: validation {', '.join(parts)}" + (" (best)" if is_best else ""))
+
+    def samples(self, step: int, name: str, sheet: Image.Image) -> None:
+        """Keeps sample pictures in the run's folder and in TensorBoard."""
+        if self.writer is None:
+            return
+        folder = self.run_dir / "samples"
+        for path in (folder / f"{name}_{step:08d}.png", self.run_dir / f"{name}.png"):
+            with replace_when_whole(path) as temporary:
+                sheet.save(temporary, format="PNG")
+        self.writer.add_image(f"samples/{name}", np.asarray(sheet), step, dataformats="HWC")
+
+    def say(self, line: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        if self.writer is not None:
+            self.bar.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        self.bar.close()
+        if self.writer is not None:
+            self.writer.close()
+
+
+class _Pause:
+    def __init__(self, logger: RunLogger) -> None:
+        self.logger = logger
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.logger._since += time.perf_counter() - self.start
+
+
+_SHORT = {
+    "box": "box",
+    "mask": "mask",
+    "pixel": "pixel",
+    "image_adversarial": "img",
+    "object_adversarial": "obj",
+    "auxiliary": "aux",
+}

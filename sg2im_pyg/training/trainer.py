@@ -1,0 +1,494 @@
+"""One training run, from the data to the last checkpoint."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import yaml
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch_geometric.data import Batch
+from torch_geometric.transforms import BaseTransform, Compose
+
+from sg2im_pyg.checkpoint import read_checkpoint, save_checkpoint
+from sg2im_pyg.data import (
+    AddImageNode,
+    SampleGeometricRelations,
+    SceneDataset,
+    SubsampleObjects,
+    Vocabulary,
+)
+from sg2im_pyg.data.landscapes import prepare_landscapes
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.files import replace_when_whole
+from sg2im_pyg.model import Sg2Im
+from sg2im_pyg.training.config import TrainingConfig
+from sg2im_pyg.training.loader import (
+    SeededScenes,
+    TrainingBatches,
+    fixed_batches,
+    training_loader,
+)
+from sg2im_pyg.training.logging import RunLogger
+from sg2im_pyg.training.step import Players, StepResult, adam, build_players, training_step
+from sg2im_pyg.training.validation import sample_sheet, validate
+
+_SAMPLE_PICTURES = 8  # rows of a sample sheet
+
+
+@dataclass
+class Progress:
+    """Where a run stands: what a checkpoint keeps beside weights and random states."""
+
+    step: int = 0
+    best_loss: float = float("inf")
+    best_step: int = 0
+    validations_since_best: int = 0
+    skipped_steps: int = 0
+    skipped_in_a_row: int = 0
+    validation: dict[str, float] = field(default_factory=dict)
+    """Values of the last validation."""
+
+
+def train(config: TrainingConfig, run_dir: Path, checkpoint: Path | None = None) -> bool:
+    """Trains, from the beginning or from a checkpoint on.
+
+    Args:
+        config: All options.
+        run_dir: Folder of the run; made where it is missing.
+        checkpoint: File to go on from.
+
+    Returns:
+        Whether the run came to its end; :obj:`False` if it was interrupted (everything is saved).
+
+    Raises:
+        Sg2ImError: If data, checkpoint and options do not fit together, or losses stay not
+            finite.
+    """
+    # ---- Devices
+    fabric = launch_fabric(config)
+    run_dir = Path(fabric.broadcast(str(run_dir)))
+    first = fabric.is_global_zero
+    if config.batch_size % fabric.world_size:
+        raise Sg2ImError(
+            f"batch_size {config.batch_size} can not be divided among {fabric.world_size} "
+            "processes: choose a multiple of their number."
+        )
+
+    # ---- Data
+    if first and config.data.name == "landscapes":
+        prepare_landscapes(data_root(config), config.model.image_size, _mask_size(config))
+    fabric.barrier()
+    training_set = open_split(config, "train", augment=True)
+    validation_set = open_split(config, config.data.validation_split, augment=False)
+    vocabulary = training_set.vocabulary
+    if validation_set.vocabulary != vocabulary:
+        raise Sg2ImError(
+            f"{training_set.reader.path} and {validation_set.reader.path} have different "
+            "vocabularies: prepare both splits again."
+        )
+    pictures = min(config.data.limit or len(training_set), len(training_set))
+    held_out = min(config.data.validation_limit, len(validation_set))
+    if config.data.validation_split == "train":
+        held_out = min(held_out, pictures)
+    share = range(fabric.global_rank, held_out, fabric.world_size)
+    validation_batches = fixed_batches(validation_set, share, config.batch_size, config.seed)
+    sheets = {"samples": _first_graphs(validation_set, held_out, config.seed)}
+    if config.data.validation_split != "train":
+        sheets["training_samples"] = _first_graphs(training_set, pictures, config.seed)
+
+    # ---- Networks and optimizers
+    fabric.seed_everything(config.seed, verbose=False)
+    players = build_players(fabric, config, vocabulary)
+    progress = Progress()
+    torch.manual_seed(config.seed + fabric.global_rank)  # each process draws noise of its own
+
+    # ---- Resume
+    if checkpoint is not None:
+        progress = restore(checkpoint, players, config, vocabulary, fabric)
+    if first:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with replace_when_whole(run_dir / "config.yaml") as temporary:
+            temporary.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
+    seeded = SeededScenes(training_set, config.seed)
+    batches = TrainingBatches(
+        pictures,
+        config.batch_size,
+        config.seed,
+        progress.step,
+        fabric.global_rank,
+        fabric.world_size,
+    )
+    loader = training_loader(
+        seeded, batches, config.data.workers, pin_memory=fabric.device.type == "cuda"
+    )
+    logger = RunLogger(run_dir, config.steps, progress.step, batches.batch_size, active=first)
+    logger.say(_summary(config, run_dir, fabric, pictures, held_out, players, progress))
+
+    def save(name: str) -> None:
+        if first:
+            state = training_state(players, config, progress)
+            save_checkpoint(run_dir / "checkpoints" / name, _bare(players), state)
+
+    def evaluate() -> None:
+        """Validates, and keeps the weights if they are the best so far."""
+        if not held_out:
+            return
+        model, weights = _bare(players), config.losses
+        progress.validation = validate(fabric, model, validation_batches, weights)
+        is_best = progress.validation["loss"] < progress.best_loss
+        progress.validations_since_best += 1
+        if is_best:
+            progress.best_loss, progress.best_step = progress.validation["loss"], progress.step
+            progress.validations_since_best = 0
+            save("best.pt")
+        logger.validation(progress.step, progress.validation, is_best)
+
+    def show_samples() -> None:
+        for name, graphs in sheets.items():
+            if first and graphs is not None:
+                sheet = sample_sheet(fabric, _bare(players), graphs)
+                logger.samples(progress.step, name, sheet)
+
+    # ---- Train
+    stopped_early = False
+    try:
+        with stop_requests() as stop:
+            data = iter(loader)
+            players.generator.network.train(not _frozen_statistics(config, progress.step))
+            while progress.step < config.steps and not stopped_early:
+                if fabric.broadcast(stop.is_set()):
+                    break
+                graphs = next(data).to(fabric.device, non_blocking=True)
+                result = training_step(fabric, players, graphs, config)
+                progress.step += 1
+                count_skipped(progress, result, config.max_skipped_steps)
+                logger.step()
+                if progress.step % config.log_every == 0 or progress.step == config.steps:
+                    values = {**result.values, "learning_rate": config.optimizer.lr}
+                    values["skipped_steps"] = progress.skipped_steps
+                    logger.curves(progress.step, values)
+                if progress.step == config.optimizer.eval_mode_after:
+                    freeze_statistics(fabric, players, config)
+                with logger.pause():
+                    if _due(progress.step, config.validate_every, config.steps):
+                        evaluate()
+                        patience = config.early_stopping
+                        stopped_early = 0 < patience <= progress.validations_since_best
+                    if _due(progress.step, config.sample_every, config.steps) or stopped_early:
+                        show_samples()
+                    if _due(progress.step, config.checkpoint_every, config.steps):
+                        save("last.pt")
+        whole = progress.step == config.steps or stopped_early
+        if not whole or stopped_early:
+            save("last.pt")
+    finally:
+        logger.close()
+    if first:
+        print(_closing(config, run_dir, progress, whole, stopped_early), flush=True)
+    return whole
+
+
+def launch_fabric(config: TrainingConfig) -> Fabric:
+    """Fabric with the options of a run, its processes started."""
+    hardware = config.hardware
+    strategy: Any = "auto"
+    if hardware.devices not in ("auto", "1") or hardware.num_nodes > 1 or "RANK" in os.environ:
+        # Masks without a loss get no gradient; batch statistics are each process's own.
+        strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+    try:
+        fabric = Fabric(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.num_nodes,
+            precision=hardware.precision,
+            strategy=strategy,
+        )
+    except (ValueError, RuntimeError) as error:
+        # Lightning's MisconfigurationException and its kin are RuntimeErrors or ValueErrors.
+        raise Sg2ImError(
+            f"hardware.accelerator={hardware.accelerator}, hardware.devices={hardware.devices}, "
+            f"hardware.precision={hardware.precision} can not be had here: {error}"
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+def data_root(config: TrainingConfig) -> Path:
+    """Folder of the prepared data; ``train/run.py`` fills in its default."""
+    if config.data.root is None:
+        raise Sg2ImError("data.root is not set: give the folder that holds the prepared data.")
+    return Path(config.data.root)
+
+
+def open_split(config: TrainingConfig, split: str, augment: bool) -> SceneDataset:
+    """A prepared split with the transforms of its data set.
+
+    Args:
+        config: All options.
+        split: :obj:`"train"`, :obj:`"val"` or :obj:`"test"`.
+        augment: Whether to leave out objects at random (:class:`SubsampleObjects`).
+
+    Raises:
+        Sg2ImError: If it is missing, empty, or of another picture size.
+    """
+    height, width = config.model.image_size
+    path = data_root(config) / f"{height}x{width}" / f"{split}.h5"
+    if not path.is_file():
+        raise Sg2ImError(
+            f"There is no data file {path}: run 'python datasets/prepare.py {config.data.name}' "
+            f"for pictures of {height} x {width} first, or say with --data.root where it lies."
+        )
+    dataset = SceneDataset(path)
+    if dataset.image_size != (height, width):
+        raise Sg2ImError(
+            f"{path} holds pictures of {dataset.image_size}, the model makes {(height, width)}: "
+            "prepare the data for this size, or change model.image_size."
+        )
+    if not len(dataset) and split == "train":
+        raise Sg2ImError(f"{path} holds no picture: prepare the data again.")
+    steps: list[BaseTransform] = []
+    if config.data.max_objects is not None and augment:
+        steps.append(SubsampleObjects(config.data.max_objects))
+    if not config.data.relationships:
+        steps.append(DropRelationships())
+    elif config.data.name != "visual_genome":
+        steps.append(SampleGeometricRelations(dataset.vocabulary))
+    dataset.transform = Compose([*steps, AddImageNode()])
+    return dataset
+
+
+class DropRelationships(BaseTransform):
+    """Removes all relationships (the paper's ablation "no relationships")."""
+
+    def forward(self, data: Any) -> Any:
+        data.edge_index = data.edge_index[:, :0]
+        data.edge_attr = data.edge_attr[:0]
+        return data
+
+
+def training_state(players: Players, config: TrainingConfig, progress: Progress) -> dict[str, Any]:
+    """The entry ``training`` of a checkpoint."""
+    return {
+        "config": asdict(config),
+        "progress": asdict(progress),
+        "discriminators": {
+            name: player.bare.state_dict()
+            for name, player in players.named()
+            if name != "generator"
+        },
+        "optimizers": {name: player.optimizer.state_dict() for name, player in players.named()},
+        "random_state": torch.get_rng_state(),
+        "cuda_random_state": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def restore(
+    checkpoint: Path,
+    players: Players,
+    config: TrainingConfig,
+    vocabulary: Vocabulary,
+    fabric: Fabric,
+) -> Progress:
+    """Puts weights, optimizers and random states of a checkpoint in place.
+
+    Raises:
+        Sg2ImError: If the checkpoint has another vocabulary or other networks.
+    """
+    entries = read_checkpoint(checkpoint)
+    training = entries.get("training")
+    if training is None:
+        raise Sg2ImError(
+            f"{checkpoint} holds only the generator, so training can not go on from it: give a "
+            "file that train/run.py wrote."
+        )
+    stored = Vocabulary.from_dict(entries["vocabulary"])
+    if stored != vocabulary:
+        raise Sg2ImError(
+            f"The checkpoint {checkpoint} has another vocabulary than the data in "
+            f"{data_root(config)} ({_difference(stored, vocabulary)}): give the data it was "
+            "trained on, or start a new run."
+        )
+    try:
+        _bare(players).load_state_dict(entries["generator"])
+        if set(training["optimizers"]) != {name for name, _ in players.named()}:
+            raise ValueError("other discriminators")
+        progress = Progress(**training["progress"])
+        if _frozen_statistics(config, progress.step):
+            freeze_statistics(fabric, players, config)
+        for name, player in players.named():
+            if name != "generator":
+                player.bare.load_state_dict(training["discriminators"][name])
+            player.optimizer.load_state_dict(training["optimizers"][name])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        detail = str(error).strip().splitlines()
+        raise Sg2ImError(
+            f"The checkpoint {checkpoint} does not fit the options of this run "
+            f"({detail[0].rstrip(':') if detail else type(error).__name__}): resume without "
+            "changing model or discriminators, or start a new run."
+        ) from error
+    if fabric.world_size == 1:
+        torch.set_rng_state(training["random_state"])
+        if training["cuda_random_state"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(training["cuda_random_state"])
+    return progress
+
+
+def freeze_statistics(fabric: Fabric, players: Players, config: TrainingConfig) -> None:
+    """Eval mode for the generator, with its optimizer restarted (release)."""
+    generator = players.generator
+    generator.network.eval()
+    generator.optimizer = fabric.setup_optimizers(adam(generator.bare, config))
+
+
+def count_skipped(progress: Progress, result: StepResult, most: int) -> None:
+    """Counts steps that were skipped; too many in a row end the run.
+
+    Raises:
+        Sg2ImError: With the name of the loss that is not finite.
+    """
+    if not result.not_finite:
+        progress.skipped_in_a_row = 0
+        return
+    progress.skipped_steps += 1
+    progress.skipped_in_a_row += 1
+    if progress.skipped_in_a_row >= most:
+        raise Sg2ImError(
+            f"The last {most} steps up to step {progress.step} were skipped because "
+            f"{' and '.join(result.not_finite)} was not finite: lower optimizer.lr or the weight "
+            "of that loss, and go on from the last checkpoint with --resume."
+        )
+
+
+@contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C (or SIGTERM) sets; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+
+    def request(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # signals can only be handled in the main thread
+        return
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def options_to_yaml(options: dict[str, Any]) -> str:
+    """All options of a run as YAML, readable by ``train/run.py --config``."""
+    return yaml.safe_dump(_plain(options), sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _bare(players: Players) -> Sg2Im:
+    model = players.generator.bare
+    assert isinstance(model, Sg2Im)
+    return model
+
+
+def _first_graphs(dataset: SceneDataset, pictures: int, seed: int) -> Batch | None:
+    chosen = range(min(_SAMPLE_PICTURES, pictures))
+    return fixed_batches(dataset, chosen, _SAMPLE_PICTURES, seed)[0] if chosen else None
+
+
+def _frozen_statistics(config: TrainingConfig, step: int) -> bool:
+    return 0 < config.optimizer.eval_mode_after <= step
+
+
+def _due(step: int, every: int, steps: int) -> bool:
+    return step % every == 0 or step == steps
+
+
+def _mask_size(config: TrainingConfig) -> int:
+    return config.model.mask_size or 16
+
+
+def _difference(stored: Vocabulary, given: Vocabulary) -> str:
+    for kind in ("objects", "predicates"):
+        mine, other = getattr(stored, kind), getattr(given, kind)
+        if mine != other:
+            extra = sorted(set(mine) ^ set(other))
+            names = f", for example {extra[0]!r}" if extra else " in another order"
+            return f"{len(mine)} {kind} against {len(other)}{names}"
+    return "the same names"
+
+
+def _summary(
+    config: TrainingConfig,
+    run_dir: Path,
+    fabric: Fabric,
+    pictures: int,
+    held_out: int,
+    players: Players,
+    progress: Progress,
+) -> str:
+    sizes = ", ".join(
+        f"{name.replace('_', ' ')} {sum(p.numel() for p in player.bare.parameters()) / 1e6:.1f} M"
+        for name, player in players.named()
+    )
+    height, width = config.model.image_size
+    start = f", going on from step {progress.step}" if progress.step else ""
+    return (
+        f"Run directory: {run_dir.absolute()}\n"
+        f"Data: {config.data.name}, {pictures} training and {held_out} validation pictures of "
+        f"{height} x {width} in {data_root(config).absolute()}\n"
+        f"Parameters: {sizes}; device: {fabric.device}, {fabric.world_size} process(es)\n"
+        f"Curves and pictures: tensorboard --logdir {run_dir.absolute()}\n"
+        f"Training: {config.steps} steps of {config.batch_size} pictures{start}; Ctrl-C saves and "
+        "stops"
+    )
+
+
+def _closing(
+    config: TrainingConfig, run_dir: Path, progress: Progress, whole: bool, early: bool
+) -> str:
+    run_dir = run_dir.absolute()
+    lines = []
+    if not whole:
+        lines.append(f"Stopped after step {progress.step} of {config.steps}; everything is saved.")
+        lines.append(f'Go on with: python train/run.py --resume "{run_dir}"')
+    elif early:
+        lines.append(
+            f"Ended at step {progress.step}: no better validation since step {progress.best_step}."
+        )
+    else:
+        lines.append(f"Done: {progress.step} steps.")
+    if progress.skipped_steps:
+        lines.append(f"Skipped steps (loss not finite): {progress.skipped_steps}")
+    if progress.best_step:
+        lines.append(f"Best validation loss: {progress.best_loss:.4f} at step {progress.best_step}")
+    lines.append(f"Run directory: {run_dir}")
+    checkpoints = [
+        str(path.relative_to(run_dir)) for path in sorted((run_dir / "checkpoints").glob("*.pt"))
+    ]
+    lines.append(f"Checkpoints: {', '.join(checkpoints)}")
+    if (run_dir / "samples.png").is_file():
+        lines.append(f"Sample pictures: {run_dir / 'samples.png'}")
+    if whole:
+        best = run_dir / "checkpoints" / "best.pt"
+        chosen = best if best.is_file() else best.with_name("last.pt")
+        lines.append(
+            f'Generate from your own graphs: python eval/generate.py --checkpoint "{chosen}"'
+        )
+    return "\n".join(lines)
