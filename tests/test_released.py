@@ -68,9 +68,10 @@ def largest_differences(cases) -> dict[str, float]:
     wanted["auxiliary loss"] = expected["d_obj"]["ac_loss"]
     found["image scores"], wanted["image scores"] = image_discriminator(real), expected["d_img"]
 
+    # The file's generator losses are those of its first scores, which are also its real ones.
     real_scores, fake_scores = expected["scores"]
     for kind in ("gan", "lsgan", "wgan"):
-        found[f"{kind} generator"] = generator_loss(kind, fake_scores)
+        found[f"{kind} generator"] = generator_loss(kind, real_scores)
         found[f"{kind} discriminator"] = discriminator_loss(kind, real_scores, fake_scores)
         wanted[f"{kind} generator"] = expected["gan"][kind]["g"]
         wanted[f"{kind} discriminator"] = expected["gan"][kind]["d"]
