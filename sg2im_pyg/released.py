@@ -146,6 +146,9 @@ def released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str])
         path: The file, named in errors.
     """
     options = _options(entries, "model_kwargs", path)
+    _check_choice(options, "gconv_pooling", ("avg", "sum"), path)
+    _check_choice(options, "mlp_normalization", ("none", "batch"), path)
+    _check_choice(options, "normalization", ("none", "batch", "instance"), path)
     image_size = options.get("image_size", (64, 64))
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
@@ -156,7 +159,7 @@ def released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str])
             embedding_dim=options.get("embedding_dim", 64),
             gconv_dim=options.get("gconv_dim", 128),
             gconv_hidden_dim=options.get("gconv_hidden_dim", 512),
-            gconv_pooling={"avg": "mean", "sum": "sum"}[options.get("gconv_pooling", "avg")],
+            gconv_pooling="sum" if options.get("gconv_pooling") == "sum" else "mean",
             gconv_num_layers=options.get("gconv_num_layers", 5),
             mlp_normalization=options.get("mlp_normalization", "none"),
             mask_size=options.get("mask_size") or 0,
@@ -168,10 +171,10 @@ def released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str])
         model = Sg2Im(_vocabulary(_vocab(entries), path), config)
     except Sg2ImError as error:
         raise Sg2ImError(f"The checkpoint {path} holds wrong options: {error}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise Sg2ImError(
-            f"The checkpoint {path} holds options in 'model_kwargs' that are unknown ({error}); "
-            "use a file of the 2018 release."
+            f"The checkpoint {path} holds a wrong option in 'model_kwargs' ({error}): use a file "
+            "of the 2018 release."
         ) from error
     _activate(model.refinement, options)
     _copy_state(model, entries["model_state"], GENERATOR, path)
@@ -185,6 +188,16 @@ def _options(
     if not isinstance(options, Mapping):
         raise Sg2ImError(f"The checkpoint {path} lacks the entry {name!r}: use a whole file.")
     return options
+
+
+def _check_choice(
+    options: Mapping[str, Any], name: str, choices: tuple[str, ...], path: str | os.PathLike[str]
+) -> None:
+    if options.get(name, choices[0]) not in choices:
+        raise Sg2ImError(
+            f"The checkpoint {path} holds the option {name!r} with the value {options[name]!r}; "
+            f"it must be one of {', '.join(choices)}."
+        )
 
 
 def _vocab(entries: Mapping[str, Any]) -> Any:
@@ -210,11 +223,8 @@ def _vocabulary(vocab: Any, path: str | os.PathLike[str]) -> Vocabulary:
 
 def _convolutions(options: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
     """Arguments of a discriminator from the release's, e.g. ``arch="C4-64-2,C4-128-2"``."""
-    if options.get("padding", "valid") != "valid":
-        raise Sg2ImError(
-            f"The discriminator in {path} has the padding {options['padding']!r}; only 'valid', "
-            "which the published models have, can be loaded."
-        )
+    _check_choice(options, "normalization", ("none", "batch", "instance"), path)
+    _check_choice(options, "padding", ("valid",), path)  # "same" was never published
     arch = options.get("arch")
     if arch is None:
         layers = PUBLISHED_LAYERS
