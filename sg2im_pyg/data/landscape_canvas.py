@@ -1,4 +1,7 @@
-"""What the landscapes are painted with: random choices, a canvas that knows who owns each point, a pen."""
+"""What the landscapes are painted with: random choices, a canvas and a pen.
+
+The canvas knows which object owns each of its points; boxes and masks follow from that.
+"""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
+Fill = tuple[int, int, int] | tuple[int, int, int, int]
+"""Red, green, blue and perhaps opacity, 0 to 255."""
 Point = tuple[float, float]
 T = TypeVar("T")
 
@@ -62,6 +67,11 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 DAYLIGHT = (1.0, 1.0, 1.0)
 
 
+def _corners(points: Sequence[Point]) -> list[tuple[int, int]]:
+    # Whole numbers, so that no platform's rounding inside Pillow can matter.
+    return [(math.floor(x + 0.5), math.floor(y + 0.5)) for x, y in points]
+
+
 class Canvas:
     """A picture at several times its size, and which object owns each point of it."""
 
@@ -94,21 +104,26 @@ class Canvas:
             return None
         return self.names[self.points[column, row]]
 
-    def fill(self, colour: Colour, alpha: float = 1, glows: bool = False) -> tuple[int, ...]:
-        """The colour in the light of the scene; what glows is not darkened by the night."""
-        if not glows and self.tint is not DAYLIGHT:
-            colour = clip([c * t for c, t in zip(colour, self.tint, strict=True)])
+    def lit(self, colour: Colour) -> Colour:
+        """The colour in the light of the scene."""
+        if self.tint is DAYLIGHT:
+            return colour
+        return clip([c * t for c, t in zip(colour, self.tint, strict=True)])
+
+    def fill(self, colour: Colour, alpha: float = 1, glows: bool = False) -> Fill:
+        """What to draw a colour with; what glows is not darkened by the night."""
+        colour = colour if glows else self.lit(colour)
         return colour if alpha == 1 else (*colour, math.floor(255 * alpha + 0.5))
 
-    def polygon(self, points: Sequence[Point], fill: tuple[int, ...], owned: bool = True) -> None:
+    def polygon(self, points: Sequence[Point], fill: Fill, owned: bool = True) -> None:
         """Fills a polygon; not owned is what only changes the light on things behind."""
-        corners = [(math.floor(x + 0.5), math.floor(y + 0.5)) for x, y in points]
+        corners = _corners(points)
         (self.draw if len(fill) == 3 else self.blend).polygon(corners, fill)
         if owned:
             self.draw_owners.polygon(corners, len(self.names) - 1)
 
     def ellipse(
-        self, x0: float, y0: float, x1: float, y1: float, fill: tuple[int, ...], owned: bool = True
+        self, x0: float, y0: float, x1: float, y1: float, fill: Fill, owned: bool = True
     ) -> None:
         left, right = sorted((math.floor(x0 + 0.5), math.floor(x1 + 0.5)))
         top, bottom = sorted((math.floor(y0 + 0.5), math.floor(y1 + 0.5)))
@@ -116,24 +131,20 @@ class Canvas:
         if owned:
             self.draw_owners.ellipse((left, top, right, bottom), len(self.names) - 1)
 
-    def line(
-        self, points: Sequence[Point], fill: tuple[int, ...], width: float, owned: bool = True
-    ) -> None:
-        corners = [(math.floor(x + 0.5), math.floor(y + 0.5)) for x, y in points]
+    def line(self, points: Sequence[Point], fill: Fill, width: float, owned: bool = True) -> None:
+        corners = _corners(points)
         thickness = max(1, math.floor(width + 0.5))
         (self.draw if len(fill) == 3 else self.blend).line(corners, fill, thickness)
         if owned:
             self.draw_owners.line(corners, len(self.names) - 1, thickness)
 
-    def gradient(
-        self, points: Sequence[Point], top: tuple[int, ...], bottom: tuple[int, ...]
-    ) -> None:
+    def gradient(self, points: Sequence[Point], top: Colour, bottom: Colour) -> None:
         """Fills a polygon with a colour that changes from its top to its bottom."""
-        corners = [(math.floor(x + 0.5), math.floor(y + 0.5)) for x, y in points]
+        corners = _corners(points)
         low = max(0, min(y for _, y in corners))
         high = min(self.height, max(y for _, y in corners) + 1)
         steps = np.arange(high - low)[:, None] / max(1, high - low - 1)
-        colours = np.array(top[:3]) + (np.array(bottom[:3]) - np.array(top[:3])) * steps
+        colours = np.array(top) + (np.array(bottom) - np.array(top)) * steps
         column = Image.fromarray(np.floor(colours + 0.5).astype(np.uint8)[:, None])
         strip = column.resize((self.width, high - low), Image.Resampling.NEAREST)
         inside = Image.new("1", (self.width, self.height))

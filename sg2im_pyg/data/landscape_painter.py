@@ -36,13 +36,12 @@ class Landscape:
         in_sky = [name for name in names if name in SKY_KINDS]
         on_ground = [name for name in names if name not in SKY_KINDS]
 
-        self.paint_sky("sun" in in_sky)
+        self.paint_sky()
         # Behind mountains stand the sun and the moon, before them hang clouds and balloons.
-        order = sorted(in_sky, key=SKY_KINDS.index)
-        for name in [name for name in order if name in ("sun", "moon")]:
+        for name in [name for name in in_sky if name in ("sun", "moon")]:
             self.paint_sky_thing(name)
         self.paint_mountains(mountains)
-        for name in [name for name in order if name not in ("sun", "moon")]:
+        for name in [name for name in in_sky if name not in ("sun", "moon")]:
             self.paint_sky_thing(name)
         self.paint_grounds(grounds)
         self.paint_ground_things(on_ground)
@@ -85,7 +84,7 @@ class Landscape:
 
     # Sky
 
-    def paint_sky(self, sunny: bool) -> None:
+    def paint_sky(self) -> None:
         canvas, dice = self.canvas, self.dice
         if self.light == "day":
             top = dice.colour([(72, 146, 226), (104, 176, 240), (90, 150, 200)])
@@ -102,7 +101,7 @@ class Landscape:
         canvas.begin("sky")
         w, h = canvas.width, canvas.height
         edge = min(h, self.horizon * 1.1)
-        canvas.polygon([(0, 0), (w, 0), (w, h), (0, h)], (*low, 255))
+        canvas.polygon([(0, 0), (w, 0), (w, h), (0, h)], low)
         canvas.gradient([(0, 0), (w, 0), (w, edge), (0, edge)], top, low)
         if self.light == "night":
             for _ in range(14):
@@ -152,12 +151,11 @@ class Landscape:
             rock = dice.colour([(122, 128, 150), (136, 118, 112), (104, 120, 128), (112, 104, 140)])
             rock = mix(rock, self.sky_low, 0.15)
             peak = centre + dice.between(-0.2, 0.2) * half
-            left, right = (peak, top), (peak, top)
             side = dice.choose([-1, 1])
             shoulder_x = centre + side * half * dice.between(0.4, 0.55)
             shoulder = (shoulder_x, top + rise * dice.between(0.25, 0.55))
             notch = ((peak + shoulder_x) / 2, shoulder[1] + 0.1 * rise)
-            ridge = [left, notch, shoulder] if side > 0 else [shoulder, notch, right]
+            ridge = [(peak, top), notch, shoulder][::side]
             canvas.begin("mountain")
             outline = [(centre - half, foot), *ridge, (centre + half, foot)]
             canvas.polygon(outline, canvas.fill(rock))
@@ -168,14 +166,15 @@ class Landscape:
             canvas.polygon(shaded, canvas.fill((30, 30, 60), 0.25))
             if dice.chance(0.75):
                 share = dice.between(0.26, 0.4)
-                before = _towards((peak, top), outline[1 + ridge.index((peak, top)) - 1], share)
-                after = _towards((peak, top), outline[1 + ridge.index((peak, top)) + 1], share)
+                at = outline.index((peak, top))
+                before = _towards((peak, top), outline[at - 1], share)
+                after = _towards((peak, top), outline[at + 1], share)
                 low = top + share * rise * 0.75
                 zigzag = [
                     (before[0] + (after[0] - before[0]) * t, low + d * share * rise)
                     for t, d in ((0.75, 0.25), (0.55, -0.12), (0.35, 0.2))
                 ]
-                snow = canvas.fill((248, 250, 255), glows=False)
+                snow = canvas.fill((248, 250, 255))
                 canvas.polygon([(peak, top), after, *zigzag, before], snow)
 
     # Grounds
@@ -242,17 +241,15 @@ class Landscape:
         else:
             colour = dice.colour([(38, 112, 176), (40, 140, 186), (46, 96, 156)], 12)
             far = mix(colour, (150, 205, 230), 0.45)
-        number = canvas.begin(name)
-        near = canvas.fill(mix(colour, BLACK, 0.08))
-        distant = canvas.fill(far)
+        canvas.begin(name)
+        near, distant = canvas.lit(mix(colour, BLACK, 0.08)), canvas.lit(far)
         if name == "water":
             # Water mirrors the sky, most of all far away.
-            distant = (*mix(distant[:3], self.sky_low, 0.4), 255)  # type: ignore[arg-type]
-            near = (*mix(near[:3], self.sky_low, 0.12), 255)  # type: ignore[arg-type]
+            distant, near = mix(distant, self.sky_low, 0.4), mix(near, self.sky_low, 0.12)
         canvas.gradient(outline, distant, near)
-        self.paint_texture(name, number, outline)
+        self.paint_texture(name, outline)
 
-    def paint_texture(self, name: str, number: int, outline: list[Point]) -> None:
+    def paint_texture(self, name: str, outline: list[Point]) -> None:
         """Waves, tufts or pebbles, where the ground is seen."""
         canvas, dice = self.canvas, self.dice
         xs, ys = [x for x, _ in outline], [y for _, y in outline]

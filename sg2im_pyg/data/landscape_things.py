@@ -11,13 +11,10 @@ def _draw_cloud(pen: Pen, dice: Dice) -> None:
     shade = mix(colour, (120, 135, 165), 0.35)
     tops = [(0.0, 0.45, 0.4), (0.22, dice.between(0.05, 0.2), 0.62), (0.5, 0.12, 0.86)]
     tops += [(0.68, dice.between(0.35, 0.5), 1.0)]
-    for drop, paint in ((0.0, shade), (-0.13, colour)):
+    for bottom, paint in ((1.0, shade), (0.87, colour)):
         for left, top, right in tops:
-            pen.ellipse(left, top + (0 if drop == 0 else 0.0), right, 1 + drop, paint)
-        if drop == 0:
-            pen.rectangle(0.2, 0.7, 0.82, 1.0, paint)
-        else:
-            pen.rectangle(0.2, 0.6, 0.82, 1.0 + drop, paint)
+            pen.ellipse(left, top, right, bottom, paint)
+        pen.rectangle(0.2, 0.6, 0.82, bottom, paint)
 
 
 def _draw_sun(pen: Pen, dice: Dice) -> None:
@@ -205,18 +202,8 @@ def _draw_person(pen: Pen, dice: Dice) -> None:
         pen.rectangle(0.54, 0.7, 0.65, 0.98, skin)
         pen.polygon([(0.36, 0.29), (0.64, 0.29), (0.86, 0.78), (0.14, 0.78)], shirt)
     else:
-        pen.polygon(
-            [
-                (0.27, 0.56),
-                (0.73, 0.56),
-                (0.8, 0.97),
-                (0.58, 0.97),
-                (0.5, 0.68),
-                (0.42, 0.97),
-                (0.2, 0.97),
-            ],
-            trousers,
-        )
+        pen.polygon([(0.27, 0.56), (0.51, 0.56), (0.51, 0.68), (0.42, 0.97), (0.2, 0.97)], trousers)
+        pen.polygon([(0.73, 0.56), (0.49, 0.56), (0.49, 0.68), (0.58, 0.97), (0.8, 0.97)], trousers)
         pen.polygon([(0.24, 0.29), (0.76, 0.29), (0.74, 0.6), (0.26, 0.6)], shirt)
     for u in (0.18, 0.58):
         pen.rectangle(u, 0.95, u + 0.24, 1.0, (40, 34, 34))

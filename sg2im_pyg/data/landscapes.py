@@ -44,7 +44,7 @@ Shares of the picture. The release drops boxes up to 0.02 and does not look at t
 the things here are simple enough to be recognised at 7 x 7 of 64 x 64 pixels.
 """
 
-DRAWING = 1
+DRAWING = 2
 """Number of the way to draw, part of a file's settings; raise it when pictures change."""
 
 SPLIT_STRIDE = 10_000_000
