@@ -226,9 +226,8 @@ def _convolutions(options: Mapping[str, Any], path: str | os.PathLike[str]) -> d
     _check_choice(options, "normalization", ("none", "batch", "instance"), path)
     _check_choice(options, "padding", ("valid",), path)  # "same" was never published
     arch = options.get("arch")
-    if arch is None:
-        layers = PUBLISHED_LAYERS
-    else:
+    layers: tuple[tuple[int, int, int], ...] = PUBLISHED_LAYERS
+    if arch is not None:
         names = [name.strip() for name in (arch.split(",") if isinstance(arch, str) else arch)]
         layers = tuple(_layer(name, path) for name in names if name != "I3")
     return {"layers": layers, "normalization": options.get("normalization", "batch")}

@@ -10,7 +10,7 @@ from torch.nn import Linear, Module, ModuleList, ReLU, Sequential
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import Aggregation
 from torch_geometric.nn.resolver import normalization_resolver
-from torch_geometric.typing import Adj, OptTensor, Size
+from torch_geometric.typing import OptTensor
 
 from sg2im_pyg.nn.scatter import scatter
 
@@ -45,8 +45,9 @@ class TripleConv(MessagePassing):
             (default: :obj:`512`)
         aggr (str or list or Aggregation, optional): How candidates are pooled, :obj:`"mean"`,
             :obj:`"sum"` or any other aggregation of PyG. (default: :obj:`"mean"`)
-        norm (str or Callable, optional): Normalization after each linear layer, resolved as in
-            :class:`torch_geometric.nn.MLP`, *e.g.*, :obj:`"batch_norm"`. (default: :obj:`None`)
+        norm (str or Callable, optional): Normalization after each linear layer, by name as in
+            :class:`torch_geometric.nn.MLP`, *e.g.*, :obj:`"batch_norm"`, or a function of the
+            number of channels. (default: :obj:`None`)
         edge_channels (int, optional): Size of each input edge feature, if it is not
             :obj:`in_channels`. (default: :obj:`None`)
         **kwargs (optional): Additional arguments of
@@ -85,8 +86,8 @@ class TripleConv(MessagePassing):
         self.edge_channels = in_channels if edge_channels is None else edge_channels
         self.reduce = {"mean": "mean", "sum": "sum", "add": "sum"}.get(str(aggr).lower())
         pooled = hidden_channels
-        if isinstance(aggr, (list, tuple)):
-            pooled = hidden_channels * len(aggr)  # PyG concatenates several aggregations
+        if self.reduce is None:
+            pooled = _channels_after(self.aggr_module, hidden_channels)
         self.net1 = triple_mlp(
             [2 * in_channels + self.edge_channels, hidden_channels]
             + [2 * hidden_channels + out_channels],
@@ -103,9 +104,7 @@ class TripleConv(MessagePassing):
             if isinstance(layer, Linear):
                 torch.nn.init.kaiming_normal_(layer.weight)  # release; the bias is torch's default
 
-    def forward(
-        self, x: Tensor, edge_index: Adj, edge_attr: Tensor, size: Size = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> tuple[Tensor, Tensor]:
         triples = self.edge_updater(edge_index, x=x, edge_attr=edge_attr)
         subjects, edge_attr, objects = triples.split(
             [self.hidden_channels, self.out_channels, self.hidden_channels], dim=1
@@ -131,7 +130,8 @@ class TripleConv(MessagePassing):
         dim_size: OptInt = None,
     ) -> Tensor:
         if self.reduce is None or dim_size is None:
-            return super().aggregate(inputs, index, ptr, dim_size)
+            index, order = index.sort(stable=True)  # some aggregations ask for sorted rows
+            return super().aggregate(inputs[order], index, None, dim_size)
         return scatter(inputs, index, dim_size, self.reduce)
 
     def __repr__(self) -> str:
@@ -190,7 +190,7 @@ class TripleConvNet(Module):
         for conv in self.convs:
             conv.reset_parameters()
 
-    def forward(self, x: Tensor, edge_index: Adj, edge_attr: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> tuple[Tensor, Tensor]:
         for conv in self.convs:
             x, edge_attr = conv(x, edge_index, edge_attr)
         return x, edge_attr
@@ -202,15 +202,25 @@ class TripleConvNet(Module):
         )
 
 
+def _channels_after(aggr: Aggregation, channels: int) -> int:
+    """Width of what an aggregation makes of rows of a width: several are concatenated."""
+    parameter = next(aggr.parameters(), torch.empty(0))
+    row, index = parameter.new_zeros(1, channels), torch.zeros(1, dtype=torch.long)
+    with torch.no_grad():
+        return aggr(row, index.to(row.device), dim_size=1).size(-1)
+
+
 def triple_mlp(channels: list[int], norm: str | Callable[..., Module] | None) -> Sequential:
     """Linear layers, each followed by an optional normalization and ReLU (the last one too)."""
     layers: list[Module] = []
     for fan_in, fan_out in pairwise(channels):
         layers.append(Linear(fan_in, fan_out))
-        if norm == "batch_norm":
+        if isinstance(norm, str) and norm.lower().replace("_", "") == "batchnorm":
             # One row has no variance: PyG's layer then uses the running statistics.
             layers.append(normalization_resolver(norm, fan_out, allow_single_element=True))
-        elif norm is not None:
+        elif isinstance(norm, str):
             layers.append(normalization_resolver(norm, fan_out))
+        elif norm is not None:
+            layers.append(norm(fan_out))
         layers.append(ReLU())
     return Sequential(*layers)
