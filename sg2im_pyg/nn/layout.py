@@ -84,7 +84,7 @@ def compose_layout(
         dense_vectors = dense_vectors.index_copy(0, place, weights).view(count, width, -1)
         part = torch.bmm(dense_vectors.transpose(1, 2), dense_masks)
         layout = part if slabs == 1 else layout.index_add(0, present, part)
-    return layout.view(images, -1, *size)
+    return layout.view(images, vectors.size(1), *size)
 
 
 def warp_masks(boxes: Tensor, masks: Tensor | None, size: tuple[int, int]) -> Tensor:
@@ -112,10 +112,11 @@ def warp_masks(boxes: Tensor, masks: Tensor | None, size: tuple[int, int]) -> Te
     corner, opposite = boxes.view(-1, 2, 2).unbind(1)
     extent = opposite - corner
     # Thinner than the precision of its type: no pixel can be said to lie in it, and dividing by
-    # it would overflow. The box is moved out of the picture instead.
+    # it would overflow. Its mask is emptied instead.
     empty = (extent.abs() <= torch.finfo(extent.dtype).eps).any(1, keepdim=True)
-    corner = torch.where(empty, torch.full_like(corner, 3.0), corner)
     extent = torch.where(empty, torch.ones_like(extent), extent)
+    masks = masks.to(torch.promote_types(masks.dtype, boxes.dtype))
+    masks = masks.masked_fill(empty.unsqueeze(2), 0)
     maps = []
     for axis, length in ((0, size[1]), (1, size[0])):
         pixels = _linspace(length, boxes)
