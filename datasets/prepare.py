@@ -1,29 +1,31 @@
 """Prepares data for training: draws landscapes, or converts COCO, into one HDF5 file a split.
 
+Typical commands, from any folder:
+
     python datasets/prepare.py landscapes
     python datasets/prepare.py coco --source /data/coco
     python datasets/prepare.py coco --source /data/coco --image-size 128 --root /fast/coco
 """
 
-import importlib.util
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-TRAIN = REPOSITORY / "train"
-if importlib.util.find_spec("sg2im_pyg") is None:  # a checkout that is not installed
-    sys.path.insert(0, str(REPOSITORY))
+sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, installed or not
 
-from jsonargparse import ArgumentParser, Namespace  # noqa: E402
-
-from sg2im_pyg.data import SceneReader  # noqa: E402
-from sg2im_pyg.data.coco import CocoSelection, prepare_coco  # noqa: E402
-from sg2im_pyg.data.landscapes import prepare_landscapes  # noqa: E402
-from sg2im_pyg.errors import Sg2ImError  # noqa: E402
 from sg2im_pyg.program import run_program  # noqa: E402
+
+# The rest is imported where it is used: the processes that draw landscapes import this file too.
 
 
 def main() -> None:
+    from sg2im_pyg.data.coco import CocoSelection, prepare_coco
+    from sg2im_pyg.data.landscapes import prepare_landscapes
+
     options = parse_options()
     source = options.subcommand
     given = options[source]
@@ -60,11 +62,15 @@ def main() -> None:
             ),
             progress=given.progress,
         )
-    report(source, paths)
+    report(source, root, paths)
 
 
-def parse_options() -> Namespace:
+def parse_options() -> "Namespace":
     """Reads the command line; mistakes in it end the program with exit status 2."""
+    from jsonargparse import ArgumentParser
+
+    from sg2im_pyg.data.coco import CocoSelection
+
     parser = ArgumentParser(description="Prepare data for training: one HDF5 file a split.")
     sources = parser.add_subcommands(dest="subcommand", required=True, metavar="SOURCE")
 
@@ -137,7 +143,7 @@ def parse_options() -> Namespace:
     return parser.parse_args()
 
 
-def add_common_options(parser: ArgumentParser, name: str) -> None:
+def add_common_options(parser: "ArgumentParser", name: str) -> None:
     parser.add_argument(
         "--root",
         type=str,
@@ -165,6 +171,8 @@ def add_common_options(parser: ArgumentParser, name: str) -> None:
 
 
 def height_and_width(image_size: list[int]) -> tuple[int, int]:
+    from sg2im_pyg.errors import Sg2ImError
+
     if len(image_size) > 2:
         raise Sg2ImError(
             "--image-size takes one number (a square) or two (height and width), got "
@@ -173,15 +181,27 @@ def height_and_width(image_size: list[int]) -> tuple[int, int]:
     return image_size[0], image_size[-1]
 
 
-def report(source: str, paths: dict[str, Path]) -> None:
+def report(source: str, root: Path, paths: dict[str, Path]) -> None:
     """Says what there is now, and what to do next."""
+    from sg2im_pyg.data import SceneReader
+
     for split, path in paths.items():
         store = SceneReader(path)
         print(f"{split:5}  {len(store):7,} pictures  {len(store.categories):8,} objects  {path}")
         if not len(store):
             print(f"       {split} is empty: all fitting pictures went to the splits before it.")
-    config = "" if source == "landscapes" else f" --config {TRAIN / 'configs' / 'coco64.yaml'}"
-    print(f"Next, to train on it: python {TRAIN / 'run.py'}{config}")
+    command = f'python "{REPOSITORY}/train/run.py"'
+    if source == "coco":
+        command += " --config coco64"
+    if root != REPOSITORY / "datasets" / source:
+        command += f' --data.root "{root}"'
+    if store.image_size != (64, 64):
+        command += f' --model.image_size "{list(store.image_size)}"'
+    if store.mask_size != 16:
+        command += f" --model.mask_size {store.mask_size}"
+    if store.mask_size == 0:
+        command += " --losses.mask 0"
+    print(f"Next, to train on it: {command}")
 
 
 if __name__ == "__main__":

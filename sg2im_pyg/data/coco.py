@@ -288,9 +288,7 @@ def prepare_coco(
                 "the same COCO."
             )
         with (
-            SceneWriter(
-                paths[split], vocabulary, image_size, mask_size, settings[split]
-            ) as writer,
+            SceneWriter(paths[split], vocabulary, image_size, mask_size, settings[split]) as writer,
             tqdm(
                 total=len(reader),
                 desc=f"COCO {split}",
@@ -337,7 +335,8 @@ class _AnnotationFile:
             self._entries[key] = entries
         self.categories: dict[int, str] = {}
         for entry in self._entries["categories"]:
-            number, name = entry.get("id"), entry.get("name")
+            number: Any = entry.get("id")
+            name: Any = entry.get("name")
             if not _is_whole(number, 1, _MAX_CATEGORY_ID) or not (isinstance(name, str) and name):
                 raise self._malformed(
                     "category", entry, f"an id from 1 to {_MAX_CATEGORY_ID} and a name"
@@ -351,8 +350,10 @@ class _AnnotationFile:
         """The picture list by ids, in the order of the file."""
         images: dict[int, _ListedImage] = {}
         for entry in self._entries["images"]:
-            number, name = entry.get("id"), entry.get("file_name")
-            width, height = entry.get("width"), entry.get("height")
+            number: Any = entry.get("id")
+            name: Any = entry.get("file_name")
+            width: Any = entry.get("width")
+            height: Any = entry.get("height")
             if not (
                 _is_whole(number, 0)
                 and isinstance(name, str)
@@ -383,7 +384,8 @@ class _AnnotationFile:
         """Objects of some categories that are larger than a fraction of their picture."""
         for entry in self._entries["annotations"]:
             where = f"annotation {entry.get('id')} of {self.path}"
-            image_id, category = entry.get("image_id"), entry.get("category_id")
+            image_id: Any = entry.get("image_id")
+            category: Any = entry.get("category_id")
             if not _is_whole(image_id, 0) or image_id not in images:
                 raise Sg2ImError(
                     f"The {where} belongs to the picture {image_id!r}, which the picture list "

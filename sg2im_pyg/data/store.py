@@ -286,7 +286,8 @@ class SceneReader:
                 f"{self.path} was written with schema version {version}, this program reads up to "
                 f"{SCHEMA_VERSION}: update sg2im_pyg, or prepare the data again with this version."
             )
-        self.image_size = tuple(int(side) for side in attributes["image_size"])
+        height, width = (int(side) for side in attributes["image_size"])
+        self.image_size = (height, width)
         self.mask_size = int(attributes["mask_size"])
         self.vocabulary = Vocabulary.from_dict(json.loads(attributes["vocabulary"]))
         self.settings = json.loads(attributes["settings"])

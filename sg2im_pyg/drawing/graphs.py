@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from PIL import Image, ImageDraw
@@ -19,17 +20,22 @@ from sg2im_pyg.drawing.palette import (
     text_colour,
     text_size,
 )
-from sg2im_pyg.drawing.placement import BEND, OBJECT, Point, Route, place_graph
+from sg2im_pyg.drawing.placement import BEND, CLEARANCE, OBJECT, Point, Route, place_graph
 
 MAX_OBJECTS, MAX_RELATIONSHIPS = 60, 150
 """Larger graphs are not drawn: nobody could read them."""
 
-_FINER = 2  # everything is drawn larger and then reduced, for smooth edges
+_FINER = 4  # everything is drawn larger and then reduced, for smooth edges
+_MOST_PIXELS = 50_000_000  # of the larger drawing (150 MB); beyond it edges stay rough
 _MARGIN = 14
 _HEAD = 10.0  # length of an arrow's head in pixels
 
 
-def draw_graph(graph: SceneGraph | Mapping[str, Any], vocabulary: Vocabulary) -> Image.Image:
+def draw_graph(
+    graph: SceneGraph | Mapping[str, Any],
+    vocabulary: Vocabulary,
+    min_size: tuple[int, int] = (0, 0),
+) -> Image.Image:
     """Draws a scene graph: objects as coloured boxes, and each relationship as an arrow from its
     subject to its object with the predicate in a box on it.
 
@@ -39,60 +45,66 @@ def draw_graph(graph: SceneGraph | Mapping[str, Any], vocabulary: Vocabulary) ->
     Args:
         graph: The graph, or its JSON form (see :meth:`SceneGraph.from_json`).
         vocabulary: Names of the categories and predicates.
+        min_size: Height and width that the drawing has at least, with the graph in the middle.
 
     Raises:
         Sg2ImError: If the JSON form is wrong or has unknown names.
     """
     if not isinstance(graph, SceneGraph):
         graph = SceneGraph.from_json(graph, vocabulary)
-    categories, relationships = _without_image_node(graph)
-    if not categories or len(categories) > MAX_OBJECTS or len(relationships) > MAX_RELATIONSHIPS:
+    categories, triples = _without_image_node(graph)
+    if not categories or len(categories) > MAX_OBJECTS or len(triples) > MAX_RELATIONSHIPS:
         return _note(
-            f"A graph of {len(categories)} objects\nand {len(relationships)} relationships"
-            + (":\ntoo large to draw" if categories else "")
+            f"A graph of {len(categories)} objects\nand {len(triples)} relationships"
+            + (":\ntoo large to draw" if categories else ""),
+            min_size,
         )
-    finer = _FINER
-    object_font, predicate_font = load_font(20 * finer, bold=True), load_font(16 * finer)
     palette = category_colours(len(vocabulary.objects))
-    names = [shorten(vocabulary.objects[c], object_font, 320 * finer) for c in categories]
-    labels = [
-        shorten(vocabulary.predicates[p], predicate_font, 260 * finer) for _, p, _ in relationships
-    ]
-    name_sizes = [text_size(name, object_font) for name in names]
-    label_sizes = [text_size(label, predicate_font) for label in labels]
-    lines = Counter(node for s, _, o in relationships for node in (s, o))
+    fonts = load_font(20 * _FINER, bold=True), load_font(16 * _FINER)
+    names = [shorten(vocabulary.objects[c], fonts[0], 320 * _FINER) for c in categories]
+    labels = [shorten(vocabulary.predicates[p], fonts[1], 260 * _FINER) for _, p, _ in triples]
+    name_sizes = [text_size(name, fonts[0]) for name in names]
+    label_sizes = [text_size(label, fonts[1]) for label in labels]
+    lines = Counter(node for s, _, o in triples for node in (s, o))
     placement = place_graph(
         [
-            (max(w / finer + 26, 56, _HEAD * 1.3 * lines[i]), h / finer + 14)
+            (max(w / _FINER + 26, 56, 1.3 * _HEAD * lines[i]), h / _FINER + 14)
             for i, (w, h) in enumerate(name_sizes)
         ],
-        [(w / finer + 14, h / finer + 6) for w, h in label_sizes],
-        [(s, o) for s, _, o in relationships],
+        [(w / _FINER + 14, h / _FINER + 6) for w, h in label_sizes],
+        [(s, o) for s, _, o in triples],
     )
-    size = (placement.width + 2 * _MARGIN, placement.height + 2 * _MARGIN)
-    canvas = Image.new("RGB", (round(size[0] * finer), round(size[1] * finer)), WHITE)
+    size = (
+        max(round(placement.width) + 2 * _MARGIN, min_size[1]),
+        max(round(placement.height) + 2 * _MARGIN, min_size[0]),
+    )
+    placement.shift((size[0] - placement.width) / 2, (size[1] - placement.height) / 2)
+    finer = _FINER if size[0] * size[1] * _FINER**2 <= _MOST_PIXELS else 1
+    fonts = load_font(20 * finer, bold=True), load_font(16 * finer)
+    canvas = Image.new("RGB", (size[0] * finer, size[1] * finer), WHITE)
     draw = ImageDraw.Draw(canvas)
     # An arrow has the colour of its subject, so that it can be followed through a crowd.
-    tints = [mix(palette[categories[s]], INK, 0.35) for s, _, _ in relationships]
+    tints = [mix(palette[categories[s]], INK, 0.35) for s, _, _ in triples]
     for route in placement.routes:
-        _draw_route(draw, route, tints[route.relationship])
+        _draw_route(draw, route, tints[route.relationship], finer)
     for node in placement.nodes:
         if node.kind == BEND:
             continue
         if node.kind == OBJECT:
-            fill, text, font = palette[categories[node.number]], names[node.number], object_font
-            outline, radius = mix(fill, INK, 0.4), 10
-            ink = text_colour(fill)
+            fill, text, font = palette[categories[node.number]], names[node.number], fonts[0]
+            outline, ink, radius = mix(fill, INK, 0.4), text_colour(fill), 10
         else:
-            fill, text, font = WHITE, labels[node.number], predicate_font
-            outline, radius, ink = tints[node.number], 5, INK
+            fill, text, font = WHITE, labels[node.number], fonts[1]
+            outline, ink, radius = tints[node.number], INK, 5
         corners = _scaled(
+            finer,
             (node.x - node.width / 2, node.y - node.height / 2),
             (node.x + node.width / 2, node.y + node.height / 2),
         )
         draw.rounded_rectangle(corners, radius * finer, fill, outline, round(1.5 * finer))
-        draw.text(_scaled((node.x, node.y))[0], text, fill=ink, font=font, anchor="mm")
-    return canvas.resize((round(size[0]), round(size[1])), Image.Resampling.LANCZOS)
+        middle = _scaled(finer, (node.x, node.y))[0]
+        draw.text(middle, text, fill=ink, font=font, anchor="mm")
+    return canvas if finer == 1 else canvas.reduce(finer)
 
 
 def _without_image_node(graph: SceneGraph) -> tuple[list[int], list[tuple[int, int, int]]]:
@@ -106,55 +118,62 @@ def _without_image_node(graph: SceneGraph) -> tuple[list[int], list[tuple[int, i
         graph.edge_index[1].tolist(),
         strict=True,
     )
-    kept = [
-        (position[s], p, position[o]) for s, p, o in triples if s in position and o in position
-    ]
+    kept = [(position[s], p, position[o]) for s, p, o in triples if s in position and o in position]
     return [nodes[node] for node in position], kept
 
 
-def _draw_route(draw: ImageDraw.ImageDraw, route: Route, tint: tuple[int, int, int]) -> None:
+def _draw_route(
+    draw: ImageDraw.ImageDraw, route: Route, tint: tuple[int, int, int], finer: int
+) -> None:
+    tip_x, tip_y = route.arrive if route.heads_down else route.leave
+    back = tip_y - _HEAD if route.heads_down else tip_y + _HEAD
     points = _curve(route)
-    if not route.heads_down:
-        points.reverse()
-    (x, y), down = points[-1], 1 if route.heads_down else -1
-    # The line ends within the head, not at its tip. Curves arrive vertically.
-    line = [*points[:-1], (x, y - down * 0.6 * _HEAD)]
-    line = [p for p in line[:-1] if (y - p[1]) * down > 0.6 * _HEAD] + line[-1:]
-    draw.line(_scaled(*line), fill=tint, width=round(2.2 * _FINER), joint="curve")
-    back, half = y - down * _HEAD, 0.45 * _HEAD
-    draw.polygon(_scaled((x, y), (x - half, back), (x + half, back)), fill=tint)
+    draw.line(_scaled(finer, *points), fill=tint, width=round(2.2 * finer), joint="curve")
+    half = 0.45 * _HEAD
+    head = _scaled(finer, (tip_x, tip_y), (tip_x - half, back), (tip_x + half, back))
+    draw.polygon(head, fill=tint)
 
 
 def _curve(route: Route) -> list[Point]:
-    """Smooth line from top to bottom, vertical at both ends.
-
-    Between the stops x is a cubic of y with the slopes of Fritsch and Butland (1984): it never
-    swings farther to a side than the stops, and so not into the boxes beside them.
-    """
-    stops = [route.leave, *[(node.x, node.y) for node in route.nodes[1:-1]], route.arrive]
-    steps = [(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in zip(stops[:-1], stops[1:], strict=True)]
-    slopes = [0.0]
-    for (dx0, dy0), (dx1, dy1) in zip(steps[:-1], steps[1:], strict=True):
-        slopes.append(2 / (dy0 / dx0 + dy1 / dx1) if dx0 * dx1 > 0 else 0.0)
-    slopes.append(0.0)
-    points = [stops[0]]
-    for k, (dx, dy) in enumerate(steps):
-        (x, y), start, end = stops[k], slopes[k] * dy, slopes[k + 1] * dy
+    """Smooth line from top to bottom: vertical at both ends, straight beside boxes, and a cubic
+    in the gaps between layers, with the slopes of Fritsch and Butland (1984) at its bends. The
+    end with the arrow's head lies within the head."""
+    (first_x, first_y), (last_x, last_y) = route.leave, route.arrive
+    if route.heads_down:
+        last_y -= 0.8 * _HEAD
+    else:
+        first_y += 0.8 * _HEAD
+    bends = route.nodes[1:-1]
+    middles = [(first_x, first_y), *[(node.x, node.y) for node in bends], (last_x, last_y)]
+    pace = [(x1 - x0) / (y1 - y0) for (x0, y0), (x1, y1) in pairwise(middles)]
+    stops = [(first_x, first_y, 0.0)]
+    for node, (before, after) in zip(bends, pairwise(pace), strict=True):
+        slope = 2 / (1 / before + 1 / after) if before * after > 0 else 0.0
+        # Steeper lines would cut the corners of the boxes beside them.
+        most = CLEARANCE / node.height
+        slope = min(max(slope, -most), most)
+        for side in (-0.5, 0.5):
+            stops.append((node.x + side * node.height * slope, node.y + side * node.height, slope))
+    stops.append((last_x, last_y, 0.0))
+    points = [(first_x, first_y)]
+    for (x0, y0, slope0), (x1, y1, slope1) in pairwise(stops):
+        dx, dy = x1 - x0, y1 - y0
         for step in range(1, 25):
-            t = step / 24
-            rest = 1 - t
-            bend = t * t * (3 - 2 * t) * dx + t * rest * (rest * start - t * end)
-            points.append((x + bend, y + t * dy))
+            t, rest = step / 24, 1 - step / 24
+            bow = t * rest * (rest * slope0 - t * slope1) * dy
+            points.append((x0 + t * t * (3 - 2 * t) * dx + bow, y0 + t * dy))
     return points
 
 
-def _scaled(*points: Point) -> list[Point]:
-    return [((x + _MARGIN) * _FINER, (y + _MARGIN) * _FINER) for x, y in points]
+def _scaled(finer: int, *points: Point) -> list[Point]:
+    return [(x * finer, y * finer) for x, y in points]
 
 
-def _note(text: str) -> Image.Image:
-    image = Image.new("RGB", (320, 120), WHITE)
+def _note(text: str, min_size: tuple[int, int]) -> Image.Image:
+    width, height = max(320, min_size[1]), max(120, min_size[0])
+    image = Image.new("RGB", (width, height), WHITE)
+    middle = (width / 2, height / 2)
     ImageDraw.Draw(image).text(
-        (160, 60), text, fill=GREY, font=load_font(16), anchor="mm", align="center"
+        middle, text, fill=GREY, font=load_font(16), anchor="mm", align="center"
     )
     return image

@@ -23,6 +23,8 @@ from sg2im_pyg.nn.layout import warp_masks
 
 _FARTHEST = 100.0  # boxes are cut here, in pictures: what lies farther out can not be seen anyway
 
+_SMALLEST_WITH_LABELS = 48  # pixels
+
 Rectangle = tuple[float, float, float, float]
 
 
@@ -49,7 +51,8 @@ def draw_layout(
         vocabulary: Names of the categories.
         size: Height and width of the picture in pixels.
         scale: Pixels of the drawing for each pixel of the picture.
-        labels: Whether to write the names; they need a drawing of 100 pixels or more.
+        labels: Whether to write the names, in a drawing of at least 48 x 48 pixels. The name of a
+            box outside of the picture stands at the edge, on its side.
 
     Returns:
         An RGB image of :obj:`scale` times :obj:`size`.
@@ -90,7 +93,7 @@ def draw_layout(
             outline=mix(colours[categories[i]], INK, 0.45),
             width=line,
         )
-    if labels:
+    if labels and min(height, width) >= _SMALLEST_WITH_LABELS:
         names = {i: vocabulary.objects[categories[i]] for i in back_to_front}
         tints = {i: colours[categories[i]] for i in back_to_front}
         _write_labels(drawing, rectangles, names, tints)
@@ -167,10 +170,12 @@ def _place_label(
     x0, y0, x1, y1 = box
     (w, h), (width, height) = label, size
     right, bottom, middle, centre = x1 - w, y1 - h, (x0 + x1 - w) / 2, (y0 + y1 - h) / 2
-    choices = [(x0, y0), (x0, y0 - h)] if y1 - y0 < 2 * h or x1 - x0 < w else [(x0, y0)]
-    choices += [(middle, centre), (right, y0), (x0, bottom), (right, bottom), (middle, y0)]
-    choices += [(middle, bottom), (x0, centre), (right, centre)]
-    choices += [(x0, y0 - h), (x0, y1), (x1, y0), (x0 - w, y0), (right, y0 - h), (right, y1)]
+    inside = [(x0, y0), (middle, centre), (right, y0), (x0, bottom), (right, bottom)]
+    inside += [(middle, y0), (middle, bottom), (x0, centre), (right, centre)]
+    beside = [(x0, y0 - h - 1), (x0, y1 + 1), (x1 + 1, y0), (x0 - w - 1, y0), (right, y0 - h - 1)]
+    # A label within a small box would hide the object.
+    fits = w * h <= 0.3 * (x1 - x0) * (y1 - y0) and w <= x1 - x0
+    choices = inside + beside if fits else beside + inside
     # Where it is crowded: anywhere in the picture, the nearest place first.
     grid = [
         (x, y)

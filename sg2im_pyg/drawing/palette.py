@@ -16,7 +16,25 @@ PAPER: Colour = (244, 244, 242)
 INK: Colour = (34, 36, 42)
 GREY: Colour = (120, 124, 132)
 
-_FIRST: Colour = (86, 164, 222)
+# Distinct colours for the first categories, which also suit those of the landscapes.
+_FIRST: tuple[Colour, ...] = (
+    (104, 178, 232),  # sky
+    (134, 196, 84),  # grass
+    (44, 98, 186),  # water
+    (230, 200, 128),  # sand
+    (132, 112, 142),  # road
+    (158, 128, 96),  # mountain
+    (255, 190, 20),  # sun
+    (204, 194, 250),  # moon
+    (188, 216, 228),  # cloud
+    (22, 116, 62),  # tree
+    (206, 70, 60),  # house
+    (246, 128, 48),  # car
+    (132, 72, 40),  # boat
+    (246, 172, 182),  # sheep
+    (214, 60, 150),  # person
+    (128, 62, 196),  # balloon
+)
 _LIGHTNESS = (48.0, 86.0)  # of CIELAB: both white paper and black text stand out from it
 _CHROMA = (30.0, 62.0)  # neither grey nor glaring
 
@@ -24,15 +42,15 @@ _CHROMA = (30.0, 62.0)  # neither grey nor glaring
 def category_colours(num: int) -> tuple[Colour, ...]:
     """One colour for each category; the colour of an index is the same for every :obj:`num`.
 
-    Index 0, the whole picture, is grey. Each further colour is the one farthest from all before
-    it in CIELAB, so that the first ones differ most; after some hundreds they repeat.
+    Index 0, the whole picture, is grey. Some colours are chosen by hand; each further one is the
+    farthest from all before it in CIELAB. After some hundreds they repeat.
 
     Args:
         num: Number of categories, the special one at index 0 included.
 
     Examples:
         >>> category_colours(2)
-        ((120, 124, 132), (86, 164, 222))
+        ((120, 124, 132), (104, 178, 232))
         >>> category_colours(100)[:2] == category_colours(2)
         True
     """
@@ -44,21 +62,22 @@ def category_colours(num: int) -> tuple[Colour, ...]:
 
 @lru_cache(maxsize=1)
 def _farthest_colours() -> list[Colour]:
+    first = torch.tensor(_FIRST)
     levels = torch.arange(0, 256, 15)
     grid = torch.cartesian_prod(levels, levels, levels)
-    grid = torch.cat([torch.tensor([_FIRST]), grid])
     lab = _lab(grid)
     lightness, chroma = lab[:, 0], lab[:, 1:].norm(dim=1)
     usable = (lightness >= _LIGHTNESS[0]) & (lightness <= _LIGHTNESS[1])
     usable &= (chroma >= _CHROMA[0]) & (chroma <= _CHROMA[1])
     grid, lab = grid[usable], lab[usable]
-    distance = torch.full((len(grid),), torch.inf)
-    colours, chosen = [], 0
-    while distance[chosen] > 0:
-        colours.append(grid[chosen])
-        distance = torch.minimum(distance, (lab - lab[chosen]).norm(dim=1))
+    distance = torch.cdist(lab, _lab(first)).amin(dim=1)
+    colours = list(_FIRST)
+    while distance.max() > 0:
         chosen = int(distance.argmax())
-    return [(int(r), int(g), int(b)) for r, g, b in colours]
+        r, g, b = grid[chosen].tolist()
+        colours.append((r, g, b))
+        distance = torch.minimum(distance, (lab - lab[chosen]).norm(dim=1))
+    return colours
 
 
 def _lab(colours: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ few crossings, and last come the coordinates.
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import networkx as nx
 
@@ -19,8 +20,9 @@ OBJECT, PREDICATE, BEND = "object", "predicate", "bend"
 
 _RESTARTS, _SWEEPS = 12, 8  # of the search for an order with few crossings
 _BESIDE = 22.0  # pixels between two boxes of a layer
+CLEARANCE = 24.0  # pixels sideways that a line may run while it passes a layer's boxes
 _BEND_WIDTH = 10.0  # pixels that a line needs between boxes
-_BETWEEN = 30.0  # pixels between two layers, at least
+_BETWEEN = 34.0  # pixels between two layers, at least
 _APART = 44.0  # pixels between parts of the graph that are not connected
 _ASPECT = 1.6  # width to height that the parts are packed towards
 
@@ -60,6 +62,14 @@ class Placement:
     width: float = 0.0
     height: float = 0.0
 
+    def shift(self, x: float, y: float) -> None:
+        """Moves everything to the right and down."""
+        for node in self.nodes:
+            node.x, node.y = node.x + x, node.y + y
+        for route in self.routes:
+            route.leave = (route.leave[0] + x, route.leave[1] + y)
+            route.arrive = (route.arrive[0] + x, route.arrive[1] + y)
+
 
 def place_graph(
     objects: Sequence[Size], predicates: Sequence[Size], relationships: Sequence[tuple[int, int]]
@@ -94,11 +104,7 @@ def _pack(parts: list[Placement]) -> Placement:
     for part in parts:
         if x and x + part.width > limit:
             x, y, row_height = 0.0, y + row_height + _APART, 0.0
-        for node in part.nodes:
-            node.x, node.y = node.x + x, node.y + y
-        for route in part.routes:
-            route.leave = (route.leave[0] + x, route.leave[1] + y)
-            route.arrive = (route.arrive[0] + x, route.arrive[1] + y)
+        part.shift(x, y)
         whole.nodes += part.nodes
         whole.routes += part.routes
         row_height = max(row_height, part.height)
@@ -154,7 +160,7 @@ def _place_part(
 
 
 def _connect(part: Placement, chain: list[int], heads_down: bool, relationship: int) -> None:
-    for upper, lower in zip(chain[:-1], chain[1:], strict=True):
+    for upper, lower in pairwise(chain):
         part.nodes[upper].down.append(lower)
         part.nodes[lower].up.append(upper)
     part.routes.append(Route([part.nodes[i] for i in chain], heads_down, relationship))
@@ -276,10 +282,7 @@ def _set_x(nodes: list[Node], layers: list[list[int]]) -> None:
                 weights.append(sum(pull) or 0.01)
                 mean = sum(p * nodes[j].x for p, j in zip(pull, near, strict=True))
                 wanted.append(mean / sum(pull) if near else node.x)
-            gaps = [
-                (nodes[i].width + nodes[j].width) / 2 + _BESIDE
-                for i, j in zip(layer[:-1], layer[1:], strict=True)
-            ]
+            gaps = [(nodes[i].width + nodes[j].width) / 2 + _BESIDE for i, j in pairwise(layer)]
             for i, x in zip(layer, _spread(wanted, weights, gaps), strict=True):
                 nodes[i].x = x
     first = min(node.x - node.width / 2 for node in nodes)
@@ -319,9 +322,11 @@ def _set_y(part: Placement, layers: list[list[int]]) -> None:
         steepest = 0.0
         for i in layer:
             nodes[i].y = y + height / 2
+            if nodes[i].kind == BEND:
+                nodes[i].height = height
             for j in nodes[i].down:
                 steepest = max(steepest, abs(nodes[i].x - nodes[j].x))
-        y += height + (min(2.5 * _BETWEEN, max(_BETWEEN, 0.16 * steepest)))
+        y += height + min(2.5 * _BETWEEN, max(_BETWEEN, 0.25 * steepest))
     part.height = max(node.y + node.height / 2 for node in nodes)
     part.width = max(node.x + node.width / 2 for node in nodes)
 

@@ -9,9 +9,7 @@ from sg2im_pyg.drawing.palette import INK, WHITE, load_font, shorten, text_size
 Rows = Sequence[Sequence[Image.Image | None]]
 
 
-def image_grid(
-    rows: Rows, cell_size: tuple[int, int] | None = None, gap: int = 4
-) -> Image.Image:
+def image_grid(rows: Rows, cell_size: tuple[int, int] | None = None, gap: int = 4) -> Image.Image:
     """Images in rows and columns on white, without any text (for TensorBoard).
 
     Each image is enlarged (bicubic) or reduced (Lanczos) until it fits into its cell, its

@@ -6,7 +6,6 @@ from torch.nn import (
     BatchNorm2d,
     Conv2d,
     ConvTranspose2d,
-    Linear,
     Module,
     ReLU,
     Sequential,
@@ -41,13 +40,13 @@ class BoxHead(Module):
 
     def reset_parameters(self) -> None:
         for layer in self.layers:
-            if isinstance(layer, Linear) or hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()  # type: ignore[operator]
 
     def forward(self, vectors: Tensor) -> Tensor:
         # Coordinates need more digits than half precision has.
         with torch.autocast(vectors.device.type, enabled=False):
-            return self.layers(vectors.to(self.layers[0].weight.dtype))
+            return self.layers(vectors.to(next(self.parameters()).dtype))
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.in_channels})"

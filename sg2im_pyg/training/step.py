@@ -217,5 +217,6 @@ def frozen(player: Player | None) -> Iterator[None]:
 def _everywhere(fabric: Fabric, holds: Tensor) -> bool:
     """Whether something holds in all processes, so that all take the same way."""
     if fabric.world_size > 1:
-        holds = fabric.all_reduce(holds.float(), reduce_op="mean") == 1  # type: ignore[union-attr]
+        share = fabric.all_reduce(holds.float(), reduce_op="mean")
+        return bool(share == 1)
     return bool(holds)

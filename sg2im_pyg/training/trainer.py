@@ -14,6 +14,7 @@ import torch
 import yaml
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
+from torch.optim import Optimizer
 from torch_geometric.data import Batch
 from torch_geometric.transforms import BaseTransform, Compose
 
@@ -172,9 +173,11 @@ def train(config: TrainingConfig, run_dir: Path, checkpoint: Path | None = None)
                 count_skipped(progress, result, config.max_skipped_steps)
                 logger.step()
                 if progress.step % config.log_every == 0 or progress.step == config.steps:
-                    values = {**result.values, "learning_rate": config.optimizer.lr}
-                    values["skipped_steps"] = progress.skipped_steps
-                    logger.curves(progress.step, values)
+                    others = {
+                        "learning_rate": config.optimizer.lr,
+                        "skipped_steps": float(progress.skipped_steps),
+                    }
+                    logger.curves(progress.step, {**result.values, **others})
                 if progress.step == config.optimizer.eval_mode_after:
                     freeze_statistics(fabric, players, config)
                 with logger.pause():
@@ -345,7 +348,9 @@ def freeze_statistics(fabric: Fabric, players: Players, config: TrainingConfig) 
     """Eval mode for the generator, with its optimizer restarted (release)."""
     generator = players.generator
     generator.network.eval()
-    generator.optimizer = fabric.setup_optimizers(adam(generator.bare, config))
+    optimizer = fabric.setup_optimizers(adam(generator.bare, config))
+    assert isinstance(optimizer, Optimizer)
+    generator.optimizer = optimizer
 
 
 def count_skipped(progress: Progress, result: StepResult, most: int) -> None:

@@ -95,14 +95,15 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
             denormalize_images(predicted.images),
         )
     ]
+    categories: Tensor = graphs.x.cpu()
     rows = []
     for i in range(graphs.num_graphs):
-        own = graphs.batch == i
+        own = (graphs.batch == i).cpu()
         layouts = [
             draw_layout(
-                graphs.x[own].cpu(),
-                boxes[own].float().cpu(),
-                None if masks is None else masks[own].float().cpu(),
+                categories[own],
+                boxes.cpu()[own].float(),
+                None if masks is None else masks.cpu()[own].float(),
                 model.vocabulary,
                 size=model.config.image_size,
             )

@@ -1,0 +1,102 @@
+"""Box and mask head against their description."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn import BatchNorm2d, Conv2d, ConvTranspose2d, Linear
+
+from sg2im_pyg.nn import BoxHead, MaskHead
+
+
+def test_box_head_is_two_linear_layers_each_with_relu():
+    head = BoxHead(6, hidden_channels=9).double()
+    first, second = (layer for layer in head.layers if isinstance(layer, Linear))
+    vectors = torch.randn(7, 6, dtype=torch.float64)
+    hidden = (vectors @ first.weight.T + first.bias).clamp(min=0)
+    expected = (hidden @ second.weight.T + second.bias).clamp(min=0)
+    torch.testing.assert_close(head(vectors), expected)
+    assert head(vectors).shape == (7, 4)
+    assert BoxHead(128).layers[0].weight.shape == (512, 128)
+
+
+def test_box_head_with_norm_normalizes_before_each_relu():
+    head = BoxHead(6, hidden_channels=9, norm="batch_norm").double()
+    rows = vectors = torch.randn(7, 6, dtype=torch.float64)
+    for layer in (layer for layer in head.layers if isinstance(layer, Linear)):
+        rows = rows @ layer.weight.T + layer.bias
+        rows = (rows - rows.mean(0)) / (rows.var(0, unbiased=False) + 1e-5).sqrt()
+        rows = rows.clamp(min=0)
+    torch.testing.assert_close(head(vectors), rows)
+
+
+def test_boxes_are_single_precision_under_autocast():
+    head = BoxHead(6, hidden_channels=9)
+    vectors = torch.randn(7, 6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        boxes = head(vectors)
+        assert head(vectors.bfloat16()).dtype == torch.float32
+    assert boxes.dtype == torch.float32
+    assert torch.equal(boxes, head(vectors))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("mask_size", [1, 2, 4, 16])
+def test_mask_head_equals_its_description(mask_size, transposed):
+    head = MaskHead(5, mask_size, transposed).double()
+    vectors = torch.randn(3, 5, dtype=torch.float64)
+    kinds = (Conv2d, ConvTranspose2d)
+    *ups, last = (layer for layer in head.layers if isinstance(layer, kinds))
+    assert len(ups) == mask_size.bit_length() - 1
+    assert len([layer for layer in head.layers if isinstance(layer, BatchNorm2d)]) == len(ups)
+
+    def norm(x):
+        variance = x.var((0, 2, 3), unbiased=False, keepdim=True)
+        return (x - x.mean((0, 2, 3), keepdim=True)) / (variance + 1e-5).sqrt()
+
+    features = vectors.view(3, 5, 1, 1)
+    for up in ups:
+        if transposed:  # the paper: transposed convolution, batch norm, ReLU
+            features = F.conv_transpose2d(features, up.weight, up.bias, stride=2, padding=1)
+            features = norm(features)
+        else:  # the release: upsampling, batch norm, convolution, ReLU
+            features = features.repeat_interleave(2, 2).repeat_interleave(2, 3)
+            features = F.conv2d(norm(features), up.weight, up.bias, padding=1)
+        features = features.clamp(min=0)
+    logits = torch.einsum("ochw,c->ohw", features, last.weight.view(-1)) + last.bias
+    masks = head(vectors)
+    assert masks.shape == (3, mask_size, mask_size)
+    torch.testing.assert_close(masks, 1 / (1 + (-logits).exp()))
+
+
+@pytest.mark.parametrize("mask_size", [0, 3, 12, -4])
+def test_mask_sizes_that_are_no_power_of_two_raise(mask_size):
+    with pytest.raises(ValueError, match=f"power of two, got {mask_size}"):
+        MaskHead(5, mask_size)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BoxHead(6, 9),
+        lambda: BoxHead(6, 9, "batch_norm"),
+        lambda: MaskHead(6, 4),
+        lambda: MaskHead(6, 4, transposed=True),
+    ],
+)
+def test_reset_parameters_and_gradients(make):
+    head = make()
+    before = {key: value.clone() for key, value in head.state_dict().items()}
+    head(torch.randn(8, 6)).sum().backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+    head.reset_parameters()
+    for key, value in head.state_dict().items():
+        assert (value.dim() < 2) or not torch.equal(value, before[key]), key
+        if "running" in key:
+            assert torch.equal(value, before[key])
+
+
+def test_no_objects_and_reprs():
+    assert BoxHead(6)(torch.zeros(0, 6)).shape == (0, 4)
+    assert MaskHead(6, 4).eval()(torch.zeros(0, 6)).shape == (0, 4, 4)
+    assert repr(BoxHead(6)) == "BoxHead(6)"
+    assert repr(MaskHead(6, 4)) == "MaskHead(6, mask_size=4)"

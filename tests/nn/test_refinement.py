@@ -1,0 +1,105 @@
+"""The refinement network against the description of its modules, step by step."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sg2im_pyg.nn import RefinementNetwork
+
+
+def direct(network: RefinementNetwork, layout, normalization):
+    """The network of the paper, from the parameters alone."""
+
+    def conv(layer, x):
+        return F.conv2d(x, layer.weight, layer.bias, padding=layer.kernel_size[0] // 2)
+
+    def norm(x):
+        if normalization == "none":
+            return x
+        dims = (0, 2, 3) if normalization == "batch" else (2, 3)
+        variance = x.var(dims, unbiased=False, keepdim=True)
+        return (x - x.mean(dims, keepdim=True)) / (variance + 1e-5).sqrt()
+
+    convs = [m for block in network.blocks for m in block if isinstance(m, torch.nn.Conv2d)]
+    steps = len(network.blocks)
+    images, _, height, width = layout.shape
+    features = torch.zeros(images, 1, height >> steps, width >> steps, dtype=layout.dtype)
+    for i in range(steps):
+        features = features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        side = 2 ** (steps - i - 1)
+        blocks = layout.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+        features = torch.cat([blocks.mean((3, 5)), features], dim=1)
+        for layer in convs[2 * i : 2 * i + 2]:
+            features = norm(conv(layer, features))
+            features = torch.where(features > 0, features, 0.2 * features)
+    features = conv(network.output[0], features)
+    return conv(network.output[2], torch.where(features > 0, features, 0.2 * features))
+
+
+@pytest.mark.parametrize("normalization", ["batch", "instance", "none"])
+@pytest.mark.parametrize(("channels", "size"), [((5,), (4, 2)), ((6, 5, 4), (16, 24))])
+def test_equals_the_description(normalization, channels, size):
+    network = RefinementNetwork(3, channels, normalization).double()
+    layout = torch.randn(2, 3, *size, dtype=torch.float64)
+    images = network(layout)
+    assert images.shape == (2, 3, *size)
+    torch.testing.assert_close(images, direct(network, layout, normalization))
+
+
+@pytest.mark.parametrize(
+    "size", [(32, 32), (64, 64), (128, 128), (256, 256), (32, 256), (96, 160), (256, 64)]
+)
+def test_any_size_that_the_modules_divide(size):
+    network = RefinementNetwork(2, (4, 4, 3, 3, 2)).eval()
+    with torch.no_grad():
+        assert network(torch.randn(1, 2, *size)).shape == (1, 3, *size)
+
+
+def test_published_widths_are_the_default():
+    network = RefinementNetwork(160)
+    assert network.channels == (1024, 512, 256, 128, 64)
+    assert [block[0].in_channels for block in network.blocks] == [161, 1184, 672, 416, 288]
+
+
+@pytest.mark.parametrize("size", [(30, 32), (32, 34), (4, 4), (0, 8)])
+def test_other_sizes_raise(size):
+    network = RefinementNetwork(2, (4, 4, 3))
+    if size == (0, 8):
+        size = (8, 12)
+    sentence = f"3 modules need pictures whose sides are multiples of 8, got {size[0]} x {size[1]}"
+    with pytest.raises(ValueError, match=sentence):
+        network(torch.randn(1, 2, *size))
+
+
+def test_wrong_options_raise():
+    with pytest.raises(ValueError, match="at least one module"):
+        RefinementNetwork(2, ())
+    with pytest.raises(ValueError, match="'batch', 'instance' or 'none', got 'group'"):
+        RefinementNetwork(2, (4,), "group")
+
+
+def test_weights_are_kaiming_normal_and_reset_draws_them_anew():
+    network = RefinementNetwork(64, (128, 64))
+    weight = network.blocks[0][0].weight
+    assert weight.std().item() == pytest.approx((2 / (65 * 9)) ** 0.5, rel=0.03)
+    before = weight.clone()
+    network(torch.randn(2, 64, 8, 8))
+    network.reset_parameters()
+    assert not torch.equal(before, weight)
+    assert network.blocks[0][1].num_batches_tracked == 0
+
+
+def test_other_numbers_of_colours_and_repr():
+    network = RefinementNetwork(2, (4, 3), out_channels=1)
+    assert network(torch.randn(1, 2, 8, 8)).shape == (1, 1, 8, 8)
+    assert repr(network) == "RefinementNetwork(2, channels=(4, 3))"
+
+
+def test_gradients_reach_layout_and_parameters():
+    network = RefinementNetwork(2, (4, 3)).double()
+    layout = torch.randn(2, 2, 8, 8, dtype=torch.float64, requires_grad=True)
+    network(layout).square().sum().backward()
+    assert layout.grad.isfinite().all() and layout.grad.abs().sum() > 0
+    # The starting zeros give the first module's last input channel no gradient.
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert not network.blocks[0][0].weight.grad[:, -1].any()
