@@ -149,12 +149,14 @@ def _write_labels(
     taken: list[Rectangle] = []
     # The smallest boxes have the fewest places to choose from.
     order = sorted(names, key=lambda i: _area(_inside(rectangles[i], 0, 0, width, height)))
+    smaller: list[Rectangle] = []
     for i in order:
         text = shorten(names[i], font, width - 2 * pad - 2)
         text_width, text_height = text_size(text, font)
         label_size = (text_width + 2 * pad, text_height)
         box = _inside(rectangles[i], 0, 0, width - 1, height - 1)
-        x, y = _place_label(box, label_size, (width, height), taken)
+        x, y = _place_label(box, label_size, (width, height), taken, smaller)
+        smaller.append(box)
         label = (x, y, x + label_size[0], y + label_size[1])
         taken.append(label)
         ink = text_colour(tints[i])
@@ -164,9 +166,14 @@ def _write_labels(
 
 
 def _place_label(
-    box: Rectangle, label: tuple[int, int], size: tuple[int, int], taken: list[Rectangle]
+    box: Rectangle,
+    label: tuple[int, int],
+    size: tuple[int, int],
+    taken: list[Rectangle],
+    smaller: list[Rectangle],
 ) -> tuple[int, int]:
-    """Left upper corner with the least overlap; among equals the first choice."""
+    """Left upper corner where a label hides least of other labels and of smaller objects; among
+    equals the first choice."""
     x0, y0, x1, y1 = box
     (w, h), (width, height) = label, size
     right, bottom, middle, centre = x1 - w, y1 - h, (x0 + x1 - w) / 2, (y0 + y1 - h) / 2
@@ -182,15 +189,18 @@ def _place_label(
         for y in range(0, max(1, height - h), max(1, h // 2))
         for x in range(0, max(1, width - w), max(1, w // 4))
     ]
-    choices += sorted(grid, key=lambda place: abs(place[0] - middle) + abs(place[1] - centre))
+    grid.sort(key=lambda place: abs(place[0] - middle) + abs(place[1] - centre))
     best, least = (0, 0), float("inf")
-    for x, y in choices:
+    for number, (x, y) in enumerate(choices + grid):
+        if number >= len(choices) and least < w * h:
+            break  # smaller objects are hidden a little, but no label
         place = (round(min(max(x, 0), width - 1 - w)), round(min(max(y, 0), height - 1 - h)))
         rectangle = (place[0], place[1], place[0] + w, place[1] + h)
-        overlap = sum(_overlap(rectangle, other) for other in taken)
-        if overlap < least:
-            best, least = place, overlap
-        if not overlap:
+        hidden = sum(_overlap(rectangle, other) for other in smaller) / (len(smaller) + 1)
+        cost = w * h * sum(_overlap(rectangle, other) for other in taken) + hidden
+        if cost < least:
+            best, least = place, cost
+        if not cost:
             break
     return best
 
