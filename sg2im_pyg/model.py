@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import torch
 from PIL import Image
@@ -52,6 +52,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         self.image_size = (int(self.image_size[0]), int(self.image_size[1]))
         self.refinement_dims = tuple(int(dim) for dim in self.refinement_dims)
+        for name, kind in get_type_hints(ModelConfig).items():
+            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
+                choices = ", ".join(get_args(kind))
+                raise Sg2ImError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
         if not self.refinement_dims:
             raise Sg2ImError("refinement_dims must name at least one module's channels.")
         for name in ("embedding_dim", "gconv_dim", "gconv_hidden_dim"):
