@@ -77,19 +77,12 @@ INSTALL_EDITABLE = PYTHONWARNINGS=ignore $(INSTALL) --no-build-isolation -e
 $(VENV)/.installed: $(VENV)/.torch setup.cfg pyproject.toml constraints.txt
 	@echo "== sg2im_pyg and the libraries it needs"
 	@$(INSTALL_EDITABLE) .
-	@echo "$(CURDIR)" > $(VENV)/.here
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch setup.cfg pyproject.toml constraints.txt
 	@echo "== sg2im_pyg, the libraries it needs, and the tools for tests"
 	@$(INSTALL_EDITABLE) ".[dev]"
-	@echo "$(CURDIR)" > $(VENV)/.here
 	@touch $(VENV)/.installed $@
-
-# A copied or moved folder: its .venv still runs the library in the old place.
-ifneq ($(shell cat $(VENV)/.here 2>/dev/null),$(CURDIR))
-.PHONY: $(VENV)/.installed $(VENV)/.dev
-endif
 
 # torch-scatter is compiled against one version of torch. In order: what is installed, if it fits;
 # the prebuilt wheels of the PyG project, which lie outside pip's index; a build from source, or
@@ -118,7 +111,7 @@ $(VENV)/.scatter: $(VENV)/.torch
 	      missing "there is a GPU but no CUDA compiler (nvcc) to build it"; \
 	    else \
 	      echo "There is no prebuilt torch-scatter for this torch, so it is compiled from C++: 8 to 10" \
-	        "minutes, once; pip keeps the result."; \
+	        "minutes, unless pip has kept the result of an earlier time."; \
 	      if build && { fits || { $(PY) -m pip cache remove torch_scatter >>$(SCATTER_LOG) 2>&1; \
 	        build && fits; }; }; then :; \
 	      else missing "the build failed, see $(SCATTER_LOG)"; fi; \

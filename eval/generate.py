@@ -178,19 +178,22 @@ def choose_device(name: str) -> torch.device:
 
 
 def find_checkpoint(given: str | None) -> Path:
-    """The checkpoint given, or the best (else the last) one of the newest run."""
+    """The checkpoint given, or that of the run that wrote one last: its best, else its last."""
     if given is not None:
         return Path(given).absolute()
     runs = REPOSITORY / "runs"
-    found: dict[Path, Path] = {}
-    for name in ("last.pt", "best.pt"):
+    written: dict[Path, float] = {}
+    for name in ("best.pt", "last.pt"):
         for path in runs.glob(f"*/checkpoints/{name}"):
-            found[path.parent] = path
-    if not found:
+            moment = path.stat().st_mtime
+            written[path.parent] = max(moment, written.get(path.parent, moment))
+    if not written:
         raise Sg2ImError(
             f"There is no trained model below {runs}: run `make train`, or give --checkpoint."
         )
-    return max(found.values(), key=lambda path: path.stat().st_mtime)
+    newest = max(written, key=lambda folder: written[folder])
+    best = newest / "best.pt"
+    return best if best.is_file() else newest / "last.pt"
 
 
 def make_folder(path: Path) -> None:

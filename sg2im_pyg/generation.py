@@ -119,7 +119,7 @@ def read_graphs(path: Path, model: Sg2Im) -> list[SceneGraph]:
 
 def generate_all(model: Sg2Im, graphs: list[SceneGraph], seed: int) -> list[Generated]:
     """Picture, predicted layout and drawing of each graph."""
-    results = []
+    results: list[Generated] = []
     for batch, output in model.generate_outputs(graphs, seed):
         owner = batch.batch.cpu()
         categories, boxes = batch.x.cpu(), output.boxes.float().cpu()

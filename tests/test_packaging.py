@@ -269,16 +269,6 @@ def test_make_asks_for_a_newer_python(checkout):
     assert not checkout.read_calls()
 
 
-def test_copied_checkout_installs_its_own_library(checkout, tmp_path_factory):
-    checkout.make("train")
-    copy = tmp_path_factory.mktemp("copy") / "checkout"
-    shutil.copytree(checkout.folder, copy)
-    (copy / "log").unlink()
-    checkout.folder = copy
-    checkout.make("train")
-    assert any(call.endswith("-e .") for call in checkout.read_calls())
-
-
 def test_torch_index_is_used_for_torch_alone(checkout):
     checkout.make("train", "TORCH_INDEX=https://example.org/cpu")
     with_index = [call for call in checkout.read_calls() if "example.org" in call]

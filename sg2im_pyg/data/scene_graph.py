@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.data.vocabulary import IMAGE, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 
 
@@ -79,6 +79,11 @@ class SceneGraph(Data):
             raise Sg2ImError(
                 "'objects' of a scene graph must be a list of at least one name, got "
                 f"{_shown(names)}."
+            )
+        if IMAGE in names:
+            raise Sg2ImError(
+                f"Object {names.index(IMAGE)} of a scene graph is {IMAGE!r}, which stands for the "
+                "whole picture: leave it out, it is added by itself."
             )
         if not isinstance(relationships, (list, tuple)):
             raise Sg2ImError(

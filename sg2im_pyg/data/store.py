@@ -73,6 +73,8 @@ class SceneWriter:
         self._scenes: list[Scene] = []
 
     def __enter__(self) -> "SceneWriter":
+        vocabulary = json.dumps(self.vocabulary.to_dict())
+        settings = json.dumps(self.settings, sort_keys=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = temporary_path(self.path)
         self._file = h5py.File(self._temporary, "w")
@@ -81,8 +83,8 @@ class SceneWriter:
         attributes["schema_version"] = SCHEMA_VERSION
         attributes["image_size"] = self.image_size
         attributes["mask_size"] = self.mask_size
-        attributes["vocabulary"] = json.dumps(self.vocabulary.to_dict())
-        attributes["settings"] = json.dumps(self.settings, sort_keys=True)
+        attributes["vocabulary"] = vocabulary
+        attributes["settings"] = settings
         height, width = self.image_size
         self._create("image_id", (), np.int64)
         self._create("image", (height, width, 3), np.uint8, rows_per_chunk=1)
@@ -132,6 +134,10 @@ class SceneWriter:
                     f"Picture {scene.image_id}: {name} must have the shape {shape} to be written "
                     f"to {self.path}, got {got}."
                 )
+        if not np.isfinite(scene.boxes).all():
+            raise Sg2ImError(
+                f"Picture {scene.image_id}: a box to be written to {self.path} is not finite."
+            )
         _check_indices(
             f"Picture {scene.image_id}",
             np.asarray(scene.categories),
@@ -224,6 +230,7 @@ class SceneReader:
         return len(self.image_ids)
 
     def __getitem__(self, index: int) -> Scene:
+        index = range(len(self))[index]  # from the end where it is negative; else an IndexError
         objects = slice(*self.object_offset[index : index + 2])
         relationships = slice(*self.relationship_offset[index : index + 2])
         return Scene(

@@ -185,7 +185,7 @@ def _place_label(
     choices = inside + beside if fits else beside + inside
     # Where it is crowded: anywhere in the picture, the nearest place first.
     grid = [
-        (x, y)
+        (float(x), float(y))
         for y in range(0, max(1, height - h), max(1, h // 2))
         for x in range(0, max(1, width - w), max(1, w // 4))
     ]

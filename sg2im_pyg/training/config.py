@@ -90,8 +90,8 @@ class HardwareConfig:
     """Number of devices (processes) a machine, or auto."""
     num_nodes: int = 1
     """Number of machines."""
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "64-true"] = "32-true"
-    """Number format: full, mixed half, mixed bfloat16, or double precision."""
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    """Number format: full, mixed half, or mixed bfloat16 precision."""
 
 
 @dataclass

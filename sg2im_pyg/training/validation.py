@@ -95,7 +95,7 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
             denormalize_images(predicted.images),
         )
     ]
-    categories: Tensor = graphs.x.cpu()
+    categories = torch.as_tensor(graphs.x).cpu()
     rows = []
     for i in range(graphs.num_graphs):
         own = (graphs.batch == i).cpu()

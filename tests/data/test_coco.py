@@ -174,7 +174,7 @@ def test_polygons_are_united(coco):
     coco.add_image(1)
     coco.add_object(1, 92)
     coco.add_object(1, 1, left | right, segmentation=polygon(left) + polygon(right))
-    coco.add_object(1, 3, left, segmentation=polygon(left) + [[0, 0, 1, 1], []])  # two corners
+    coco.add_object(1, 3, left, segmentation=[[0, 0, 9, 9], *polygon(left), []])  # two corners
     scene = CocoReader(coco.write(), "train", mask_size=30)[0]
     gap = np.zeros((30, 30), bool)
     gap[:, :10] = gap[:, 20:] = True
@@ -201,7 +201,8 @@ def test_a_slanted_polygon_covers_what_lies_inside(coco):
         [2.4, 3.6, 20.3, 11.2],
         [30.2, 20.2, 9.9, 9.9],  # 0.1 beyond the right and the lower border
         [-1.5, -2.0, 20.0, 12.0],
-        [39.7, 0.0, 0.2, 30.0],  # rounds to no pixel
+        [39.7, 0.0, 0.2, 30.0],  # rounds to a pixel beyond the border
+        [20.2, 0.0, 0.2, 30.0],  # rounds to no pixel
     ],
 )
 def test_masks_and_boxes_of_uneven_boxes(coco, box):
@@ -463,6 +464,7 @@ def picture(content):
         (runs(""), "runs do not add up"),
         (runs("0"), "runs do not add up"),
         (runs("é"), "runs do not add up"),
+        (runs("dX1lL"), "runs do not add up"),  # 1300, -100
         (runs("P"), "runs do not add up"),  # says that more follows, and nothing does
         (runs("oooooooooooooooo0"), "runs do not add up"),
         (picture(None), f"{10:012}.jpg is missing"),

@@ -1,0 +1,250 @@
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary
+from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.data.landscapes import landscape_vocabulary
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROGRAM = REPOSITORY / "eval" / "generate.py"
+MEADOW = {"objects": ["sky", "grass"], "relationships": [[0, "above", 1]]}
+SHEEP = {
+    "objects": ["sky", "grass", "sheep"],
+    "relationships": [[0, "above", 1], [2, "inside", 1]],
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "untrained.pt"
+    save_checkpoint(
+        path, Sg2Im(landscape_vocabulary(), image_size=(32, 48), refinement_dims=(16, 8, 4))
+    )
+    return path
+
+
+@pytest.fixture
+def program(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    specification = importlib.util.spec_from_file_location("generate", PROGRAM)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def generate(program, monkeypatch):
+    """The program with a command line, in this process."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["generate.py", *map(str, arguments)])
+        program.run_program(program.main)
+
+    return call
+
+
+@pytest.fixture
+def fails(generate, capsys):
+    """The one sentence with which the program ends."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            generate(*arguments)
+        assert ended.value.code == 1
+        error = capsys.readouterr().err
+        assert error.startswith("Error: ") and error.count("\n") == 1
+        return error
+
+    return call
+
+
+def write(path, content):
+    text = content if isinstance(content, str) else json.dumps(content)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def picture(folder, number):
+    return np.asarray(Image.open(folder / f"{number:03}_image.png"))
+
+
+@pytest.mark.slow
+def test_as_a_person_runs_it(checkpoint, tmp_path):
+    """From another folder, with a relative path, the default graphs and without sg2im_pyg
+    being installed (-I leaves out PYTHONPATH and the current folder)."""
+    command = [sys.executable, "-I", PROGRAM, "--checkpoint", checkpoint, "--output", "out"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    out = tmp_path.resolve() / "out"
+    count = len(json.loads((REPOSITORY / "eval/graphs/landscapes.json").read_text("utf-8")))
+    assert len(list(out.iterdir())) == 3 * count + 1
+    for name in ("000_image.png", "000_layout.png", "000_graph.png", "contact_sheet.png"):
+        assert str(out / name) in done.stdout
+
+
+def test_writes_pictures_layouts_graphs_and_a_sheet(checkpoint, generate, tmp_path, capsys):
+    graphs = write(tmp_path / "graphs.json", [MEADOW, SHEEP])
+    generate("--checkpoint", checkpoint, graphs, "--output", tmp_path / "out")
+    sizes = {path.name: Image.open(path).size for path in (tmp_path / "out").iterdir()}
+    assert len(sizes) == 7  # nothing temporary is left
+    assert sizes["001_image.png"] == (48, 32)
+    assert sizes["001_layout.png"] == (192, 128)
+    assert sizes["001_graph.png"][0] >= 192
+    assert sizes["contact_sheet.png"][1] > 2 * 256
+    output = capsys.readouterr().out
+    assert str(checkpoint) in output and str(graphs) in output
+
+
+def test_pictures_are_those_of_the_model(checkpoint, generate, tmp_path):
+    graphs = write(tmp_path / "graphs.json", SHEEP)
+    generate("--checkpoint", checkpoint, graphs, "--output", tmp_path, "--seed", 3)
+    expected = Sg2Im.from_pretrained(checkpoint).generate([SHEEP], seed=3)[0]
+    np.testing.assert_array_equal(picture(tmp_path, 0), np.asarray(expected))
+
+
+def test_seed_fixes_pictures_whatever_else_is_in_the_file(checkpoint, generate, tmp_path):
+    def run(name, graphs, seed):
+        path = write(tmp_path / f"{name}.json", graphs)
+        generate("--checkpoint", checkpoint, path, "--output", tmp_path / name, "--seed", seed)
+        return tmp_path / name
+
+    alone, third = run("alone", SHEEP, 5), run("third", [MEADOW, MEADOW, SHEEP], 5)
+    np.testing.assert_array_equal(picture(alone, 0), picture(third, 2))
+    np.testing.assert_array_equal(picture(third, 0), picture(third, 1))
+    assert (picture(run("other", SHEEP, 6), 0) != picture(alone, 0)).any()
+
+
+def test_layout_does_not_depend_on_the_seed(checkpoint, generate, tmp_path):
+    graphs = write(tmp_path / "graphs.json", SHEEP)
+    layouts = []
+    for seed in (0, 1):
+        generate("--checkpoint", checkpoint, graphs, "--output", tmp_path, "--seed", seed)
+        layouts.append((tmp_path / "000_layout.png").read_bytes())
+    assert layouts[0] == layouts[1]
+
+
+def test_ugly_but_valid_graphs(checkpoint, generate, tmp_path):
+    graphs = [
+        {"objects": ["sheep"], "relationships": []},
+        {"objects": ["sheep"]},
+        {"objects": ["sheep"], "relationships": [[0, "above", 0]] * 3},
+        {"objects": ["sheep"] * 70, "relationships": [[i, "above", 0] for i in range(70)]},
+        {"objects": ["__image__"]},
+    ]
+    path = tmp_path / "graphs.json"
+    path.write_text(json.dumps(graphs), encoding="utf-8-sig")  # as Windows editors save it
+    generate("--checkpoint", checkpoint, path, "--output", tmp_path / "out")
+    assert (tmp_path / "out" / "004_graph.png").is_file()
+
+
+def test_long_files_get_a_sheet_of_their_first_graphs(
+    checkpoint, generate, program, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(program, "ROWS_OF_SHEET", 2)
+    graphs = write(tmp_path / "graphs.json", [MEADOW] * 4)
+    generate("--checkpoint", checkpoint, graphs, "--output", tmp_path)
+    assert "(the first 2 graphs)" in capsys.readouterr().out
+    assert Image.open(tmp_path / "contact_sheet.png").height < 3 * 256
+    assert (tmp_path / "003_image.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ([MEADOW, {"objects": ["sky"], "relationships": [[0, "above", 9]]}], "graph 1: Relat"),
+        ([MEADOW, {"objects": ["sky"], "relationships": [[0, "above", 9]]}], "[0, 'above', 9]"),
+        ([{"objects": ["shep"], "relationships": []}], "'sheep'"),
+        ([{"objects": ["sky"], "relationships": [[0, "abov", 0]]}], "'above'"),
+        ({"objects": [], "relationships": []}, "graphs.json: 'objects'"),
+        ({}, "at least one name"),
+        ([], "empty list"),
+        ([[]], "graph 0: A scene graph must be a JSON object"),
+        (3, "must be a JSON object"),
+        ('[{"objects": ["sky"],\n "relationships": [}]', "line 2, column 20"),
+        ("", "line 1, column 1"),
+        ("[" * 100_000, "brackets"),
+        ('{"objects": [' + "9" * 5000 + "]}", "digits"),
+    ],
+)
+def test_wrong_graphs_are_named_with_their_place(checkpoint, fails, tmp_path, content, words):
+    graphs = write(tmp_path / "graphs.json", content)
+    error = fails("--checkpoint", checkpoint, graphs, "--output", tmp_path / "out")
+    assert str(graphs) in error and words in error
+    assert not list((tmp_path / "out").glob("*"))  # nothing is written before all is checked
+
+
+def test_files_that_are_no_graphs(checkpoint, fails, program, monkeypatch, tmp_path):
+    def error(path):
+        return fails("--checkpoint", checkpoint, path, "--output", tmp_path / "out")
+
+    assert "There is no graph file" in error(tmp_path / "missing.json")
+    assert "is a folder" in error(tmp_path)
+    latin = tmp_path / "latin.json"
+    latin.write_bytes('{"objects": ["Bäume"]}'.encode("latin-1"))
+    assert "no UTF-8 text (byte 15)" in error(latin)
+    monkeypatch.setattr(program, "MOST_BYTES", 2**20)
+    assert "2 MiB, more than the 1 MiB" in error(write(tmp_path / "huge.json", " " * 2**21))
+
+
+def test_wrong_output_device_and_seed(checkpoint, fails, tmp_path):
+    graphs = write(tmp_path / "graphs.json", MEADOW)
+    given = ("--checkpoint", checkpoint, graphs, "--output")
+    assert "is a file" in fails(*given, graphs)
+    assert "is a file" in fails(*given, graphs / "below")
+    assert "'gpu3'" in fails(*given, tmp_path, "--device", "gpu3")
+    assert "'cuda:99'" in fails(*given, tmp_path, "--device", "cuda:99")
+    assert "64 bits" in fails(*given, tmp_path, "--seed", 2**64)
+
+
+def test_wrong_checkpoints(fails, tmp_path):
+    graphs = write(tmp_path / "graphs.json", MEADOW)
+
+    def error(path):
+        return fails("--checkpoint", path, graphs, "--output", tmp_path / "out")
+
+    assert "no checkpoint" in error(tmp_path / "missing.pt")
+    assert str(graphs) in error(graphs)  # a text
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
+    assert "other.pt" in error(tmp_path / "other.pt")
+
+
+def test_checkpoint_of_the_newest_run_is_found(
+    checkpoint, generate, fails, program, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(program, "REPOSITORY", tmp_path)
+    graphs = write(tmp_path / "graphs.json", MEADOW)
+    assert "run `make train`, or give --checkpoint" in fails(graphs)
+    moments = {"a/last": 5, "a/best": 1, "b/last": 4, "b/best": 3, "c/last": 2}
+    for name, moment in moments.items():
+        run, kind = name.split("/")
+        path = tmp_path / "runs" / run / "checkpoints" / f"{kind}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(checkpoint.read_bytes())
+        os.utime(path, (moment, moment))
+    newest = tmp_path / "runs" / "{}" / "checkpoints" / "{}.pt"
+    generate(graphs)
+    # The run in which something was written last, and its best checkpoint.
+    assert str(newest).format("a", "best") in capsys.readouterr().out
+    assert (tmp_path / "runs" / "generated" / "graphs" / "contact_sheet.png").is_file()
+    (tmp_path / "runs" / "a" / "checkpoints" / "best.pt").unlink()
+    generate(graphs)
+    assert str(newest).format("a", "last") in capsys.readouterr().out
+
+
+def test_default_graphs_are_made_for_the_landscapes():
+    graphs = json.loads((REPOSITORY / "eval/graphs/landscapes.json").read_text("utf-8"))
+    vocabulary: Vocabulary = landscape_vocabulary()
+    for graph in graphs:
+        assert SceneGraph.from_json(graph, vocabulary).to_json(vocabulary) == graph
+        assert graph["objects"][0] == "sky" and 2 <= len(graph["objects"]) <= 8
+    assert 8 <= len(graphs) <= 14

@@ -1,0 +1,55 @@
+"""A tiny data set and a configuration that trains on it in seconds."""
+
+import pytest
+
+from sg2im_pyg.data.landscapes import prepare_landscapes
+from sg2im_pyg.model import ModelConfig
+from sg2im_pyg.training.config import (
+    DataConfig,
+    HardwareConfig,
+    ImageDiscriminatorConfig,
+    ObjectDiscriminatorConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+from sg2im_pyg.training.losses import LossConfig
+
+LAYERS = ((4, 4, 2), (4, 8, 2))
+
+
+@pytest.fixture(scope="session")
+def landscapes(tmp_path_factory):
+    """Root of a prepared data set of 20 + 6 + 6 landscapes of 16 x 16."""
+    root = tmp_path_factory.mktemp("landscapes")
+    prepare_landscapes(root, (16, 16), 4, 20, 6, 6, workers=1, progress=False)
+    return root
+
+
+@pytest.fixture
+def config(landscapes, monkeypatch):
+    # train() draws missing data with the default counts; here it is prepared already.
+    monkeypatch.setattr("sg2im_pyg.training.trainer.prepare_landscapes", lambda *_, **__: None)
+    return TrainingConfig(
+        data=DataConfig(name="landscapes", root=str(landscapes), workers=0),
+        model=ModelConfig(
+            image_size=(16, 16),
+            embedding_dim=8,
+            gconv_dim=8,
+            gconv_hidden_dim=8,
+            gconv_num_layers=2,
+            mask_size=4,
+            layout_noise_dim=2,
+            refinement_dims=(8, 4),
+        ),
+        image_discriminator=ImageDiscriminatorConfig(layers=LAYERS),
+        object_discriminator=ObjectDiscriminatorConfig(layers=LAYERS, object_size=12),
+        losses=LossConfig(mask=0.1),
+        optimizer=OptimizerConfig(lr=1e-3, eval_mode_after=0),
+        hardware=HardwareConfig(accelerator="cpu", devices="1"),
+        steps=8,
+        batch_size=4,
+        log_every=1,
+        sample_every=100,
+        validate_every=4,
+        checkpoint_every=3,
+    )

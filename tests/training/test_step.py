@@ -1,0 +1,153 @@
+"""One training step against the same step written out in plain PyTorch."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sg2im_pyg.training.step import build_players, frozen, training_step
+from sg2im_pyg.training.trainer import fixed_batches, launch_fabric, open_split
+
+
+@pytest.fixture
+def setting(config):
+    fabric = launch_fabric(config)
+    dataset = open_split(config, "train", augment=True)
+    torch.manual_seed(0)
+    players = build_players(fabric, config, dataset.vocabulary)
+    return fabric, players, fixed_batches(dataset, range(4), 4, seed=0)[0]
+
+
+def plain_step(networks, optimizers, graphs, weights):
+    """The step of the reference, object by object where that is simple."""
+    generator, image_player, object_player = networks
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    real = (graphs.image / 255 - mean) / std
+    ones = torch.ones_like
+
+    output = generator(graphs, graphs.boxes, graphs.masks)
+    image_scores = image_player(output.images)
+    object_scores, logits = object_player(output.images, graphs.boxes, graphs.batch)
+    bce = F.binary_cross_entropy_with_logits
+    losses = {
+        "box": ((output.boxes - graphs.boxes) ** 2).mean(),
+        "mask": F.binary_cross_entropy(output.masks, graphs.masks),
+        "pixel": (output.images - real).abs().mean(),
+        "image_adversarial": bce(image_scores, ones(image_scores)),
+        "object_adversarial": bce(object_scores, ones(object_scores)),
+        "auxiliary": F.cross_entropy(logits, graphs.x),
+    }
+    total = sum(weights[name] * loss for name, loss in losses.items())
+    optimizers[0].zero_grad()
+    total.backward()
+    optimizers[0].step()
+
+    fake = output.images.detach()
+    optimizers[1].zero_grad()
+    real_scores, fake_scores = image_player(real), image_player(fake)
+    loss = bce(real_scores, ones(real_scores)) + bce(fake_scores, 0 * fake_scores.detach())
+    loss.backward()
+    optimizers[1].step()
+
+    optimizers[2].zero_grad()
+    loss = 0
+    for images, target in ((real, 1.0), (fake, 0.0)):
+        scores, logits = object_player(images, graphs.boxes, graphs.batch)
+        loss = loss + bce(scores, torch.full_like(scores, target))
+        loss = loss + F.cross_entropy(logits, graphs.x)
+    loss.backward()
+    optimizers[2].step()
+    return losses
+
+
+def test_a_step_equals_the_reference_s_step(setting, config):
+    fabric, players, graphs = setting
+    copies = [copy.deepcopy(player.bare) for _, player in players.named()]
+    # Adam would blow up rounding where a gradient is zero, as for biases before batch norm.
+    optimizers = [torch.optim.SGD(copy.parameters(), lr=0.01) for copy in copies]
+    for _, player in players.named():
+        player.optimizer = torch.optim.SGD(player.bare.parameters(), lr=0.01)
+    weights = {
+        "box": 10,
+        "mask": 0.1,
+        "pixel": 1,
+        "image_adversarial": 0.01,
+        "object_adversarial": 0.01,
+        "auxiliary": 0.1,
+    }
+    for _ in range(3):
+        torch.manual_seed(1)
+        losses = plain_step(copies, optimizers, graphs, weights)
+        torch.manual_seed(1)
+        result = training_step(fabric, players, graphs, config)
+        assert not result.not_finite
+        for name, loss in losses.items():
+            assert result.values[f"generator/{name}"].item() == pytest.approx(loss.item(), rel=1e-4)
+    for (name, player), copied in zip(players.named(), copies, strict=True):
+        for key, value in player.bare.state_dict().items():
+            torch.testing.assert_close(
+                value, copied.state_dict()[key], atol=1e-5, rtol=1e-4, msg=f"{name} {key}"
+            )
+
+
+def test_no_gradient_is_computed_for_the_discriminators_in_the_generator_s_step(setting, config):
+    fabric, players, graphs = setting
+    discriminator = players.image_discriminator
+    with frozen(discriminator):
+        images = torch.rand(2, 3, 16, 16, requires_grad=True)
+        discriminator.bare(images).sum().backward()
+    assert images.grad.abs().sum() > 0
+    assert all(p.grad is None for p in discriminator.network.parameters())
+    assert all(p.requires_grad for p in discriminator.network.parameters())
+
+
+@pytest.mark.parametrize("off", ["image_discriminator", "object_discriminator"])
+def test_a_discriminator_that_is_off_is_not_there(config, off):
+    getattr(config, off).enabled = False
+    fabric = launch_fabric(config)
+    dataset = open_split(config, "train", augment=True)
+    players = build_players(fabric, config, dataset.vocabulary)
+    assert getattr(players, off) is None
+    graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
+    values = training_step(fabric, players, graphs, config).values
+    assert not any(name.startswith(off) for name in values)
+    assert ("generator/image_adversarial" in values) == (off != "image_discriminator")
+    assert ("generator/auxiliary" in values) == (off != "object_discriminator")
+
+
+def test_a_step_that_is_not_finite_changes_no_weight(setting, config):
+    fabric, players, graphs = setting
+    before = copy.deepcopy({name: p.bare.state_dict() for name, p in players.named()})
+    graphs.boxes[0, 0] = float("inf")
+    result = training_step(fabric, players, graphs, config)
+    assert "generator/box" in result.not_finite
+    for name, player in players.named():
+        for key, parameter in player.bare.named_parameters():
+            assert torch.equal(parameter, before[name][key])
+
+
+@pytest.mark.parametrize("kind", ["gan", "lsgan", "wgan"])
+@pytest.mark.parametrize("distance", ["squared", "l1"])
+def test_every_kind_of_loss_trains(config, kind, distance):
+    config.losses.adversarial_kind, config.losses.box_distance = kind, distance
+    config.optimizer.discriminator_clip = 0.01 if kind == "wgan" else None
+    fabric = launch_fabric(config)
+    dataset = open_split(config, "train", augment=True)
+    players = build_players(fabric, config, dataset.vocabulary)
+    graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
+    assert not training_step(fabric, players, graphs, config).not_finite
+    if kind == "wgan":
+        weights = [p.abs().max() for p in players.image_discriminator.bare.parameters()]
+        assert max(weights) <= 0.01
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed"])
+def test_other_precisions(config, precision):
+    config.hardware.precision = precision
+    fabric = launch_fabric(config)
+    dataset = open_split(config, "train", augment=True)
+    players = build_players(fabric, config, dataset.vocabulary)
+    graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
+    assert not training_step(fabric, players, graphs, config).not_finite

@@ -1,0 +1,194 @@
+"""Whole runs: what they leave behind, how they stop, and that a resumed run equals an unbroken
+one."""
+
+import threading
+from contextlib import contextmanager
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
+from sg2im_pyg.checkpoint import read_checkpoint, save_checkpoint
+from sg2im_pyg.training import trainer
+from sg2im_pyg.training.losses import GENERATOR_LOSSES
+from sg2im_pyg.training.trainer import train
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def assert_same(first, second, where=""):
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_same(first[key], second[key], f"{where}/{key}")
+    elif isinstance(first, (list, tuple)):
+        assert len(first) == len(second), where
+        for i, (a, b) in enumerate(zip(first, second, strict=True)):
+            assert_same(a, b, f"{where}/{i}")
+    else:
+        assert first == second, where
+
+
+def curves(run_dir):
+    events = EventAccumulator(str(run_dir / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    return {tag: events.Scalars(tag) for tag in tags["scalars"]}, tags["images"]
+
+
+def test_a_run_leaves_checkpoints_curves_pictures_and_its_options(config, tmp_path, capsys):
+    assert train(config, tmp_path / "run")
+    run = tmp_path / "run"
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.pt", "last.pt"}
+    assert (run / "samples.png").is_file() and (run / "training_samples.png").is_file()
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["image_size"] == [16, 16]
+    scalars, images = curves(run)
+    wanted = {f"generator/{name}" for name in GENERATOR_LOSSES}
+    wanted |= {"image_discriminator/adversarial", "object_discriminator/adversarial"}
+    wanted |= {"learning_rate", "speed/images_per_second", "gradient_norm/generator"}
+    wanted |= {"validation/loss", "validation/box_recall_0.3", "validation/box_recall_0.5"}
+    assert wanted <= set(scalars)
+    assert [point.step for point in scalars["generator/pixel"]] == list(range(1, 9))
+    assert "samples/samples" in images
+    printed = capsys.readouterr().out
+    assert printed.count(str(run)) >= 2 and "eval/generate.py" in printed
+    model = Sg2Im.from_pretrained(run / "checkpoints" / "best.pt")
+    assert model.generate([{"objects": ["sky"]}], seed=0)[0].size == (16, 16)
+    assert not list(run.rglob("*.tmp"))
+
+
+class Killed(Exception):
+    """Stands for a process that ends at once."""
+
+
+@pytest.mark.parametrize("killed_at", [4, 6, 7])
+def test_a_run_killed_at_any_step_and_resumed_equals_an_unbroken_one(
+    config, tmp_path, monkeypatch, killed_at
+):
+    assert train(config, tmp_path / "unbroken")
+    original, steps = trainer.training_step, []
+
+    def dying(*arguments):
+        steps.append(None)
+        if len(steps) == killed_at:
+            raise Killed
+        return original(*arguments)
+
+    monkeypatch.setattr(trainer, "training_step", dying)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "broken")
+    monkeypatch.setattr(trainer, "training_step", original)
+    torch.rand(7)  # the new process has another random state
+    last = tmp_path / "broken" / "checkpoints" / "last.pt"
+    assert read_checkpoint(last)["training"]["progress"]["step"] == (killed_at - 1) // 3 * 3
+    assert train(config, tmp_path / "broken", last)
+    for name in ("last.pt", "best.pt"):
+        runs = [
+            read_checkpoint(tmp_path / run / "checkpoints" / name) for run in ("unbroken", "broken")
+        ]
+        assert_same(*runs)
+    first, second = (curves(tmp_path / run)[0]["generator/pixel"] for run in ("unbroken", "broken"))
+    assert [(p.step, p.value) for p in first] == [(p.step, p.value) for p in second]
+
+
+def test_the_switch_to_eval_mode_survives_a_break(config, tmp_path, monkeypatch):
+    config.optimizer.eval_mode_after = 4
+    assert train(config, tmp_path / "unbroken")
+    with stopping_after(monkeypatch, 6):
+        assert not train(config, tmp_path / "broken")
+    monkeypatch.undo()
+    monkeypatch.setattr("sg2im_pyg.training.trainer.prepare_landscapes", lambda *_, **__: None)
+    last = tmp_path / "broken" / "checkpoints" / "last.pt"
+    assert train(config, tmp_path / "broken", last)
+    ends = [
+        read_checkpoint(tmp_path / r / "checkpoints" / "last.pt") for r in ("unbroken", "broken")
+    ]
+    assert_same(ends[0]["generator"], ends[1]["generator"])
+    steps = [
+        state["step"] for state in ends[0]["training"]["optimizers"]["generator"]["state"].values()
+    ]
+    assert set(map(int, steps)) == {4}  # restarted after step 4
+    tracked = ends[0]["generator"]["refinement.blocks.0.1.num_batches_tracked"]
+    assert tracked == 4
+
+
+@contextmanager
+def stopping_after(monkeypatch, step):
+    """A request to stop (Ctrl-C) arrives during a step."""
+    stop, original, made = threading.Event(), trainer.training_step, []
+
+    @contextmanager
+    def requests():
+        yield stop
+
+    def counting(*arguments):
+        made.append(None)
+        if len(made) == step:
+            stop.set()
+        return original(*arguments)
+
+    monkeypatch.setattr(trainer, "stop_requests", requests)
+    monkeypatch.setattr(trainer, "training_step", counting)
+    yield
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(config, tmp_path, monkeypatch, capsys):
+    with stopping_after(monkeypatch, 5):
+        assert not train(config, tmp_path / "run")
+    entries = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert entries["training"]["progress"]["step"] == 5
+    assert f'--resume "{tmp_path / "run"}"' in capsys.readouterr().out
+
+
+def test_losses_that_stay_not_finite_end_the_run_with_their_name(config, tmp_path):
+    config.max_skipped_steps = 3
+    config.losses.pixel = float("inf")
+    with pytest.raises(Sg2ImError, match="last 3 steps .* generator/total"):
+        train(config, tmp_path / "run")
+
+
+def test_early_stopping(config, tmp_path, monkeypatch, capsys):
+    config.early_stopping, config.validate_every, config.steps = 2, 1, 50
+    values = iter([3.0, 2.0, 2.5, 2.0, 1.0])
+    monkeypatch.setattr(trainer, "validate", lambda *_: {"loss": next(values)})
+    assert train(config, tmp_path / "run")
+    entries = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert entries["training"]["progress"]["step"] == 4
+    assert "since step 2" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_another_vocabulary_is_refused(config, tmp_path):
+    model = Sg2Im(Vocabulary(["sky", "sheep"], ["above"]), config.model)
+    path = tmp_path / "other.pt"
+    save_checkpoint(path, model, {"config": {}, "progress": {}, "optimizers": {}})
+    with pytest.raises(Sg2ImError, match="another vocabulary"):
+        train(config, tmp_path / "run", path)
+
+
+def test_a_checkpoint_of_other_networks_is_refused(config, tmp_path):
+    train(config, tmp_path / "run")
+    config.model.gconv_dim = 16
+    with pytest.raises(Sg2ImError, match="does not fit the options"):
+        train(config, tmp_path / "again", tmp_path / "run" / "checkpoints" / "last.pt")
+
+
+def test_missing_data_says_what_to_run(config, tmp_path):
+    config.data.root = str(tmp_path)
+    with pytest.raises(Sg2ImError, match="datasets/prepare.py landscapes"):
+        train(config, tmp_path / "run")
+
+
+def test_without_relationships_only_image_edges_are_left(config):
+    config.data.relationships = False
+    graph = trainer.open_split(config, "train", augment=True)[0]
+    assert (graph.edge_attr == 0).all() and len(graph.edge_attr) == len(graph.x) - 1
+
+
+def test_one_picture_can_be_learnt(config, tmp_path):
+    config.data.limit = 1
+    config.data.validation_split = "train"
+    assert train(config, tmp_path / "run")
