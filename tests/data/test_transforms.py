@@ -1,0 +1,288 @@
+"""Transforms against the rules of the paper, object by object."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch_geometric.loader import DataLoader
+from torch_geometric.transforms import Compose
+
+from sg2im_pyg import SceneGraph, Sg2ImError, Vocabulary
+from sg2im_pyg.data import AddImageNode, SampleGeometricRelations, SubsampleObjects
+from sg2im_pyg.data.transforms import GEOMETRIC_PREDICATES, geometric_predicates
+
+NO_EDGES = torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
+
+
+def scene(boxes, masks=None, edges=NO_EDGES):
+    boxes = torch.tensor(boxes).view(-1, 4).float()
+    graph = SceneGraph(torch.ones(len(boxes), dtype=torch.long), *edges, boxes=boxes)
+    if masks is not None:
+        graph.masks = masks
+    return graph
+
+
+# --- Geometric relations ------------------------------------------------------------------------
+
+
+def centre(box, mask):
+    x0, y0, x1, y1 = box
+    pixels = [] if mask is None else (mask >= 0.5).nonzero().tolist()
+    if not pixels:
+        return (x0 + x1) / 2, (y0 + y1) / 2
+    step = max(len(mask) - 1, 1)
+    x = sum(x0 + (x1 - x0) * j / step for _, j in pixels) / len(pixels)
+    y = sum(y0 + (y1 - y0) * i / step for i, _ in pixels) / len(pixels)
+    return x, y
+
+
+def direct_predicate(s, o, s_mask, o_mask):
+    """The rule of the paper; also whether rounding could decide between two directions."""
+    if s[0] < o[0] and s[1] < o[1] and s[2] > o[2] and s[3] > o[3]:
+        return "surrounding", False
+    if s[0] > o[0] and s[1] > o[1] and s[2] < o[2] and s[3] < o[3]:
+        return "inside", False
+    (sx, sy), (ox, oy) = centre(s, s_mask), centre(o, o_mask)
+    dx, dy = sx - ox, sy - oy
+    angle = math.atan2(dy, dx)
+    if angle >= 3 * math.pi / 4 or angle <= -3 * math.pi / 4:
+        name = "left of"
+    elif angle < -math.pi / 4:
+        name = "above"
+    elif angle < math.pi / 4:
+        name = "right of"
+    else:
+        name = "below"
+    return name, abs(abs(dx) - abs(dy)) < 1e-9
+
+
+@st.composite
+def objects(draw, side):
+    count = draw(st.integers(0, 5))
+    # Multiples of 1 / 8 make equal, touching and exactly diagonal boxes common.
+    number = st.one_of(st.integers(0, 8).map(lambda i: i / 8), st.floats(0, 1, width=32))
+    boxes = []
+    for _ in range(count):
+        x, y = [draw(number), draw(number)], [draw(number), draw(number)]
+        boxes.append([min(x), min(y), max(x), max(y)])
+    if count and draw(st.booleans()):
+        boxes[-1] = boxes[0]
+    masks = None
+    if draw(st.booleans()):
+        generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+        masks = torch.rand(count, side, side, generator=generator)
+        masks[torch.rand(count, generator=generator) < 0.3] = 0
+    return boxes, masks
+
+
+@settings(deadline=None, max_examples=150)
+@given(objects(4) | objects(1))
+def test_each_relation_is_the_one_of_the_rule(scene_):
+    boxes, masks = scene_
+    pairs = [(s, o) for s in range(len(boxes)) for o in range(len(boxes)) if s != o]
+    subjects, others = torch.tensor(pairs, dtype=torch.long).view(-1, 2).unbind(1)
+    table = torch.tensor(boxes).view(-1, 4).float()
+    kinds = geometric_predicates(table, masks, subjects, others)
+    assert kinds.shape == (len(pairs),)
+    for (s, o), kind in zip(pairs, kinds.tolist(), strict=True):
+        ends = (None, None) if masks is None else (masks[s], masks[o])
+        name, close = direct_predicate(table[s].tolist(), table[o].tolist(), *ends)
+        exact = masks is None and all(8 * side == int(8 * side) for side in boxes[s] + boxes[o])
+        assert (close and not exact) or GEOMETRIC_PREDICATES[kind] == name
+
+
+@pytest.mark.parametrize(
+    ("dx", "dy", "name"),
+    [
+        (1, 0, "right of"),
+        (-1, 0, "left of"),
+        (0, -1, "above"),
+        (0, 1, "below"),
+        (0, 0, "right of"),
+        # The borders of the quarter turns, as the release draws them.
+        (1, 1, "below"),
+        (1, -1, "right of"),
+        (-1, 1, "left of"),
+        (-1, -1, "left of"),
+    ],
+)
+def test_directions_and_their_borders(dx, dy, name):
+    boxes = torch.tensor([[4, 4, 6, 6], [4 + dx, 4 + dy, 6 + dx, 6 + dy]]) / 16
+    kind = geometric_predicates(boxes, None, torch.tensor([1]), torch.tensor([0]))
+    assert GEOMETRIC_PREDICATES[int(kind)] == name
+    assert direct_predicate(boxes[1].tolist(), boxes[0].tolist(), None, None)[0] == name
+
+
+def test_a_box_that_touches_the_other_s_border_is_not_inside():
+    outer, inner, touching = [0, 0, 1, 1], [0.25, 0.5, 0.5, 0.75], [0, 0.5, 0.5, 0.75]
+    boxes = torch.tensor([outer, inner, touching])
+    kinds = geometric_predicates(
+        boxes, None, torch.tensor([0, 1, 2, 0]), torch.tensor([1, 0, 0, 2])
+    )
+    names = [GEOMETRIC_PREDICATES[kind] for kind in kinds]
+    assert names == ["surrounding", "inside", "left of", "right of"]
+
+
+def test_masks_decide_the_direction_and_empty_ones_fall_back_to_the_box():
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 3)
+    masks = torch.zeros(3, 4, 4)
+    masks[0, :, 0] = 1  # at the left border; the second is at the upper one; the third empty
+    masks[1, 0] = 1
+    pairs = torch.tensor([[0, 2], [1, 2], [2, 1], [0, 1]])
+    kinds = geometric_predicates(boxes, masks, *pairs.t())
+    names = [GEOMETRIC_PREDICATES[kind] for kind in kinds]
+    assert names == ["left of", "above", "below", "left of"]
+
+
+# --- SampleGeometricRelations -------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(objects(4), st.booleans())
+def test_each_object_is_tied_to_one_other_by_the_rule(scene_, image_first):
+    boxes, masks = scene_
+    graph = scene(boxes, masks)
+    count = len(boxes)
+    steps = [AddImageNode(), SampleGeometricRelations()]
+    graph = Compose(steps if image_first else steps[::-1])(graph)
+    assert graph.validate() and graph.edge_attr.dtype == graph.edge_index.dtype == torch.int64
+    assert (graph.edge_attr == 0).sum() == count
+    drawn = graph.edge_attr != 0
+    triples = list(zip(graph.edge_index[:, drawn].t().tolist(), graph.edge_attr[drawn].tolist()))
+    assert len(triples) == (count if count > 1 else 0)
+    for i, ((s, o), predicate) in enumerate(triples):
+        assert s != o and i in (s, o) and max(s, o) < count
+        ends = (None, None) if masks is None else (masks[s], masks[o])
+        name, close = direct_predicate(graph.boxes[s].tolist(), graph.boxes[o].tolist(), *ends)
+        assert close or GEOMETRIC_PREDICATES[predicate - 1] == name
+
+
+def test_partners_and_directions_are_drawn_evenly_and_from_torch_s_state():
+    graph = scene(torch.rand(4, 4).sort(1).values.tolist())
+    transform = SampleGeometricRelations()
+    torch.manual_seed(0)
+    counts = torch.zeros(4, 4)
+    draws = 1500
+    for _ in range(draws):
+        edge_index = transform(graph).edge_index
+        for i, (s, o) in enumerate(edge_index.t().tolist()):
+            assert i in (s, o)
+            counts[s, o] += 1
+    assert graph.num_edges == 0  # the graph given is not changed
+    # Each ordered pair: either end draws the other with 1 / 3, and the coin falls right with 1 / 2.
+    off_diagonal = counts[~torch.eye(4, dtype=torch.bool)]
+    assert not counts.diagonal().any()
+    assert (off_diagonal / draws - 1 / 3).abs().max() < 0.06
+    torch.manual_seed(0)
+    first = transform(graph).edge_index
+    torch.manual_seed(0)
+    assert torch.equal(first, transform(graph).edge_index)
+
+
+def test_predicates_are_looked_up_in_the_vocabulary():
+    names = ["behind", *reversed(GEOMETRIC_PREDICATES)]
+    vocabulary = Vocabulary(["sky"], names)
+    transform = SampleGeometricRelations(vocabulary)
+    boxes = [[0.1, 0.1, 0.2, 0.2], [0.7, 0.1, 0.8, 0.2]]
+    for _ in range(8):
+        graph = transform(scene(boxes))
+        for s, predicate in zip(graph.edge_index[0].tolist(), graph.edge_attr.tolist()):
+            assert vocabulary.predicates[predicate] == ("right of" if s else "left of")
+    with pytest.raises(Sg2ImError, match="'left of' is not in the vocabulary"):
+        SampleGeometricRelations(Vocabulary(["sky"], ["above"]))
+    default = SampleGeometricRelations(Vocabulary(["sky"], GEOMETRIC_PREDICATES))
+    assert default.predicate_indices.tolist() == list(range(1, 7))
+
+
+def test_stored_relationships_are_kept():
+    edges = torch.tensor([[1], [0]]), torch.tensor([5])
+    graph = SampleGeometricRelations()(scene([[0, 0, 0.1, 0.1], [0.5, 0, 1, 1]], edges=edges))
+    assert graph.num_edges == 3
+    assert graph.edge_index[:, -1].tolist() == [1, 0] and graph.edge_attr[-1] == 5
+
+
+# --- AddImageNode -------------------------------------------------------------------------------
+
+
+def test_add_image_node_leaves_the_graph_given_as_it_was():
+    graph = scene([[0, 0, 0.5, 0.5]])
+    added = AddImageNode()(graph)
+    assert added.x.tolist() == [1, 0] and graph.x.tolist() == [1] and graph.num_edges == 0
+    assert repr(AddImageNode()) == "AddImageNode()"
+
+
+# --- SubsampleObjects ---------------------------------------------------------------------------
+
+
+@st.composite
+def related_scenes(draw):
+    count = draw(st.integers(1, 14))
+    pairs = draw(st.lists(st.tuples(*[st.integers(0, count - 1)] * 2), max_size=12))
+    edge_index = torch.tensor(pairs, dtype=torch.long).view(-1, 2).t()
+    graph = scene(
+        torch.rand(count, 4).tolist(),
+        torch.rand(count, 2, 2),
+        (edge_index, torch.randint(1, 5, (len(pairs),))),
+    )
+    graph.x = torch.arange(1, count + 1)  # a category of its own says which object it was
+    return graph
+
+
+@settings(deadline=None, max_examples=150)
+@given(related_scenes(), st.integers(2, 10), st.booleans())
+def test_objects_in_relationships_are_kept_first(graph, max_objects, image_first):
+    before = copy.deepcopy(graph)
+    steps = [AddImageNode(), SubsampleObjects(max_objects)]
+    graph = Compose(steps if image_first else steps[::-1])(graph)
+    count, room = len(before.x), max_objects - 1
+    assert graph.x[-1] == 0 and graph.validate()
+    kept = [category - 1 for category in graph.x[:-1].tolist()]
+    assert len(kept) == min(count, room)
+    assert kept == sorted(kept)  # in their order
+    related = set(before.edge_index.reshape(-1).tolist())
+    assert set(kept) <= related or related <= set(kept)
+    assert torch.equal(graph.boxes[:-1], before.boxes[kept])
+    assert torch.equal(graph.masks[:-1], before.masks[kept])
+    position = {old: new for new, old in enumerate(kept)}
+    expected = [
+        (position[s], predicate, position[o])
+        for (s, o), predicate in zip(before.edge_index.t().tolist(), before.edge_attr.tolist())
+        if s in position and o in position
+    ]
+    drawn = graph.edge_attr != 0
+    found = zip(
+        graph.edge_index[0, drawn].tolist(),
+        graph.edge_attr[drawn].tolist(),
+        graph.edge_index[1, drawn].tolist(),
+    )
+    assert list(found) == expected
+    assert sorted(graph.edge_index[0, ~drawn].tolist()) == list(range(len(kept)))
+    assert (graph.edge_index[1, ~drawn] == len(kept)).all()
+
+
+def test_objects_are_drawn_evenly():
+    graph = scene(torch.rand(6, 4).tolist(), edges=(torch.tensor([[1], [4]]), torch.tensor([2])))
+    graph.x = torch.arange(1, 7)
+    transform = SubsampleObjects(5)  # the two related ones and two of the other four
+    counts = torch.zeros(6)
+    for _ in range(600):
+        counts[transform(graph).x - 1] += 1
+    assert counts[[1, 4]].tolist() == [600, 600]
+    assert (counts[[0, 2, 3, 5]] / 600 - 0.5).abs().max() < 0.1
+    assert len(graph.x) == 6  # the graph given is not changed
+
+
+def test_ten_objects_are_the_default_and_one_is_too_few():
+    assert repr(SubsampleObjects()) == "SubsampleObjects(10)"
+    with pytest.raises(Sg2ImError, match="at least 2 .*, got 1"):
+        SubsampleObjects(1)
+
+
+def test_transforms_batch_with_pyg():
+    steps = Compose([SubsampleObjects(4), SampleGeometricRelations(), AddImageNode()])
+    graphs = [steps(scene(torch.rand(count, 4).sort(1).values.tolist())) for count in (1, 7, 3)]
+    (batch,) = DataLoader(graphs, batch_size=3)
+    assert batch.batch.bincount().tolist() == [2, 4, 4]
