@@ -41,7 +41,7 @@ DEFAULT_GRAPHS = REPOSITORY / "eval" / "graphs" / "landscapes.json"
 COLUMNS = ("graph", "predicted layout", "picture")
 MOST_BYTES = 64 * 2**20  # of a graph file; some 100,000 graphs
 ROWS_OF_SHEET = 50  # a sheet of more could hardly be opened
-SCALE = 4  # pixels of the layout's drawing for each pixel of the picture
+LAYOUT_SIDE = 256  # pixels that a layout's drawing has at least, for its labels
 
 
 def main() -> None:
@@ -53,13 +53,13 @@ def main() -> None:
     device = choose_device(options.device)
     checkpoint = find_checkpoint(options.checkpoint)
     output = Path(options.output or REPOSITORY / "runs" / "generated" / source.stem).absolute()
-    make_folder(output)
 
     model = Sg2Im.from_pretrained(checkpoint).to(device)
     graphs = [
         parse_graph(graph, f"{source}, graph {i}" if is_list else str(source), model.vocabulary)
         for i, graph in enumerate(entries)
     ]
+    make_folder(output)
     print(f"checkpoint     {checkpoint}")
     print(f"graphs         {source} ({len(graphs)})")
 
@@ -74,7 +74,7 @@ def main() -> None:
         if i < ROWS_OF_SHEET:
             rows.append([drawing, layout, image])
     titles = [str(i) for i in range(len(rows))]
-    sheet = contact_sheet(rows, COLUMNS, titles, cell_height=max(256, rows[0][1].height))
+    sheet = contact_sheet(rows, COLUMNS, titles, cell_height=max(LAYOUT_SIDE, rows[0][1].height))
     save(sheet, output / "contact_sheet.png")
 
     first, last = f"{0:0{digits}}", f"{len(graphs) - 1:0{digits}}"
@@ -210,9 +210,9 @@ def paint(model: Sg2Im, graph: SceneGraph, seed: int) -> tuple[Image.Image, Imag
     graphs do, and does not depend on the other graphs of the file in the last bit either.
     """
     [(batch, output)] = model.generate_outputs([graph], seed)
-    layout = draw_layout(
-        batch.x, output.boxes, output.masks, model.vocabulary, model.config.image_size, SCALE
-    )
+    size = model.config.image_size
+    scale = max(4, LAYOUT_SIDE // min(size))
+    layout = draw_layout(batch.x, output.boxes, output.masks, model.vocabulary, size, scale)
     return to_pil(denormalize_images(output.images))[0], layout
 
 
