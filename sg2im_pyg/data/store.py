@@ -21,8 +21,10 @@ Attributes of the file: ``schema``, ``schema_version``, ``image_size`` (height, 
 ``mask_size``, ``vocabulary`` and ``settings`` (of the preparation), the last two as JSON.
 """
 
+import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,6 +39,7 @@ from sg2im_pyg.files import temporary_path
 
 SCHEMA = "sg2im_pyg.scenes"
 SCHEMA_VERSION = 1
+_SPARE_BYTES = 16 * 2**20  # room that is left for HDF5's own tables and caches
 _BUFFERED_SCENES = 256  # scenes held in memory between two writes: about 3 MB at 64 x 64
 
 
@@ -166,7 +169,7 @@ class SceneWriter:
         self._append("object_box", np.concatenate([scene.boxes for scene in scenes]))
         if self.mask_size:
             masks = np.concatenate([np.asarray(scene.masks, bool) for scene in scenes])
-            self._append("object_mask", np.packbits(masks.reshape(len(masks), -1), axis=1))
+            self._append("object_mask", np.packbits(masks.reshape(-1, self.mask_size**2), axis=1))
         self._append(
             "relationship",
             np.concatenate([np.asarray(scene.relationships).reshape(-1, 3) for scene in scenes]),
@@ -184,6 +187,10 @@ class SceneWriter:
         )
 
     def _append(self, name: str, rows: np.ndarray) -> None:
+        # HDF5 keeps data back and can crash the process when the disk turns out to be full as it
+        # closes the file: it is asked before.
+        if shutil.disk_usage(self.path.parent).free < rows.nbytes + _SPARE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         dataset = self._file[name]
         start = len(dataset)
         dataset.resize(start + len(rows), axis=0)

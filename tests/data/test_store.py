@@ -100,6 +100,13 @@ def test_an_empty_split_is_a_split(tmp_path):
     assert len(reader) == 0 and list(reader) == []
 
 
+@pytest.mark.parametrize("side", [0, 1, 5])
+def test_pictures_without_objects_are_kept(tmp_path, side):
+    scenes = [make_scene(i, objects=0, relationships=0, side=side) for i in range(2)]
+    for found, expected in zip(SceneReader(write(tmp_path / "a.h5", scenes, side=side)), scenes):
+        assert_same(found, expected)
+
+
 def test_missing_folders_are_made_and_an_older_file_is_replaced(tmp_path):
     path = tmp_path / "64x64" / "train.h5"
     write(path, [make_scene(0)])
