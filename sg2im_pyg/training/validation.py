@@ -67,9 +67,11 @@ def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossCo
     if fabric.world_size > 1:
         names = sorted(["box", "mask", "pixel", "box_iou", "box_recall_0.3", "box_recall_0.5"])
         table = torch.tensor([[sums.get(n, 0.0), counts.get(n, 0.0)] for n in names])
-        table = fabric.all_reduce(table.to(fabric.device), reduce_op="sum").cpu()
-        sums = {n: s for n, (s, c) in zip(names, table.tolist(), strict=True) if c}
-        counts = {n: c for n, (s, c) in zip(names, table.tolist(), strict=True) if c}
+        reduced = fabric.all_reduce(table.to(fabric.device), reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        rows = dict(zip(names, reduced.tolist(), strict=True))
+        sums = {name: total for name, (total, count) in rows.items() if count}
+        counts = {name: count for name, (_, count) in rows.items() if count}
     values = {name: sums[name] / counts[name] for name in sums}
     values["loss"] = sum(
         getattr(weights, name) * values[name] for name in ("box", "mask", "pixel") if name in values
@@ -95,13 +97,13 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
             denormalize_images(predicted.images),
         )
     ]
-    categories = torch.as_tensor(graphs.x).cpu()
+    categories = torch.as_tensor(graphs.x)
     rows = []
     for i in range(graphs.num_graphs):
         own = (graphs.batch == i).cpu()
         layouts = [
             draw_layout(
-                categories[own],
+                categories.cpu()[own],
                 boxes.cpu()[own].float(),
                 None if masks is None else masks.cpu()[own].float(),
                 model.vocabulary,
