@@ -17,6 +17,7 @@ entry               meaning
 ==================  ==============================================================================
 """
 
+import errno
 import os
 import pickle
 import zipfile
@@ -46,6 +47,9 @@ def save_checkpoint(
         path: File to write.
         model: The generator.
         training: What the run needs to go on, see :mod:`sg2im_pyg.training.trainer`.
+
+    Raises:
+        OSError: If the file can not be written, as on a full disk; an older one stays.
     """
     entries: dict[str, Any] = {
         "format": FORMAT,
@@ -57,7 +61,10 @@ def save_checkpoint(
     if training is not None:
         entries["training"] = dict(training)
     with replace_when_whole(path) as temporary:
-        torch.save(entries, temporary)
+        try:
+            torch.save(entries, temporary)
+        except RuntimeError as error:  # torch's own writer names no errno
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
