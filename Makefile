@@ -20,7 +20,7 @@ help:
 	@echo "make train     install everything needed, then train on the drawn landscapes (CPU, minutes)"
 	@echo "make test      install everything needed, then run all tests"
 	@echo "make lint      style and types: ruff, mypy"
-	@echo "make scatter   try again to install torch-scatter (optional, faster)"
+	@echo "make scatter   try again to install torch-scatter (optional)"
 	@echo "make clean     delete .venv and the caches of the tools; data and runs stay"
 	@echo
 	@echo "ARGS=\"...\"         options of train/run.py (ARGS=--help lists them)"
@@ -101,10 +101,10 @@ $(VENV)/.scatter: $(VENV)/.torch
 	prebuilt() { $(SCATTER_INSTALL) --no-index --only-binary :all: --timeout 5 --retries 0 \
 	  --find-links "$$($(PY) -c '$(SCATTER_PAGE)')" >$(SCATTER_LOG) 2>&1; }; \
 	build() { $(SCATTER_INSTALL) --no-build-isolation >>$(SCATTER_LOG) 2>&1; }; \
-	missing() { echo "torch-scatter is not installed: $$1. Everything works without it, only" \
-	  "slower; to try again: make scatter"; }; \
+	missing() { echo "torch-scatter is not installed: $$1. Everything works without it;" \
+	  "to try again: make scatter"; }; \
 	if fits; then :; else \
-	  echo "== torch-scatter (optional, faster sums over graphs)"; \
+	  echo "== torch-scatter (optional: sums over graphs)"; \
 	  if prebuilt && fits; then :; \
 	  elif $${CXX:-c++} --version >/dev/null 2>&1; then \
 	    if $(PY) -c '$(SCATTER_NO_NVCC)' 2>/dev/null; then \
