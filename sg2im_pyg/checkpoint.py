@@ -19,8 +19,6 @@ entry               meaning
 
 import errno
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +30,8 @@ from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.files import replace_when_whole
 from sg2im_pyg.model import Sg2Im, config_from_dict
-from sg2im_pyg.released import load_released
+from sg2im_pyg.released import is_released, load_released, released_generator
+from sg2im_pyg.serialization import load_entries
 
 FORMAT = "sg2im_pyg.checkpoint"
 VERSION = 1
@@ -73,16 +72,30 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         Sg2ImError: If the file is missing, damaged, of another kind or of a newer version.
     """
+    return _checked(load_entries(path), Path(path))
+
+
+def load_generator(path: str | os.PathLike[str]) -> Sg2Im:
+    """See :meth:`Sg2Im.from_pretrained`."""
     path = Path(path)
-    if not path.is_file():
-        raise Sg2ImError(f"There is no checkpoint {path.absolute()}: check the path.")
+    entries = load_entries(path)
+    if is_released(entries):
+        return released_generator(entries, path)
+    _checked(entries, path)
     try:
-        entries = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        vocabulary = Vocabulary.from_dict(entries["vocabulary"])
+        model = Sg2Im(vocabulary, config_from_dict(entries["model_config"]))
+        model.load_state_dict(entries["generator"])
+    except (KeyError, TypeError, RuntimeError) as error:
         raise Sg2ImError(
-            f"{path.absolute()} is no whole checkpoint, perhaps cut off or of another kind: give "
-            "a file that train/run.py wrote, or one of the 2018 release."
+            f"The parts of the checkpoint {path.absolute()} do not fit together "
+            f"({_first_line(error)}): give a file that train/run.py wrote."
         ) from error
+    return model.eval()
+
+
+def _checked(entries: Any, path: Path) -> dict[str, Any]:
+    """The entries of a file of ours, of a version that this program reads."""
     if not isinstance(entries, dict) or entries.get("format") != FORMAT:
         raise Sg2ImError(
             f"{path.absolute()} is a file of torch, but no checkpoint of sg2im_pyg: give a file "
@@ -94,25 +107,6 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{VERSION}: update sg2im_pyg."
         )
     return entries
-
-
-def load_generator(path: str | os.PathLike[str]) -> Sg2Im:
-    """See :meth:`Sg2Im.from_pretrained`."""
-    path = Path(path)
-    # The release's files have the form that torch wrote before 1.6; ours are zip archives.
-    if path.is_file() and not zipfile.is_zipfile(path):
-        return load_released(path)[0].eval()
-    entries = read_checkpoint(path)
-    try:
-        vocabulary = Vocabulary.from_dict(entries["vocabulary"])
-        model = Sg2Im(vocabulary, config_from_dict(entries["model_config"]))
-        model.load_state_dict(entries["generator"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise Sg2ImError(
-            f"The parts of the checkpoint {path.absolute()} do not fit together "
-            f"({_first_line(error)}): give a file that train/run.py wrote."
-        ) from error
-    return model.eval()
 
 
 def _first_line(error: Exception) -> str:

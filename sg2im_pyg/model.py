@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Embedding, Linear, Module
 from torch_geometric.data import Batch
 
-from sg2im_pyg.data.scene_graph import SceneGraph, add_image_node
+from sg2im_pyg.data.scene_graph import SceneGraph, add_image_node, check_indices
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.images import denormalize_images, to_pil
@@ -48,6 +48,8 @@ class ModelConfig:
     """Channels of each module of the refinement network; each doubles the picture's sides."""
     normalization: Literal["batch", "instance", "none"] = "batch"
     """Normalization in the refinement network."""
+    negative_slope: float = 0.2
+    """Slope below zero of the refinement network's LeakyReLUs."""
 
     def __post_init__(self) -> None:
         self.image_size = (int(self.image_size[0]), int(self.image_size[1]))
@@ -140,6 +142,7 @@ class Sg2Im(Module):
             config.gconv_dim + config.layout_noise_dim,
             config.refinement_dims,
             config.normalization,
+            negative_slope=config.negative_slope,
         )
 
     def reset_parameters(self) -> None:
@@ -148,7 +151,7 @@ class Sg2Im(Module):
 
     def forward(
         self,
-        graphs: Batch,
+        graphs: Batch | SceneGraph,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
         noise: Tensor | None = None,
@@ -156,22 +159,27 @@ class Sg2Im(Module):
         """Generates one picture for each graph of a batch.
 
         Args:
-            graphs: Batch of :class:`SceneGraph` with their image nodes.
+            graphs: Batch of :class:`SceneGraph` with their image nodes, or one such graph.
             boxes: Boxes that replace the predicted ones in the layout, shape :math:`(O, 4)`.
             masks: Masks that replace the predicted ones, shape :math:`(O, M, M)`, of any size.
             noise: Noise for the layout, shape
                 :math:`(N, \\text{layout\\_noise\\_dim}, H, W)`; drawn where it is not given.
         """
         vectors = self.object_vectors(graphs)
+        batch, num_graphs = graphs.batch, 1
+        if batch is None:
+            batch = torch.zeros_like(graphs.x)  # type: ignore[arg-type]
+        else:
+            num_graphs = graphs.num_graphs
         predicted_boxes = self.box_head(vectors)
         predicted_masks = None if self.mask_head is None else self.mask_head(vectors)
         layout = compose_layout(
             vectors,
             predicted_boxes if boxes is None else boxes,
             predicted_masks if masks is None else masks,
-            graphs.batch,
+            batch,
             self.config.image_size,
-            graphs.num_graphs,
+            num_graphs,
         )
         if self.config.layout_noise_dim:
             shape = (len(layout), self.config.layout_noise_dim, *self.config.image_size)
@@ -182,7 +190,7 @@ class Sg2Im(Module):
             layout = torch.cat([layout, noise.to(layout.dtype)], dim=1)
         return Sg2ImOutput(self.refinement(layout), predicted_boxes, predicted_masks)
 
-    def object_vectors(self, graphs: Batch) -> Tensor:
+    def object_vectors(self, graphs: Batch | SceneGraph) -> Tensor:
         """One vector for each object from the graph convolution, shape :math:`(O, D)`."""
         vectors = self.object_embedding(graphs.x)
         if isinstance(self.graph_network, Linear):
@@ -196,17 +204,17 @@ class Sg2Im(Module):
         Raises:
             Sg2ImError: If there is none, or one has a wrong form or unknown names.
         """
-        converted = [
-            add_image_node(graph.clone())
-            if isinstance(graph, SceneGraph)
-            else SceneGraph.from_json(graph, self.vocabulary)
-            for graph in graphs
-        ]
+        converted = []
+        for i, graph in enumerate(graphs):
+            if isinstance(graph, SceneGraph):
+                bare = SceneGraph(graph.x, graph.edge_index, graph.edge_attr)
+                check_indices(bare, self.vocabulary, f"Scene graph {i}")
+                converted.append(add_image_node(bare))
+            else:
+                converted.append(SceneGraph.from_json(graph, self.vocabulary))
         if not converted:
             raise Sg2ImError("There is no scene graph to generate from: give at least one.")
-        keys = ["x", "edge_index", "edge_attr"]
-        bare = [SceneGraph(*(graph[key] for key in keys)) for graph in converted]
-        return Batch.from_data_list(bare).to(self.object_embedding.weight.device)
+        return Batch.from_data_list(converted).to(self.object_embedding.weight.device)
 
     @torch.no_grad()
     def generate_outputs(

@@ -5,14 +5,11 @@ stripped, ``d_obj_kwargs``, ``d_obj_state``, ``d_img_kwargs`` and ``d_img_state`
 discriminators, beside training histories that are not read. No code in a file is ever run.
 """
 
-import collections
 import os
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import LeakyReLU, Module
 
@@ -21,21 +18,7 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model import ModelConfig, Sg2Im
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
 from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS
-
-SAFE_CONTAINERS: tuple[Any, ...] = (
-    collections.defaultdict,
-    collections.Counter,
-    list,
-    dict,
-    set,
-    tuple,
-    int,
-    float,
-    bool,
-    str,
-)
-"""What a file may hold beside what :func:`torch.load` allows (tensors and plain containers);
-the release's histories are :class:`collections.defaultdict` of :class:`list`."""
+from sg2im_pyg.serialization import load_entries
 
 # Names of the release's parameters, as patterns, and our names. What matches nothing is an error,
 # what is mapped to None is left out.
@@ -80,7 +63,12 @@ def load_released(
         Sg2ImError: If the file is missing, damaged, of another kind, holds pickled code, or
             parameters that do not fit the options it names.
     """
-    entries = read_released(path)
+    entries = load_entries(path)
+    if not is_released(entries):
+        raise Sg2ImError(
+            f"{path} is no checkpoint of the 2018 release: the entries 'model_kwargs' and "
+            "'model_state' are missing."
+        )
     model = released_generator(entries, path)
     object_discriminator = image_discriminator = None
     if entries.get("d_obj_state"):
@@ -90,45 +78,12 @@ def load_released(
             **_convolutions(options, path),
             object_size=int(options.get("object_size", 32)),
         )
-        _activate(object_discriminator, options)
         _copy_state(object_discriminator, entries["d_obj_state"], OBJECT_DISCRIMINATOR, path)
     if entries.get("d_img_state"):
         options = _options(entries, "d_img_kwargs", path)
         image_discriminator = PatchDiscriminator(**_convolutions(options, path))
-        _activate(image_discriminator, options)
         _copy_state(image_discriminator, entries["d_img_state"], IMAGE_DISCRIMINATOR, path)
     return model, object_discriminator, image_discriminator
-
-
-def read_released(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The entries of a file of the release, without running code from it.
-
-    Raises:
-        Sg2ImError: As :func:`load_released`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise Sg2ImError(f"There is no checkpoint {path}: check the name, or download the file.")
-    try:
-        with torch.serialization.safe_globals(list(SAFE_CONTAINERS)):
-            entries = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes can raise nearly anything from the unpickler
-        code = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if code:
-            raise Sg2ImError(
-                f"{path} holds pickled code ({code[1]}), which could do anything when it is "
-                "loaded: it is refused; use a file that holds only tensors and plain containers."
-            ) from None
-        raise Sg2ImError(
-            f"{path} can not be read as a checkpoint, it is damaged, cut off or of another kind: "
-            "download or copy it again."
-        ) from error
-    if not is_released(entries):
-        raise Sg2ImError(
-            f"{path} is no checkpoint of the 2018 release: the entries 'model_kwargs' and "
-            "'model_state' are missing."
-        )
-    return entries
 
 
 def is_released(entries: Any) -> bool:
@@ -142,7 +97,7 @@ def released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str])
     """The generator from the entries of a file of the release, in eval mode.
 
     Args:
-        entries: See :func:`read_released`.
+        entries: What the file holds.
         path: The file, named in errors.
     """
     options = _options(entries, "model_kwargs", path)
@@ -167,6 +122,7 @@ def released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str])
             layout_noise_dim=options.get("layout_noise_dim", 0),
             refinement_dims=options.get("refinement_dims", (1024, 512, 256, 128, 64)),
             normalization=options.get("normalization", "batch"),
+            negative_slope=_negative_slope(options),
         )
         model = Sg2Im(_vocabulary(_vocab(entries), path), config)
     except Sg2ImError as error:
@@ -176,7 +132,6 @@ def released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str])
             f"The checkpoint {path} holds a wrong option in 'model_kwargs' ({error}): use a file "
             "of the 2018 release."
         ) from error
-    _activate(model.refinement, options)
     _copy_state(model, entries["model_state"], GENERATOR, path)
     return model
 
@@ -230,7 +185,11 @@ def _convolutions(options: Mapping[str, Any], path: str | os.PathLike[str]) -> d
     if arch is not None:
         names = [name.strip() for name in (arch.split(",") if isinstance(arch, str) else arch)]
         layers = tuple(_layer(name, path) for name in names if name != "I3")
-    return {"layers": layers, "normalization": options.get("normalization", "batch")}
+    return {
+        "layers": layers,
+        "normalization": options.get("normalization", "batch"),
+        "negative_slope": _negative_slope(options),
+    }
 
 
 def _layer(name: str, path: str | os.PathLike[str]) -> tuple[int, int, int]:
@@ -243,15 +202,12 @@ def _layer(name: str, path: str | os.PathLike[str]) -> tuple[int, int, int]:
     return int(match[1]), int(match[2]), int(match[3] or 1)
 
 
-def _activate(module: Module, options: Mapping[str, Any]) -> None:
+def _negative_slope(options: Mapping[str, Any]) -> float:
     # The release takes LeakyReLU whatever the name, with the slope behind its hyphen if there is
     # one, and otherwise torch's.
     name = str(options.get("activation", "leakyrelu-0.2")).lower()
-    given = re.fullmatch(r"leakyrelu-([\d.e]+)", name)
-    slope = float(given[1]) if given else LeakyReLU().negative_slope
-    for layer in module.modules():
-        if isinstance(layer, LeakyReLU):
-            layer.negative_slope = slope
+    given = re.fullmatch(r"leakyrelu-(\d*\.?\d+(?:e-?\d+)?)", name)
+    return float(given[1]) if given else LeakyReLU().negative_slope
 
 
 def _rename(key: str, renaming: Renaming) -> str | None:

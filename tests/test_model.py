@@ -262,6 +262,36 @@ def test_wrong_graphs_raise_a_sentence(graphs, sentence):
         make_model().generate(graphs)
 
 
+LOOSE = {
+    "category": ([1, 99], [[0], [1]], [1], "Scene graph 1 names the category 99, but there are"),
+    "negative": ([-1, 1], [[0], [1]], [1], "names the category -1"),
+    "predicate": ([1, 2], [[0], [1]], [77], "names the predicate 77"),
+    "object": ([1, 2], [[0], [2]], [1], "names the object 2, but there are 2: use 0 to 1"),
+    "empty": ([], [[], []], [], "at least one object"),
+    "lengths": ([1, 2], [[0, 1], [1, 0]], [1], "must have x of shape"),
+    "type": ([1.0, 2.0], [[0], [1]], [1], "use int64"),
+}
+
+
+@pytest.mark.parametrize("name", LOOSE)
+def test_scene_graphs_of_another_vocabulary_raise_a_sentence(name):
+    x, edge_index, edge_attr, sentence = LOOSE[name]
+    graph = SceneGraph(torch.tensor(x), torch.tensor(edge_index), torch.tensor(edge_attr))
+    with pytest.raises(Sg2ImError, match=sentence):
+        make_model().generate([GRAPHS[0], graph])
+    with pytest.raises(Sg2ImError, match="Scene graph 0 must have x"):
+        make_model().generate([SceneGraph()])
+
+
+def test_one_graph_needs_no_batch():
+    model = make_model().eval()
+    graph = SceneGraph.from_json(GRAPHS[0], VOCABULARY)
+    noise = make_noise(model)[:1]
+    alone, batched = model(graph, noise=noise), model(model.to_batch(GRAPHS[:1]), noise=noise)
+    for found, expected in zip(alone, batched, strict=True):
+        assert torch.equal(found, expected)
+
+
 # --- As a module --------------------------------------------------------------------------------
 
 

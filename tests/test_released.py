@@ -10,11 +10,14 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn import LeakyReLU
 
 from sg2im_pyg import Sg2Im, Sg2ImError
+from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.nn import compose_layout, crop_objects
 from sg2im_pyg.released import load_released, released_generator
 from sg2im_pyg.training.losses import discriminator_loss, generator_loss
@@ -485,3 +488,17 @@ def test_contents_that_do_not_fit_get_a_sentence(change, sentence, entries, tmp_
     path = save(tmp_path / "changed.pt", **changed)
     with pytest.raises(Sg2ImError, match=rf"changed\.pt.*{sentence}|{sentence}.*changed\.pt"):
         load_released(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_is_told_by_its_contents_and_survives_our_own_format(entries, tmp_path, zipped):
+    entries = copy.deepcopy(entries)
+    entries["model_kwargs"]["activation"] = "leakyrelu-0.05"
+    torch.save(entries, tmp_path / "again.pt", _use_new_zipfile_serialization=zipped)
+    first = Sg2Im.from_pretrained(tmp_path / "again.pt")
+    assert {m.negative_slope for m in first.modules() if isinstance(m, LeakyReLU)} == {0.05}
+    save_checkpoint(tmp_path / "ours.pt", first)
+    second = Sg2Im.from_pretrained(tmp_path / "ours.pt")
+    graph = {"objects": first.vocabulary.objects[1:3]}
+    found, expected = (np.asarray(m.generate([graph], seed=3)[0]) for m in (first, second))
+    assert np.array_equal(found, expected)

@@ -141,6 +141,41 @@ def add_image_node(graph: Data) -> Data:
     return graph
 
 
+def check_indices(graph: Data, vocabulary: Vocabulary, name: str) -> None:
+    """Checks that a graph's categories, predicates and edges are those of a vocabulary.
+
+    Raises:
+        Sg2ImError: If a tensor is missing or of another shape, or an index out of range.
+    """
+    x, edge_index, edge_attr = graph.x, graph.edge_index, graph.edge_attr
+    if not (
+        isinstance(x, Tensor)
+        and isinstance(edge_index, Tensor)
+        and isinstance(edge_attr, Tensor)
+        and x.dim() == 1
+        and len(x)
+        and edge_attr.dim() == 1
+        and edge_index.shape == (2, len(edge_attr))
+    ):
+        raise Sg2ImError(
+            f"{name} must have x of shape (O,) with at least one object, edge_index (2, T) and "
+            f"edge_attr (T,), got {graph}."
+        )
+    for values, limit, what in (
+        (x, len(vocabulary.objects), "category"),
+        (edge_attr, len(vocabulary.predicates), "predicate"),
+        (edge_index, len(x), "object"),
+    ):
+        if values.is_floating_point():
+            raise Sg2ImError(f"{name} names a {what} by numbers of type {values.dtype}: use int64.")
+        outside = values[(values < 0) | (values >= limit)]
+        if len(outside):
+            raise Sg2ImError(
+                f"{name} names the {what} {int(outside[0])}, but there are {limit}: use 0 to "
+                f"{limit - 1}."
+            )
+
+
 def _triple(
     position: int, relationship: Any, objects: int, vocabulary: Vocabulary
 ) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ PUBLISHED_LAYERS = ((4, 64, 2), (4, 128, 2), (4, 256, 2))
 class PatchDiscriminator(Module):
     """Judges every patch of a picture: real or generated (paper, Section 3, "Discriminators").
 
-    Convolutions without padding; normalization and LeakyReLU 0.2 stand before each but the first.
+    Convolutions without padding; normalization and LeakyReLU stand before each but the first.
     The paper gives one score a patch: a 1 × 1 convolution ends the network. The release left it
     out and took all channels of the last convolution as scores (:obj:`patch_scores=False`).
 
@@ -23,6 +23,7 @@ class PatchDiscriminator(Module):
         in_channels: Channels of the pictures.
         patch_scores: One score a patch as in the paper, or the last convolution's channels as in
             the release.
+        negative_slope: Slope of the LeakyReLUs below zero.
 
     Shapes:
         - **input:** pictures :math:`(N, 3, H, W)`
@@ -41,10 +42,11 @@ class PatchDiscriminator(Module):
         normalization: str = "batch",
         in_channels: int = 3,
         patch_scores: bool = False,
+        negative_slope: float = 0.2,
     ) -> None:
         super().__init__()
         self.layers = tuple(tuple(layer) for layer in layers)
-        self.convs = _convolutions(in_channels, layers, normalization)
+        self.convs = _convolutions(in_channels, layers, normalization, negative_slope)
         self.classifier = Conv2d(layers[-1][1], 1, 1) if patch_scores else None
 
     def reset_parameters(self) -> None:
@@ -70,6 +72,7 @@ class ObjectDiscriminator(Module):
         normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
         object_size: Side of the crops in pixels.
         hidden_channels: Width of the linear layer.
+        negative_slope: Slope of the LeakyReLUs below zero.
 
     Shapes:
         - **input:** pictures :math:`(N, 3, H, W)`, boxes :math:`(O, 4)`, picture of each object
@@ -93,11 +96,12 @@ class ObjectDiscriminator(Module):
         normalization: str = "batch",
         object_size: int = 32,
         hidden_channels: int = 1024,
+        negative_slope: float = 0.2,
     ) -> None:
         super().__init__()
         self.layers = tuple(tuple(layer) for layer in layers)
         self.object_size = object_size
-        self.convs = _convolutions(3, layers, normalization)
+        self.convs = _convolutions(3, layers, normalization, negative_slope)
         self.linear = Linear(layers[-1][1], hidden_channels)
         self.real_head = Linear(hidden_channels, 1)
         self.category_head = Linear(hidden_channels, num_categories)
@@ -123,12 +127,15 @@ def smallest_input(layers: tuple[tuple[int, int, int], ...]) -> int:
 
 
 def _convolutions(
-    in_channels: int, layers: tuple[tuple[int, int, int], ...], normalization: str
+    in_channels: int,
+    layers: tuple[tuple[int, int, int], ...],
+    normalization: str,
+    negative_slope: float,
 ) -> Sequential:
     modules: list[Module] = []
     for i, (kernel, channels, stride) in enumerate(layers):
         if i:
-            modules += [*norm_layers(in_channels, normalization), LeakyReLU(0.2)]
+            modules += [*norm_layers(in_channels, normalization), LeakyReLU(negative_slope)]
         modules.append(Conv2d(in_channels, channels, kernel, stride))
         in_channels = channels
     return Sequential(*modules)

@@ -14,7 +14,7 @@ class RefinementNetwork(Module):
     It starts from one zero channel of size :math:`H / 2^m \times W / 2^m` for :math:`m` modules.
     Each module doubles the size of the features (nearest neighbour) and joins them to the
     layout, average-pooled to that size; two 3 × 3 convolutions follow, each with normalization
-    and LeakyReLU 0.2. A last 3 × 3 convolution, LeakyReLU and a 1 × 1 convolution give the
+    and LeakyReLU. A last 3 × 3 convolution, LeakyReLU and a 1 × 1 convolution give the
     colours, without a nonlinearity at the end.
 
     Args:
@@ -22,6 +22,7 @@ class RefinementNetwork(Module):
         channels: Width of each module. (default: the release's, for 64 × 64)
         normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
         out_channels: Channels of the picture.
+        negative_slope: Slope of the LeakyReLUs below zero.
 
     Shapes:
         - **input:** layout :math:`(N, D, H, W)`, both sides divisible by :math:`2^m`
@@ -42,6 +43,7 @@ class RefinementNetwork(Module):
         channels: tuple[int, ...] = (1024, 512, 256, 128, 64),
         normalization: str = "batch",
         out_channels: int = 3,
+        negative_slope: float = 0.2,
     ) -> None:
         super().__init__()
         if not channels:
@@ -52,16 +54,18 @@ class RefinementNetwork(Module):
             Sequential(
                 Conv2d(layout_channels + fan_in, fan_out, 3, padding=1),
                 *norm_layers(fan_out, normalization),
-                LeakyReLU(0.2),
+                LeakyReLU(negative_slope),
                 Conv2d(fan_out, fan_out, 3, padding=1),
                 *norm_layers(fan_out, normalization),
-                LeakyReLU(0.2),
+                LeakyReLU(negative_slope),
             )
             for fan_in, fan_out in zip((1, *self.channels), self.channels, strict=False)
         )
         last = self.channels[-1]
         self.output = Sequential(
-            Conv2d(last, last, 3, padding=1), LeakyReLU(0.2), Conv2d(last, out_channels, 1)
+            Conv2d(last, last, 3, padding=1),
+            LeakyReLU(negative_slope),
+            Conv2d(last, out_channels, 1),
         )
         self.reset_parameters()
 
