@@ -16,8 +16,7 @@ from tqdm import tqdm
 from sg2im_pyg.data.images import load_image
 from sg2im_pyg.data.scene import Scene
 from sg2im_pyg.data.store import SceneReader, SceneWriter, read_settings
-from sg2im_pyg.data.transforms import GEOMETRIC_PREDICATES
-from sg2im_pyg.data.vocabulary import IMAGE, UNUSED, Vocabulary
+from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, IMAGE, UNUSED, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 
 PARTS = {"train": "train2017", "val": "val2017", "test": "val2017"}

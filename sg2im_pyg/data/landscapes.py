@@ -8,11 +8,14 @@ from the numbers and therefore show exactly what can be seen of each object.
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,7 @@ from sg2im_pyg.data.landscape_canvas import Canvas, Dice
 from sg2im_pyg.data.landscape_painter import Landscape
 from sg2im_pyg.data.scene import Scene
 from sg2im_pyg.data.store import SceneWriter, read_settings
-from sg2im_pyg.data.transforms import GEOMETRIC_PREDICATES
-from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 
 LANDSCAPE_OBJECTS = (
@@ -203,6 +205,24 @@ def _usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches the whole group of processes; only the main one may answer it. Where started
+    # processes do not inherit that (Windows), this is the first moment to say it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _draw_range(
     seed: int, indices: range, image_size: tuple[int, int], mask_size: int
 ) -> list[Scene]:
@@ -223,12 +243,16 @@ def _draw_in_order(
             yield from _draw_range(seed, chunk, image_size, mask_size)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(chunks)), mp_context=context, initializer=_ignore_interrupts
+    ) as pool:
         # Few chunks are under way at once, so that a slow disk does not fill the memory.
         pending: deque[Future[list[Scene]]] = deque()
         try:
             for chunk in chunks:
-                pending.append(pool.submit(_draw_range, seed, chunk, image_size, mask_size))
+                with _interrupts_ignored():  # by a process that this starts, too
+                    task = pool.submit(_draw_range, seed, chunk, image_size, mask_size)
+                pending.append(task)
                 if len(pending) > 3 * workers:
                     yield from pending.popleft().result()
             while pending:

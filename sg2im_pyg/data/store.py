@@ -81,6 +81,14 @@ class SceneWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._temporary = temporary_path(self.path)
         self._file = h5py.File(self._temporary, "w")
+        try:
+            self._start(vocabulary, settings)
+        except BaseException:
+            self._discard()
+            raise
+        return self
+
+    def _start(self, vocabulary: str, settings: str) -> None:
         attributes = self._file.attrs
         attributes["schema"] = SCHEMA
         attributes["schema_version"] = SCHEMA_VERSION
@@ -100,7 +108,6 @@ class SceneWriter:
         self._create("relationship", (3,), np.int32)
         for name in ("object_offset", "relationship_offset"):
             self._append(name, np.zeros(1, np.int64))
-        return self
 
     def __exit__(
         self,
@@ -284,7 +291,7 @@ class SceneReader:
         except OSError as error:
             raise Sg2ImError(
                 f"{self.path} is no whole HDF5 file, perhaps cut off or of another kind "
-                f"({error}): prepare the data again with datasets/prepare.py."
+                f"({error}): delete it and prepare the data again with datasets/prepare.py."
             ) from error
 
     def _read_annotations(self, file: h5py.File) -> None:

@@ -7,11 +7,8 @@ from torch_geometric.transforms import BaseTransform
 from torch_geometric.utils import subgraph
 
 from sg2im_pyg.data.scene_graph import add_image_node
-from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
-
-GEOMETRIC_PREDICATES = ("left of", "right of", "above", "below", "inside", "surrounding")
-"""The relations that follow from boxes and masks alone, in the release's order."""
 
 
 class AddImageNode(BaseTransform):

@@ -10,6 +10,8 @@ IMAGE = "__image__"
 IN_IMAGE = "__in_image__"
 UNUSED = "NONE"
 """Name of an index that no category uses (the release's COCO vocabulary has such holes)."""
+GEOMETRIC_PREDICATES = ("left of", "right of", "above", "below", "inside", "surrounding")
+"""The relations that follow from boxes and masks alone, in the release's order."""
 
 
 class Vocabulary:

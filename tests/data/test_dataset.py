@@ -18,7 +18,7 @@ from sg2im_pyg.data import (
     SceneWriter,
     SubsampleObjects,
 )
-from sg2im_pyg.data.transforms import GEOMETRIC_PREDICATES
+from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 
 VOCABULARY = Vocabulary(["sky", "grass", "sheep"], GEOMETRIC_PREDICATES)
 COUNTS = [3, 1, 12, 5, 0, 2]

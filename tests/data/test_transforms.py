@@ -12,7 +12,8 @@ from torch_geometric.transforms import Compose
 
 from sg2im_pyg import SceneGraph, Sg2ImError, Vocabulary
 from sg2im_pyg.data import AddImageNode, SampleGeometricRelations, SubsampleObjects
-from sg2im_pyg.data.transforms import GEOMETRIC_PREDICATES, geometric_predicates
+from sg2im_pyg.data.transforms import geometric_predicates
+from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 
 NO_EDGES = torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
 
