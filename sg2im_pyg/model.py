@@ -16,6 +16,7 @@ from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.images import denormalize_images, to_pil
 from sg2im_pyg.nn import BoxHead, MaskHead, RefinementNetwork, TripleConvNet, compose_layout
+from sg2im_pyg.nn.layout import factor_layout, pays_to_factor
 
 _GENERATED_AT_ONCE = 32  # pictures a forward pass in generate(): bounds its memory
 
@@ -173,7 +174,9 @@ class Sg2Im(Module):
             num_graphs = graphs.num_graphs
         predicted_boxes = self.box_head(vectors)
         predicted_masks = None if self.mask_head is None else self.mask_head(vectors)
-        layout = compose_layout(
+        most = len(graphs.x) if graphs.batch is None else int(graphs.ptr.diff().max())
+        make = factor_layout if pays_to_factor(most, self.config.gconv_dim) else compose_layout
+        layout = make(
             vectors,
             predicted_boxes if boxes is None else boxes,
             predicted_masks if masks is None else masks,
@@ -182,13 +185,16 @@ class Sg2Im(Module):
             num_graphs,
         )
         if self.config.layout_noise_dim:
-            shape = (len(layout), self.config.layout_noise_dim, *self.config.image_size)
+            shape = (num_graphs, self.config.layout_noise_dim, *self.config.image_size)
             if noise is None:
-                noise = torch.randn(shape, dtype=layout.dtype, device=layout.device)
+                noise = torch.randn(shape, dtype=vectors.dtype, device=vectors.device)
             elif noise.shape != shape:
                 raise ValueError(f"noise must have the shape {shape}, got {tuple(noise.shape)}")
-            layout = torch.cat([layout, noise.to(layout.dtype)], dim=1)
-        return Sg2ImOutput(self.refinement(layout), predicted_boxes, predicted_masks)
+            noise = noise.to(vectors.dtype)
+        else:
+            noise = None
+        images = self.refinement(layout, noise)
+        return Sg2ImOutput(images, predicted_boxes, predicted_masks)
 
     def object_vectors(self, graphs: Batch | SceneGraph) -> Tensor:
         """One vector for each object from the graph convolution, shape :math:`(O, D)`."""

@@ -13,6 +13,7 @@ import sg2im_pyg.model
 from sg2im_pyg import ModelConfig, SceneGraph, Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.model import config_from_dict
 from sg2im_pyg.nn import compose_layout
+from sg2im_pyg.nn.layout import pays_to_factor
 
 VOCABULARY = Vocabulary(["sky", "grass", "sheep"], ["above", "left of"])
 GRAPHS = [
@@ -281,6 +282,27 @@ def test_scene_graphs_of_another_vocabulary_raise_a_sentence(name):
         make_model().generate([GRAPHS[0], graph])
     with pytest.raises(Sg2ImError, match="Scene graph 0 must have x"):
         make_model().generate([SceneGraph()])
+
+
+@pytest.mark.parametrize("factored", [True, False])
+def test_the_form_of_the_layout_does_not_change_the_pictures(factored, monkeypatch):
+    model = make_model().eval()
+    graphs, noise = model.to_batch(GRAPHS), make_noise(model)
+    vectors = model.object_vectors(graphs)
+    layout = compose_layout(
+        vectors,
+        model.box_head(vectors),
+        model.mask_head(vectors),
+        graphs.batch,
+        model.config.image_size,
+    )
+    expected = model.refinement(torch.cat([layout, noise], dim=1))
+    monkeypatch.setattr("sg2im_pyg.model.pays_to_factor", lambda *_: factored)
+    torch.testing.assert_close(model(graphs, noise=noise).images, expected)
+
+
+def test_many_objects_are_not_factored():
+    assert pays_to_factor(9, 128) and not pays_to_factor(200, 128)
 
 
 def test_one_graph_needs_no_batch():

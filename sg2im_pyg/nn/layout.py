@@ -1,5 +1,7 @@
 """From objects to a picture's plane and back: the scene layout and the crops."""
 
+from typing import NamedTuple
+
 import torch
 from kornia.geometry.transform import remap
 from torch import Tensor
@@ -7,6 +9,56 @@ from torch_geometric.utils import scatter
 
 _FILLED = 8
 """Side of the block of ones that stands for a box without a mask (release)."""
+
+
+class FactoredLayout(NamedTuple):
+    r"""A scene layout that is not multiplied out: each picture's vectors and warped masks.
+
+    What is linear in a layout can be computed from these at less cost: a picture has few objects
+    (:math:`K` in the one with the most, at least 1), a layout many channels.
+    """
+
+    vectors: Tensor
+    """Shape :math:`(N, K, D)`; zero where a picture has fewer objects."""
+    masks: Tensor
+    """Shape :math:`(N, K, H, W)`; zero there too."""
+
+    def multiply(self) -> Tensor:
+        """The layout, shape :math:`(N, D, H, W)`."""
+        layout = torch.bmm(self.vectors.transpose(1, 2), self.masks.flatten(2))
+        return layout.view(*layout.shape[:2], *self.masks.shape[2:])
+
+
+def factor_layout(
+    vectors: Tensor,
+    boxes: Tensor,
+    masks: Tensor | None,
+    batch: Tensor,
+    size: tuple[int, int],
+    batch_size: int | None = None,
+) -> FactoredLayout:
+    """The layout of :func:`compose_layout`, not multiplied out; the arguments are the same.
+
+    Its memory grows with the objects of the picture that has the most of them.
+    """
+    warped = _warp_checked(vectors, boxes, masks, batch, size)
+    images = _batch_size(batch, batch_size)
+    rank = _rank_in_image(batch, images)
+    width = int(rank.max()) + 1 if len(rank) else 1
+    return _factor(vectors, warped, batch, rank, images, width)
+
+
+def pays_to_factor(objects: int, channels: int) -> bool:
+    """Whether a :class:`FactoredLayout` is to be preferred.
+
+    A 3 × 3 convolution of it holds :math:`9 K` planes at a time: at most twice what the layout
+    has channels.
+
+    Args:
+        objects: Most objects in a picture, :math:`K`.
+        channels: Size of the vectors, :math:`D`.
+    """
+    return 9 * objects <= 2 * channels
 
 
 def compose_layout(
@@ -52,12 +104,7 @@ def compose_layout(
         tensor([[1., 1., 1., 1.],
                 [2., 2., 2., 2.]])
     """
-    warped = warp_masks(boxes, masks, size).to(vectors.dtype)
-    if vectors.dim() != 2 or len(vectors) != len(boxes) or batch.shape != boxes.shape[:1]:
-        raise ValueError(
-            "vectors (O, D), boxes (O, 4) and batch (O,) must hold the same objects, got "
-            f"{tuple(vectors.shape)}, {tuple(boxes.shape)} and {tuple(batch.shape)}"
-        )
+    warped = _warp_checked(vectors, boxes, masks, batch, size)
     images = _batch_size(batch, batch_size)
     layout = vectors.new_zeros(images, vectors.size(1), size[0] * size[1])
     # Objects are dealt to pictures in slabs of at most D, and a slab holds only pictures that
@@ -77,14 +124,34 @@ def compose_layout(
         if slabs > 1:
             present, members = members.unique(return_inverse=True)
         count, width = images if slabs == 1 else len(present), int(slots.max()) + 1
-        place = members * width + slots
-        dense_masks = rows.new_zeros(count * width, rows.flatten(1).size(1))
-        dense_masks = dense_masks.index_copy(0, place, rows.flatten(1)).view(count, width, -1)
-        dense_vectors = weights.new_zeros(count * width, weights.size(1))
-        dense_vectors = dense_vectors.index_copy(0, place, weights).view(count, width, -1)
-        part = torch.bmm(dense_vectors.transpose(1, 2), dense_masks)
+        part = _factor(weights, rows, members, slots, count, width).multiply().flatten(2)
         layout = part if slabs == 1 else layout.index_add(0, present, part)
     return layout.view(images, vectors.size(1), *size)
+
+
+def _warp_checked(
+    vectors: Tensor, boxes: Tensor, masks: Tensor | None, batch: Tensor, size: tuple[int, int]
+) -> Tensor:
+    warped = warp_masks(boxes, masks, size).to(vectors.dtype)
+    if vectors.dim() != 2 or len(vectors) != len(boxes) or batch.shape != boxes.shape[:1]:
+        raise ValueError(
+            "vectors (O, D), boxes (O, 4) and batch (O,) must hold the same objects, got "
+            f"{tuple(vectors.shape)}, {tuple(boxes.shape)} and {tuple(batch.shape)}"
+        )
+    return warped
+
+
+def _factor(
+    vectors: Tensor, warped: Tensor, batch: Tensor, rank: Tensor, images: int, width: int
+) -> FactoredLayout:
+    """Puts each object's vector and warped mask at its rank among those of its picture."""
+    place = batch * width + rank
+    dense_vectors = vectors.new_zeros(images * width, vectors.size(1))
+    dense_masks = warped.new_zeros(images * width, *warped.shape[1:])
+    return FactoredLayout(
+        dense_vectors.index_copy(0, place, vectors).view(images, width, -1),
+        dense_masks.index_copy(0, place, warped).view(images, width, *warped.shape[1:]),
+    )
 
 
 def warp_masks(boxes: Tensor, masks: Tensor | None, size: tuple[int, int]) -> Tensor:

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import BatchNorm2d, Conv2d, InstanceNorm2d, LeakyReLU, Module, ModuleList, Sequential
 
+from sg2im_pyg.nn.layout import FactoredLayout
+
 
 class RefinementNetwork(Module):
     r"""Cascaded refinement network from the `"Photographic Image Synthesis with Cascaded
@@ -16,6 +18,11 @@ class RefinementNetwork(Module):
     layout, average-pooled to that size; two 3 × 3 convolutions follow, each with normalization
     and LeakyReLU. A last 3 × 3 convolution, LeakyReLU and a 1 × 1 convolution give the
     colours, without a nonlinearity at the end.
+
+    A layout may come multiplied out, or as a :class:`FactoredLayout`: the pictures are the same,
+    and where objects are few the latter takes a fraction of the work, because pooling a layout is
+    pooling its masks, and its part of a convolution is a sum over objects (see
+    :func:`convolve_factored`).
 
     Args:
         layout_channels: Channels :math:`D` of the layout (noise included).
@@ -76,23 +83,81 @@ class RefinementNetwork(Module):
             if isinstance(module, Conv2d):
                 torch.nn.init.kaiming_normal_(module.weight)  # release
 
-    def forward(self, layout: Tensor) -> Tensor:
-        images, _, height, width = layout.shape
+    def forward(self, layout: Tensor | FactoredLayout, noise: Tensor | None = None) -> Tensor:
+        """Paints the pictures of a batch of layouts.
+
+        Args:
+            layout: Multiplied out, shape :math:`(N, D, H, W)`, or not.
+            noise: Channels that follow those of the layout.
+        """
+        factored = isinstance(layout, FactoredLayout)
+        planes = layout.masks if isinstance(layout, FactoredLayout) else layout
+        images, _, height, width = planes.shape
         factor = 2 ** len(self.blocks)
         if height % factor or width % factor:
             raise ValueError(
                 f"{len(self.blocks)} modules need pictures whose sides are multiples of {factor}, "
                 f"got {height} x {width}"
             )
-        features = layout.new_zeros(images, 1, height // factor, width // factor)
+        if noise is not None and not factored:
+            planes, noise = torch.cat([planes, noise], dim=1), None
+        planes_by_size = _pyramid(planes, len(self.blocks))
+        noise_by_size = None if noise is None else _pyramid(noise, len(self.blocks))
+        features = planes.new_zeros(images, 1, height // factor, width // factor)
         for block in self.blocks:
             features = F.interpolate(features, scale_factor=2, mode="nearest")
-            pooled = F.avg_pool2d(layout, height // features.size(2))
-            features = block(torch.cat([pooled, features], dim=1))
+            if noise_by_size is not None:
+                features = torch.cat([noise_by_size.pop(), features], dim=1)
+            if isinstance(layout, FactoredLayout):
+                conv, *others = list(block.children())
+                assert isinstance(conv, Conv2d)
+                objects = FactoredLayout(layout.vectors, planes_by_size.pop())
+                features = convolve_factored(conv, objects, features)
+                for module in others:
+                    features = module(features)
+            else:
+                features = block(torch.cat([planes_by_size.pop(), features], dim=1))
         return self.output(features)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layout_channels}, channels={self.channels})"
+
+
+def convolve_factored(conv: Conv2d, layout: FactoredLayout, features: Tensor) -> Tensor:
+    r"""The convolution of a layout and the features that follow it, without the layout.
+
+    .. math::
+        W_{\text{layout}} * \sum_k v_k m_k = \sum_k (W_{\text{layout}} v_k) * m_k
+
+    Args:
+        conv: Convolution with zero padding that keeps the size.
+        layout: :math:`D` channels in :math:`N` pictures.
+        features: The other channels, shape :math:`(N, C, H, W)`.
+
+    Returns:
+        The same as ``conv(torch.cat([layout.multiply(), features], dim=1))``.
+    """
+    depth, (height, width) = layout.vectors.size(2), conv.kernel_size
+    weight, rest = conv.weight[:, :depth], conv.weight[:, depth:]
+    result = F.conv2d(features, rest, conv.bias, padding="same")
+    # One plane for each object and each position in the kernel: (N, height * width * K, H, W).
+    padded = F.pad(layout.masks, (width // 2, width // 2, height // 2, height // 2))
+    rows, columns = layout.masks.shape[2:]
+    shifted = torch.cat(
+        [padded[:, :, i : i + rows, j : j + columns] for i in range(height) for j in range(width)],
+        dim=1,
+    )
+    kernels = torch.einsum("nkd,cdij->ncijk", layout.vectors, weight).flatten(2)
+    return torch.baddbmm(result.flatten(2), kernels, shifted.flatten(2)).view_as(result)
+
+
+def _pyramid(planes: Tensor, levels: int) -> list[Tensor]:
+    """The planes, and these average-pooled by 2, 4 and so on."""
+    pyramid = [planes]
+    while len(pyramid) < levels:
+        # Each size from the one above it: the mean of means over equal blocks.
+        pyramid.append(F.avg_pool2d(pyramid[-1], 2))
+    return pyramid
 
 
 def norm_layers(channels: int, normalization: str) -> list[Module]:

@@ -69,7 +69,9 @@ class OptimizerConfig:
     """Adam, one for the generator and one for each discriminator."""
 
     lr: float = 1e-4
-    """Learning rate."""
+    """Learning rate; the first one where there is a schedule."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """cosine lets the learning rate fall to zero over all steps, along half a cosine."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eval_mode_after: int = 100_000

@@ -1,5 +1,6 @@
 """One training step of the two players: the generator, then the discriminators."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,11 @@ class Players:
             if player is not None:
                 yield name, player
 
+    def set_learning_rate(self, rate: float) -> None:
+        for _, player in self.named():
+            for group in player.optimizer.param_groups:
+                group["lr"] = rate
+
 
 @dataclass
 class StepResult:
@@ -90,6 +96,14 @@ def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary
 def adam(network: Module, config: TrainingConfig) -> Adam:
     """A fresh optimizer for a network."""
     return Adam(network.parameters(), lr=config.optimizer.lr, betas=config.optimizer.betas)
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Learning rate of a step, counted from 0: it depends on nothing else."""
+    options = config.optimizer
+    if options.schedule == "cosine":
+        return options.lr * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    return options.lr
 
 
 def training_step(

@@ -38,7 +38,14 @@ from sg2im_pyg.training.loader import (
     training_loader,
 )
 from sg2im_pyg.training.logging import RunLogger
-from sg2im_pyg.training.step import Players, StepResult, adam, build_players, training_step
+from sg2im_pyg.training.step import (
+    Players,
+    StepResult,
+    adam,
+    build_players,
+    learning_rate,
+    training_step,
+)
 from sg2im_pyg.training.validation import sample_sheet, validate
 
 _SAMPLE_PICTURES = 8  # rows of a sample sheet
@@ -168,13 +175,15 @@ def train(config: TrainingConfig, run_dir: Path, checkpoint: Path | None = None)
                 if fabric.broadcast(stop.is_set()):
                     break
                 graphs = next(data).to(fabric.device, non_blocking=True)
+                rate = learning_rate(config, progress.step)
+                players.set_learning_rate(rate)
                 result = training_step(fabric, players, graphs, config)
                 progress.step += 1
                 count_skipped(progress, result, config.max_skipped_steps)
                 logger.step()
                 if progress.step % config.log_every == 0 or progress.step == config.steps:
                     others = {
-                        "learning_rate": config.optimizer.lr,
+                        "learning_rate": rate,
                         "skipped_steps": float(progress.skipped_steps),
                     }
                     logger.curves(progress.step, {**result.values, **others})

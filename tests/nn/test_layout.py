@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sg2im_pyg.nn import compose_layout, crop_objects
+from sg2im_pyg.nn.layout import factor_layout
 
 
 def bilinear(image: np.ndarray, u: float, v: float) -> float:
@@ -187,6 +188,12 @@ def test_pictures_without_objects():
     assert compose_layout(torch.ones(0, 2), boxes[:0], None, none, (4, 6)).shape == (0, 2, 4, 6)
     masks = torch.ones(0, 3, 3)
     assert not compose_layout(torch.ones(0, 2), boxes[:0], masks, none, (4, 6), 1).any()
+
+
+def test_without_any_object_a_factored_layout_is_zero():
+    empty = torch.zeros(0, 4)
+    layout = factor_layout(torch.zeros(0, 5), empty, None, torch.zeros(0).long(), (3, 4), 2)
+    assert torch.equal(layout.multiply(), torch.zeros(2, 5, 3, 4))
 
 
 def test_objects_need_not_be_sorted_by_picture():

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from sg2im_pyg.nn import RefinementNetwork
+from sg2im_pyg.nn.layout import FactoredLayout
+from sg2im_pyg.nn.refinement import convolve_factored
 
 
 def direct(network: RefinementNetwork, layout, normalization):
@@ -53,6 +55,41 @@ def test_any_size_that_the_modules_divide(size):
     network = RefinementNetwork(2, (4, 4, 3, 3, 2)).eval()
     with torch.no_grad():
         assert network(torch.randn(1, 2, *size)).shape == (1, 3, *size)
+
+
+def random_layout(objects, channels, size, masks_grad=True):
+    vectors = torch.randn(2, objects, channels, dtype=torch.float64, requires_grad=True)
+    masks = torch.rand(2, objects, *size, dtype=torch.float64, requires_grad=masks_grad)
+    return FactoredLayout(vectors, masks)
+
+
+@pytest.mark.parametrize("noise_channels", [0, 2])
+@pytest.mark.parametrize(("objects", "size"), [(1, (4, 8)), (5, (16, 8))])
+def test_a_factored_layout_gives_the_same_pictures_and_gradients(objects, size, noise_channels):
+    network = RefinementNetwork(3 + noise_channels, (5, 4)).double()
+    layout = random_layout(objects, 3, size)
+    noise = torch.randn(2, noise_channels, *size, dtype=torch.float64, requires_grad=True)
+    dense = torch.cat([torch.einsum("nkd,nkhw->ndhw", layout.vectors, layout.masks), noise], dim=1)
+    inputs = [*layout, noise, *network.parameters()]
+    results = []
+    for images in (network(layout, noise if noise_channels else None), network(dense)):
+        target = torch.linspace(-1, 1, images.numel(), dtype=images.dtype).view_as(images)
+        grads = torch.autograd.grad((images - target).square().sum(), inputs, allow_unused=True)
+        results.append([images, *(g for g in grads if g is not None and g.numel())])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_convolving_a_factored_layout(kernel):
+    conv = torch.nn.Conv2d(6, 5, kernel, padding=kernel // 2).double()
+    layout = random_layout(3, 4, (6, 9))
+    features = torch.randn(2, 2, 6, 9, dtype=torch.float64, requires_grad=True)
+    found = convolve_factored(conv, layout, features)
+    torch.testing.assert_close(found, conv(torch.cat([layout.multiply(), features], dim=1)))
+    assert torch.autograd.gradcheck(
+        lambda *x: convolve_factored(conv, FactoredLayout(*x[:2]), x[2]), (*layout, features)
+    )
 
 
 def test_published_widths_are_the_default():

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sg2im_pyg.training.step import build_players, frozen, training_step
+from sg2im_pyg.training.step import build_players, frozen, learning_rate, training_step
 from sg2im_pyg.training.trainer import fixed_batches, launch_fabric, open_split
 
 
@@ -60,6 +60,14 @@ def plain_step(networks, optimizers, graphs, weights):
     loss.backward()
     optimizers[2].step()
     return losses
+
+
+def test_the_learning_rate_follows_its_schedule(config):
+    assert [learning_rate(config, step) for step in (0, 7)] == [1e-3, 1e-3]
+    config.optimizer.schedule = "cosine"
+    rates = [learning_rate(config, step) for step in range(config.steps + 1)]
+    assert rates[0] == 1e-3 and rates[4] == pytest.approx(5e-4) and rates[8] == pytest.approx(0)
+    assert rates == sorted(rates, reverse=True)
 
 
 def test_a_step_equals_the_reference_s_step(setting, config):

@@ -69,6 +69,7 @@ class Killed(Exception):
 def test_a_run_killed_at_any_step_and_resumed_equals_an_unbroken_one(
     config, tmp_path, monkeypatch, killed_at
 ):
+    config.optimizer.schedule = "cosine"
     assert train(config, tmp_path / "unbroken")
     original, steps = trainer.training_step, []
 
