@@ -14,6 +14,9 @@ from tqdm import tqdm
 from sg2im_pyg.files import replace_when_whole
 from sg2im_pyg.training.losses import GENERATOR_LOSSES
 
+SECONDS_BETWEEN_LINES = 60.0
+"""Time between two lines about the progress, where there is no terminal."""
+
 
 class RunLogger:
     """Writes the curves and sample pictures of a run, and shows its progress on a terminal.
@@ -43,11 +46,23 @@ class RunLogger:
             disable=None if active else True,  # None: only on a terminal
         )
         self._since, self._steps_since = time.perf_counter(), 0
+        self._total, self._start_step, self._done = steps, start_step, start_step
+        self._began = self._said = time.perf_counter()
 
     def step(self) -> None:
-        """Counts a step."""
+        """Counts a step; where there is no terminal for the bar, a line a minute tells of it."""
         self._steps_since += 1
+        self._done += 1
         self.bar.update()
+        now = time.perf_counter()
+        if self.bar.disable and now - self._said >= SECONDS_BETWEEN_LINES:
+            self._said = now
+            passed = now - self._began
+            left = passed / (self._done - self._start_step) * (self._total - self._done)
+            self.say(
+                f"step {self._done} of {self._total}, {tqdm.format_interval(passed)} passed, "
+                f"{tqdm.format_interval(left)} left"
+            )
 
     def curves(self, step: int, values: Mapping[str, torch.Tensor | float]) -> None:
         """Writes points of the curves; on the bar, the generator's losses and the speed."""

@@ -1,8 +1,7 @@
-"""train/run.py and eval/generate.py, started as a person does, and the README's example."""
+"""train/run.py and eval/generate.py, started as a person does."""
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,27 +97,3 @@ def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
     assert result.returncode == 1
     assert sentence in result.stderr and "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
-
-
-def test_the_readme_s_example_runs(tmp_path):
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    code = re.search(r"<!-- runnable -->\n```python\n(.*?)```", readme, re.DOTALL)[1]
-    result = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n{code}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
-    assert float(result.stdout.split()[-1]) > 0.9
-
-
-def test_the_readme_names_files_and_configurations_that_exist():
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    for name in re.findall(r"`(\w+\.yaml)`", readme):
-        assert name == "config.yaml" or (REPOSITORY / "train" / "configs" / name).is_file(), name
-    for name in re.findall(r"(?:train|eval|datasets)/\w+\.py", readme):
-        assert (REPOSITORY / name).is_file(), name
-    for name in re.findall(r"\]\((docs/[^)]+)\)", readme):
-        assert (REPOSITORY / name).is_file(), name

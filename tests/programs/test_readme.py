@@ -1,0 +1,154 @@
+"""The README: each command in it is run, in a copy of the repository, as it stands there.
+
+`make test` is what runs this, .ci/run runs `make train`; the commands that install (pip on Windows,
+conda) are compared with the files they read.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from sg2im_pyg.data.landscapes import prepare_landscapes
+from tests.data.test_coco import small_coco
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+COMMANDS = [line for kind, code in BLOCKS if not kind for line in code.splitlines()]
+SHORT = """
+    --steps 2 --batch_size 2 --data.workers 0 --data.validation_limit 2 --model.gconv_hidden_dim 8
+    --model.refinement_dims [8,4] --hardware.accelerator cpu
+""".split()
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A copy of the repository in which `make train` has been run, on little data."""
+    copy = tmp_path_factory.mktemp("copy") / "sg2im_pyg"
+    copy.mkdir()
+    for folder in ("sg2im_pyg", "datasets", "train", "eval"):
+        shutil.copytree(
+            REPOSITORY / folder,
+            copy / folder,
+            ignore=lambda path, names: [n for n in names if n.endswith((".h5", "__pycache__"))],
+        )
+    small_coco(copy / "COCO_FOLDER")
+    for i, graph in enumerate(json_blocks()):
+        (copy / ("graphs.json" if not i else f"graphs{i}.json")).write_text(json.dumps(graph))
+    # The landscapes are there with fewer pictures: their check against the defaults is cut out.
+    prepare_landscapes(copy / "datasets" / "landscapes", (64, 64), 16, 4, 4, 4, 0, 1, False)
+    trainer = copy / "sg2im_pyg" / "training" / "trainer.py"
+    code = trainer.read_text(encoding="utf-8")
+    assert "        prepare_landscapes(" in code
+    trainer.write_text(code.replace("        prepare_landscapes(", "        ("), encoding="utf-8")
+    run(copy, ["train/run.py", *SHORT])
+    return copy
+
+
+def json_blocks():
+    return [json.loads(code) for kind, code in BLOCKS if kind == "json"]
+
+
+def run(folder, arguments):
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{arguments}: {done.stderr}"
+    return done.stdout
+
+
+def test_every_command_is_known():
+    """A command of a new kind needs a test."""
+    known = (
+        r"make (train|test)|python (train|eval|datasets)/|tensorboard --logdir runs$|conda |py -m"
+    )
+    for command in COMMANDS:
+        assert re.match(known + r"|\.venv\\Scripts\\python ", command), command
+
+
+@pytest.mark.slow
+def test_the_commands_run(copy):
+    # COCO comes last: pictures from one's own graphs are made by the newest run.
+    for command in sorted(COMMANDS, key=lambda command: "coco" in command):
+        words = shlex.split(command)
+        if words[0] != "python":
+            continue
+        if words[1] == "train/run.py":
+            words += SHORT if "--resume" not in words else ["--steps", "3"]
+        run(copy, words[1:])
+    runs = {path.name.rsplit("-", 2)[0] for path in (copy / "runs").iterdir()}
+    assert {"landscapes", "landscapes-no_gconv", "coco64"} <= runs
+    assert (copy / "pictures" / "000_image.png").is_file()
+    assert (copy / "PREPARED_FOLDER" / "64x64" / "train.h5").is_file()
+
+    [code] = [code for kind, code in BLOCKS if kind == "python" and "from_pretrained" in code]
+    [newest] = list((copy / "runs").glob("landscapes-no_gconv-*"))
+    code, count = re.subn(r"runs/landscapes-\d+-\d+", newest.as_posix(), code)
+    assert count == 1
+    run(copy, ["-c", code])
+    assert (copy / "boat.png").is_file()
+
+
+@pytest.mark.slow
+def test_tensorboard_shows_the_run(copy):
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tensorboard.main", "--logdir", "runs", "--port", "0"],
+        cwd=copy,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = None
+        while address is None:
+            line = server.stderr.readline()
+            assert line, "TensorBoard ended before it served"
+            address = re.search(r"http://localhost:\d+", line)
+        with urllib.request.urlopen(f"{address[0]}/data/plugin/scalars/tags", timeout=60) as page:
+            curves = {name for names in json.load(page).values() for name in names}
+        assert {"generator/pixel", "validation/box_recall_0.5", "learning_rate"} <= curves
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_the_layer_s_example_runs(tmp_path):
+    code = re.search(r"<!-- runnable -->\n```python\n(.*?)```", README, re.DOTALL)[1]
+    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n{code}"
+    assert float(run(tmp_path, ["-c", code]).split()[-1]) > 0.9
+
+
+def test_what_installs_names_files_that_exist():
+    installing = [c for c in COMMANDS if "pip install" in c or c.startswith("conda env")]
+    assert len(installing) >= 5
+    for command in installing:
+        for option, name in re.findall(r"(-c|-f) (\S+)", command):
+            assert (REPOSITORY / name).is_file(), (option, name)
+    tested = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
+    [page] = re.findall(r"torch-([\d.]+)\+cpu\.html", README)
+    assert f"torch=={page}\n" in tested  # the wheels named there are for the torch that is tested
+
+
+def test_names_of_files_and_configurations_exist():
+    for name in re.findall(r"`(\w+\.yaml)`", README):
+        assert name == "config.yaml" or (REPOSITORY / "train" / "configs" / name).is_file(), name
+    for name in re.findall(r"(?:train|eval|datasets)/\w+\.py", README):
+        assert (REPOSITORY / name).is_file(), name
+    for name in re.findall(r"\]\((docs/[^)]+)\)", README):
+        assert (REPOSITORY / name).is_file(), name
