@@ -6,6 +6,7 @@ from torch.nn import (
     BatchNorm2d,
     Conv2d,
     ConvTranspose2d,
+    Linear,
     Module,
     ReLU,
     Sequential,
@@ -15,11 +16,17 @@ from torch.nn import (
 
 from sg2im_pyg.nn.triple_conv import triple_mlp
 
+MIDDLE = (0.25, 0.25, 0.75, 0.75)
+"""Box around which the untrained predictions lie."""
+
 
 class BoxHead(Module):
     """Predicts an object's box from its vector (paper, Section 3, "Scene layout").
 
-    Two linear layers, each with ReLU; the last ReLU is the release's.
+    Two linear layers, each with ReLU; the last ReLU is the release's. Without normalization the
+    last bias starts at the middle of the picture, :data:`MIDDLE`: from torch's own bias a
+    coordinate starts at zero for all objects about as often as not, has no gradient there, and may
+    never be learnt.
 
     Args:
         in_channels: Size of the vectors.
@@ -37,11 +44,19 @@ class BoxHead(Module):
         super().__init__()
         self.in_channels = in_channels
         self.layers = triple_mlp([in_channels, hidden_channels, 4], norm)
+        self._start_in_the_middle()
 
     def reset_parameters(self) -> None:
         for layer in self.layers:
             if hasattr(layer, "reset_parameters"):
                 layer.reset_parameters()  # type: ignore[operator]
+        self._start_in_the_middle()
+
+    def _start_in_the_middle(self) -> None:
+        linear = self.layers[-2]
+        if isinstance(linear, Linear):  # and not a normalization
+            with torch.no_grad():
+                linear.bias.copy_(linear.bias.new_tensor(MIDDLE))
 
     def forward(self, vectors: Tensor) -> Tensor:
         # Coordinates need more digits than half precision has.

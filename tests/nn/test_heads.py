@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch.nn import BatchNorm2d, Conv2d, ConvTranspose2d, Linear
 
 from sg2im_pyg.nn import BoxHead, MaskHead
+from sg2im_pyg.nn.heads import MIDDLE
 
 
 def test_box_head_is_two_linear_layers_each_with_relu():
@@ -100,3 +101,20 @@ def test_no_objects_and_reprs():
     assert MaskHead(6, 4).eval()(torch.zeros(0, 6)).shape == (0, 4, 4)
     assert repr(BoxHead(6)) == "BoxHead(6)"
     assert repr(MaskHead(6, 4)) == "MaskHead(6, mask_size=4)"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_coordinate_of_a_box_can_be_learnt(seed):
+    """A coordinate that is zero for every object has no gradient: none may start like that."""
+    torch.manual_seed(seed)
+    vectors = torch.rand(40, 16)  # not negative, as those that leave a ReLU
+    boxes = torch.rand(40, 4).mul(0.4) + torch.tensor([0.0, 0.0, 0.5, 0.5])
+    head = BoxHead(16, 32)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(head(vectors), boxes).backward()
+        optimizer.step()
+    assert ((head(vectors) - boxes).abs().mean(0) < 0.11).all()  # 0.1: the mean box for all
+    head.reset_parameters()
+    assert torch.equal(head.layers[2].bias.detach(), torch.tensor(MIDDLE))
