@@ -14,7 +14,6 @@ masks that it predicts (000_layout.png), and the graph (000_graph.png). contact_
 all of them side by side.
 """
 
-import importlib.util
 import json
 import sys
 from collections.abc import Mapping
@@ -22,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-if importlib.util.find_spec("sg2im_pyg") is None:  # a checkout that is not installed
-    sys.path.insert(0, str(REPOSITORY))
+sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, installed or not
 
 import torch  # noqa: E402
 from jsonargparse import ArgumentParser, Namespace  # noqa: E402
@@ -180,6 +178,10 @@ def choose_device(name: str) -> torch.device:
 def find_checkpoint(given: str | None) -> Path:
     """The checkpoint given, or that of the run that wrote one last: its best, else its last."""
     if given is not None:
+        if not given or Path(given).is_dir():
+            raise Sg2ImError(
+                f"--checkpoint {given!r} is no file: give one, such as RUN/checkpoints/best.pt."
+            )
         return Path(given).absolute()
     runs = REPOSITORY / "runs"
     written: dict[Path, float] = {}

@@ -91,6 +91,11 @@ def load_generator(path: str | os.PathLike[str]) -> Sg2Im:
             f"The parts of the checkpoint {path.absolute()} do not fit together "
             f"({_first_line(error)}): give a file that train/run.py wrote."
         ) from error
+    if not all(weight.isfinite().all() for weight in model.state_dict().values()):
+        raise Sg2ImError(
+            f"The checkpoint {path.absolute()} holds weights that are not finite, from a training "
+            "that diverged: give an earlier one."
+        )
     return model.eval()
 
 
@@ -101,11 +106,25 @@ def _checked(entries: Any, path: Path) -> dict[str, Any]:
             f"{path.absolute()} is a file of torch, but no checkpoint of sg2im_pyg: give a file "
             "that train/run.py wrote, or one of the 2018 release."
         )
-    if entries.get("version", 0) > VERSION:
+    if type(entries.get("version")) is not int:
+        raise Sg2ImError(
+            f"{path.absolute()} names no version of its format, so it is damaged: give a file that "
+            "train/run.py wrote."
+        )
+    if entries["version"] > VERSION:
         raise Sg2ImError(
             f"{path.absolute()} has version {entries['version']}, this program reads up to "
             f"{VERSION}: update sg2im_pyg."
         )
+    parts = {"vocabulary": dict, "model_config": dict, "generator": dict}
+    if entries.get("training") is not None:
+        parts["training"] = dict
+    for name, kind in parts.items():
+        if not isinstance(entries.get(name), kind):
+            raise Sg2ImError(
+                f"The checkpoint {path.absolute()} lacks its part {name!r}, so it is damaged: give "
+                "a file that train/run.py wrote."
+            )
     return entries
 
 

@@ -1,5 +1,6 @@
 """The whole generator: from scene graphs to pictures."""
 
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -19,6 +20,9 @@ from sg2im_pyg.nn import BoxHead, MaskHead, RefinementNetwork, TripleConvNet, co
 from sg2im_pyg.nn.layout import factor_layout, pays_to_factor
 
 _GENERATED_AT_ONCE = 32  # pictures a forward pass in generate(): bounds its memory
+
+MOST_CHANNELS = 65_536
+"""More is a slip of the pen, and would take all memory."""
 
 
 @dataclass
@@ -53,20 +57,42 @@ class ModelConfig:
     """Slope below zero of the refinement network's LeakyReLUs."""
 
     def __post_init__(self) -> None:
-        self.image_size = (int(self.image_size[0]), int(self.image_size[1]))
-        self.refinement_dims = tuple(int(dim) for dim in self.refinement_dims)
+        for name, kind in (
+            *((name, int) for name in ("embedding_dim", "gconv_dim", "gconv_hidden_dim")),
+            *((name, int) for name in ("gconv_num_layers", "mask_size", "layout_noise_dim")),
+            ("negative_slope", float),
+        ):
+            value = getattr(self, name)
+            if type(value) is not int and not isinstance(value, kind):
+                raise Sg2ImError(f"{name} must be a number, got {value!r}.")
+        for name in ("image_size", "refinement_dims"):
+            value = getattr(self, name)
+            if not isinstance(value, (list, tuple)) or any(type(n) is not int for n in value):
+                raise Sg2ImError(f"{name} must be a list of whole numbers, got {value!r}.")
+            setattr(self, name, tuple(value))
+        if len(self.image_size) != 2:
+            raise Sg2ImError(f"image_size must be height and width, got {list(self.image_size)}.")
         for name, kind in get_type_hints(ModelConfig).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 choices = ", ".join(get_args(kind))
                 raise Sg2ImError(f"{name} must be one of {choices}, got {getattr(self, name)!r}.")
         if not self.refinement_dims:
             raise Sg2ImError("refinement_dims must name at least one module's channels.")
-        for name in ("embedding_dim", "gconv_dim", "gconv_hidden_dim"):
-            if getattr(self, name) < 1:
-                raise Sg2ImError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("gconv_num_layers", "layout_noise_dim", "mask_size"):
-            if getattr(self, name) < 0:
-                raise Sg2ImError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if min(self.refinement_dims) < 1 or max(self.refinement_dims) > MOST_CHANNELS:
+            raise Sg2ImError(
+                f"refinement_dims must lie between 1 and {MOST_CHANNELS}, got "
+                f"{list(self.refinement_dims)}."
+            )
+        limits = {"embedding_dim": (1, MOST_CHANNELS), "gconv_dim": (1, MOST_CHANNELS)}
+        limits |= {"gconv_hidden_dim": (1, MOST_CHANNELS), "layout_noise_dim": (0, MOST_CHANNELS)}
+        limits |= {"gconv_num_layers": (0, 1000), "mask_size": (0, 1024)}
+        for name, (least, most) in limits.items():
+            if not least <= getattr(self, name) <= most:
+                raise Sg2ImError(
+                    f"{name} must lie between {least} and {most}, got {getattr(self, name)}."
+                )
+        if not 0 <= self.negative_slope < math.inf:
+            raise Sg2ImError(f"negative_slope must be 0 or more, got {self.negative_slope}.")
         if self.mask_size & (self.mask_size - 1):
             raise Sg2ImError(
                 f"mask_size must be a power of two or 0 for no masks, got {self.mask_size}."
@@ -210,6 +236,8 @@ class Sg2Im(Module):
         Raises:
             Sg2ImError: If there is none, or one has a wrong form or unknown names.
         """
+        if isinstance(graphs, (Mapping, SceneGraph)):
+            graphs = [graphs]
         converted = []
         for i, graph in enumerate(graphs):
             if isinstance(graph, SceneGraph):
@@ -248,17 +276,21 @@ class Sg2Im(Module):
             self.train(was_training)
 
     def generate(
-        self, graphs: Sequence[Mapping[str, Any] | SceneGraph], seed: int | None = None
+        self,
+        graphs: Sequence[Mapping[str, Any] | SceneGraph] | Mapping[str, Any] | SceneGraph,
+        seed: int | None = None,
     ) -> list[Image.Image]:
         """Pictures for scene graphs, given as JSON dicts or :class:`SceneGraph` objects.
 
         Args:
-            graphs: See :meth:`SceneGraph.from_json`.
+            graphs: See :meth:`SceneGraph.from_json`; a single one is a list of one.
             seed: Fixes the noise, and so the pictures.
 
         Raises:
             Sg2ImError: If there is none, or one has a wrong form or unknown names.
         """
+        if isinstance(graphs, (Mapping, SceneGraph)):
+            graphs = [graphs]
         return [
             image
             for _, output in self.generate_outputs(graphs, seed)

@@ -7,7 +7,8 @@ discriminators, beside training histories that are not read. No code in a file i
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -70,6 +71,13 @@ def load_released(
             "'model_state' are missing."
         )
     model = released_generator(entries, path)
+    with _damage_named(path):
+        return model, *_discriminators(entries, path)
+
+
+def _discriminators(
+    entries: Mapping[str, Any], path: str | os.PathLike[str]
+) -> tuple[ObjectDiscriminator | None, PatchDiscriminator | None]:
     object_discriminator = image_discriminator = None
     if entries.get("d_obj_state"):
         options = _options(entries, "d_obj_kwargs", path)
@@ -83,7 +91,21 @@ def load_released(
         options = _options(entries, "d_img_kwargs", path)
         image_discriminator = PatchDiscriminator(**_convolutions(options, path))
         _copy_state(image_discriminator, entries["d_img_state"], IMAGE_DISCRIMINATOR, path)
-    return model, object_discriminator, image_discriminator
+    return object_discriminator, image_discriminator
+
+
+@contextmanager
+def _damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Whatever else is wrong in a file from elsewhere."""
+    try:
+        yield
+    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, Sg2ImError):
+            raise
+        raise Sg2ImError(
+            f"The parts of the checkpoint {path} do not fit together ({error}): use a whole file "
+            "of the 2018 release."
+        ) from error
 
 
 def is_released(entries: Any) -> bool:
@@ -100,6 +122,11 @@ def released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str])
         entries: What the file holds.
         path: The file, named in errors.
     """
+    with _damage_named(path):
+        return _released_generator(entries, path)
+
+
+def _released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str]) -> Sg2Im:
     options = _options(entries, "model_kwargs", path)
     _check_choice(options, "gconv_pooling", ("avg", "sum"), path)
     _check_choice(options, "mlp_normalization", ("none", "batch"), path)
@@ -242,6 +269,11 @@ def _copy_state(
                 f"The parameter {key!r} of the checkpoint {path} has the shape "
                 f"{tuple(getattr(value, 'shape', ()))}, its options ask for "
                 f"{tuple(wanted[ours].shape)}: use a whole file of the 2018 release."
+            )
+        if not value.isfinite().all():
+            raise Sg2ImError(
+                f"The parameter {key!r} of the checkpoint {path} holds numbers that are not "
+                "finite: use another file."
             )
         copied[ours] = value
     # PyTorch before 0.4.1 did not count batches; nothing here depends on the count.

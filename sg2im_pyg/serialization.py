@@ -3,6 +3,7 @@
 import collections
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ def load_entries(path: str | os.PathLike[str]) -> Any:
     path = Path(path).absolute()
     if not path.is_file():
         raise Sg2ImError(f"There is no checkpoint {path}: check the path, or download the file.")
+    path.open("rb").close()  # says what the system refuses; all that follows is about the contents
     try:
-        with torch.serialization.safe_globals(list(SAFE_CONTAINERS)):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(SAFE_CONTAINERS)):
+            warnings.simplefilter("ignore")  # about old pickles: they are read, or refused below
             return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
     except Exception as error:  # damaged bytes can raise nearly anything from the unpickler
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code:

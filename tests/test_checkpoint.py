@@ -67,6 +67,11 @@ def test_a_newer_version(model, tmp_path):
         {"generator": {}},
         {"vocabulary": {"objects": ["sky"]}},
         {"vocabulary": {"objects": ["sky"] * 2, "predicates": []}},
+        {"vocabulary": None},
+        {"version": "1"},
+        {"version": None},
+        {"model_config": {"negative_slope": "x"}},
+        {"training": 3},
     ],
 )
 def test_parts_that_do_not_fit(model, tmp_path, change):
@@ -90,3 +95,12 @@ def test_a_full_disk_leaves_the_older_file(model, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(path, model)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_weights_that_are_not_finite_are_refused(model, tmp_path):
+    path = tmp_path / "model.pt"
+    with torch.no_grad():
+        model.box_head.layers[0].weight[0, 0] = torch.nan
+    save_checkpoint(path, model)
+    with pytest.raises(Sg2ImError, match="not finite"):
+        Sg2Im.from_pretrained(path)

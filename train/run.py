@@ -25,7 +25,7 @@ def main() -> None:
     from sg2im_pyg.training.trainer import train
 
     command = parse_command(sys.argv[1:], REPOSITORY, description=__doc__)
-    if not train(command.config, command.run_dir, command.checkpoint):
+    if not train(command.config, command.run_dir, command.checkpoint, command.folder):
         sys.exit(INTERRUPTED)
 
 

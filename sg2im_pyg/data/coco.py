@@ -2,10 +2,10 @@
 
 import difflib
 import json
-import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ PARTS = {"train": "train2017", "val": "val2017", "test": "val2017"}
 """The part of COCO that each split comes from (COCO's own test part has no annotations)."""
 
 _OTHER = "other"  # the stuff category of all that is left over
+_MAX_SIDE = 100_000  # pixels
 _MAX_CATEGORY_ID = 9999  # ids are indices of the vocabulary: a wild one would take all memory
 _LAYOUT = (
     "expected are annotations/{instances,stuff}_{train,val}2017.json and the pictures in "
@@ -343,7 +344,11 @@ class _AnnotationFile:
             if number in self.categories:
                 raise Sg2ImError(f"{path} has two categories with the id {number}: replace it.")
             self.categories[number] = name
-        self.annotated_images = {entry.get("image_id") for entry in self._entries["annotations"]}
+        twice = [name for name, count in Counter(self.categories.values()).items() if count > 1]
+        if twice:
+            raise Sg2ImError(f"{path} has two categories with the name {twice[0]!r}: replace it.")
+        numbers = (entry.get("image_id") for entry in self._entries["annotations"])
+        self.annotated_images = {number for number in numbers if type(number) is int}
 
     def images(self) -> dict[int, _ListedImage]:
         """The picture list by ids, in the order of the file."""
@@ -357,10 +362,14 @@ class _AnnotationFile:
                 _is_whole(number, 0)
                 and isinstance(name, str)
                 and name
-                and _is_whole(width, 1)
-                and _is_whole(height, 1)
+                and _is_whole(width, 1, _MAX_SIDE)
+                and _is_whole(height, 1, _MAX_SIDE)
             ):
                 raise self._malformed("picture", entry, "id, file_name, width and height")
+            if not _lies_inside(name):
+                raise self._malformed(
+                    "picture", entry, "a file_name inside of the folder of pictures"
+                )
             if number in images:
                 raise Sg2ImError(f"{self.path} lists the picture {number} twice: replace it.")
             images[number] = _ListedImage(name, width, height)
@@ -423,7 +432,7 @@ class _AnnotationFile:
 
 def _load_json(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if not text.strip():
             raise Sg2ImError(f"{path} is empty: download or copy it again.")
         return json.loads(text)
@@ -442,6 +451,21 @@ def _load_json(path: Path) -> Any:
             f"{path} is no valid JSON ({error.msg} in line {error.lineno}, column {error.colno}):"
             " replace it by a whole copy."
         ) from error
+    except Sg2ImError:
+        raise
+    except (RecursionError, ValueError) as error:
+        raise Sg2ImError(
+            f"{path} is no annotation file of COCO, it has thousands of brackets in each other or "
+            "a number of thousands of digits: replace it by a whole copy."
+        ) from error
+
+
+def _lies_inside(name: str) -> bool:
+    """Whether a file name stays below its folder, on every system."""
+    kinds = (PurePosixPath(name), PureWindowsPath(name))
+    parts = {part for kind in kinds for part in kind.parts}
+    absolute = any(kind.is_absolute() or kind.drive or kind.root for kind in kinds)
+    return not absolute and ".." not in parts and name.isprintable()
 
 
 def _annotation_paths(source: Path, split: str, selection: CocoSelection) -> list[Path]:
@@ -626,8 +650,9 @@ def _whole_numbers(counts: Any) -> np.ndarray | None:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    # Whole numbers of hundreds of digits do not fit into a float.
+    return type(value) in (int, float) and abs(value) < 1e15
 
 
-def _is_whole(value: Any, low: int, high: float = math.inf) -> bool:
+def _is_whole(value: Any, low: int, high: int = 2**62) -> bool:
     return type(value) is int and low <= value <= high

@@ -45,6 +45,11 @@ def load_image(
         raise Sg2ImError(
             f"The picture {path} is missing: put it there, or take it out of the annotations."
         ) from error
+    except (OSError, ValueError) as error:  # a folder, a name that the system does not take, ...
+        reason = getattr(error, "strerror", None) or error
+        raise Sg2ImError(f"The picture {path} can not be read ({reason}): put a file there.") from (
+            error
+        )
     if not content:
         raise Sg2ImError(f"The picture {path} is empty (0 bytes): replace it by a whole copy.")
     try:

@@ -166,7 +166,7 @@ def check_indices(graph: Data, vocabulary: Vocabulary, name: str) -> None:
         (edge_attr, len(vocabulary.predicates), "predicate"),
         (edge_index, len(x), "object"),
     ):
-        if values.is_floating_point():
+        if values.dtype not in (torch.int64, torch.int32):
             raise Sg2ImError(f"{name} names a {what} by numbers of type {values.dtype}: use int64.")
         outside = values[(values < 0) | (values >= limit)]
         if len(outside):

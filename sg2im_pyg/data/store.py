@@ -42,6 +42,18 @@ SCHEMA_VERSION = 1
 _SPARE_BYTES = 16 * 2**20  # room that is left for HDF5's own tables and caches
 _BUFFERED_SCENES = 256  # scenes held in memory between two writes: about 3 MB at 64 x 64
 
+_KINDS = {
+    "image_id": "iu",
+    "image": "u",
+    "object_offset": "iu",
+    "object_category": "iu",
+    "object_box": "f",
+    "object_mask": "u",
+    "relationship_offset": "iu",
+    "relationship": "iu",
+}
+"""Kinds of numbers (numpy's letters) that each dataset may hold."""
+
 
 class SceneWriter:
     """Writes a store, scene by scene, under a temporary name that is renamed when it is whole.
@@ -144,9 +156,11 @@ class SceneWriter:
                     f"Picture {scene.image_id}: {name} must have the shape {shape} to be written "
                     f"to {self.path}, got {got}."
                 )
-        if not np.isfinite(scene.boxes).all():
+        boxes = np.asarray(scene.boxes)
+        if not ((boxes >= 0) & (boxes <= 1)).all() or (boxes[:, :2] > boxes[:, 2:]).any():
             raise Sg2ImError(
-                f"Picture {scene.image_id}: a box to be written to {self.path} is not finite."
+                f"Picture {scene.image_id}: a box to be written to {self.path} is no "
+                "[x0, y0, x1, y1] with x0 <= x1 and y0 <= y1, within 0 and 1."
             )
         _check_indices(
             f"Picture {scene.image_id}",
@@ -312,6 +326,13 @@ class SceneReader:
         self.mask_size = int(attributes["mask_size"])
         self.vocabulary = Vocabulary.from_dict(json.loads(attributes["vocabulary"]))
         self.settings = json.loads(attributes["settings"])
+        for name, kinds in _KINDS.items():
+            if name == "object_mask" and not self.mask_size:
+                continue
+            if not isinstance(file[name], h5py.Dataset) or file[name].dtype.kind not in kinds:
+                raise ValueError(f"{name} is no dataset of its type")
+        if file["image"].dtype != np.uint8:
+            raise ValueError("image is not of the type uint8")
         self.image_ids = file["image_id"][:]
         self.object_offset = file["object_offset"][:]
         self.categories = file["object_category"][:]
@@ -339,8 +360,10 @@ class SceneReader:
         ):
             if offset[0] != 0 or (differences < 0).any():
                 raise ValueError("the offsets are not in order")
-        if not np.isfinite(self.boxes).all():
-            raise ValueError("a box is not finite")
+        if not ((self.boxes >= 0) & (self.boxes <= 1)).all():  # nor is one that is not a number
+            raise ValueError("a box is not within 0 and 1")
+        if (self.boxes[:, :2] > self.boxes[:, 2:]).any():
+            raise ValueError("a box has a negative size")
         _check_indices(
             f"The data file {self.path}",
             self.categories,

@@ -27,6 +27,8 @@ _SMALLEST_WITH_LABELS = 48  # pixels
 
 Rectangle = tuple[float, float, float, float]
 
+_LABELS_AT_ANY_COST = 12  # that many labels are written even if they hide each other
+
 
 def draw_layout(
     categories: Tensor | Sequence[int] | np.ndarray,
@@ -155,8 +157,11 @@ def _write_labels(
         text_width, text_height = text_size(text, font)
         label_size = (text_width + 2 * pad, text_height)
         box = _inside(rectangles[i], 0, 0, width - 1, height - 1)
-        x, y = _place_label(box, label_size, (width, height), taken, smaller)
+        place = _place_label(box, label_size, (width, height), taken, smaller)
         smaller.append(box)
+        if place is None:
+            continue
+        x, y = place
         label = (x, y, x + label_size[0], y + label_size[1])
         taken.append(label)
         ink = text_colour(tints[i])
@@ -171,9 +176,9 @@ def _place_label(
     size: tuple[int, int],
     taken: list[Rectangle],
     smaller: list[Rectangle],
-) -> tuple[int, int]:
+) -> tuple[int, int] | None:
     """Left upper corner where a label hides least of other labels and of smaller objects; among
-    equals the first choice."""
+    equals the first choice. None where the picture is so full that it would only hide others."""
     x0, y0, x1, y1 = box
     (w, h), (width, height) = label, size
     right, bottom, middle, centre = x1 - w, y1 - h, (x0 + x1 - w) / 2, (y0 + y1 - h) / 2
@@ -183,25 +188,27 @@ def _place_label(
     # A label within a small box would hide the object.
     fits = w * h <= 0.3 * (x1 - x0) * (y1 - y0) and w <= x1 - x0
     choices = inside + beside if fits else beside + inside
-    # Where it is crowded: anywhere in the picture, the nearest place first.
+    # Where it is crowded: anywhere in the box or next to it, the nearest place first.
     grid = [
         (float(x), float(y))
         for y in range(0, max(1, height - h), max(1, h // 2))
         for x in range(0, max(1, width - w), max(1, w // 4))
+        if x0 - 2 * w <= x <= x1 + w and y0 - 3 * h <= y <= y1 + 2 * h
     ]
     grid.sort(key=lambda place: abs(place[0] - middle) + abs(place[1] - centre))
     best, least = (0, 0), float("inf")
-    for number, (x, y) in enumerate(choices + grid):
-        if number >= len(choices) and least < w * h:
+    for candidates in (choices, grid):
+        if least < w * h or not candidates:
             break  # smaller objects are hidden a little, but no label
-        place = (round(min(max(x, 0), width - 1 - w)), round(min(max(y, 0), height - 1 - h)))
-        rectangle = (place[0], place[1], place[0] + w, place[1] + h)
-        hidden = sum(_overlap(rectangle, other) for other in smaller) / (len(smaller) + 1)
-        cost = w * h * sum(_overlap(rectangle, other) for other in taken) + hidden
-        if cost < least:
-            best, least = place, cost
-        if not cost:
-            break
+        places = np.round(np.clip(candidates, 0, (width - 1 - w, height - 1 - h))).astype(int)
+        labels = np.concatenate([places, places + (w, h)], axis=1)
+        hidden = _overlaps(labels, smaller) / (len(smaller) + 1)
+        costs = w * h * _overlaps(labels, taken) + hidden
+        first = int(costs.argmin())
+        if costs[first] < least:
+            best, least = (int(places[first, 0]), int(places[first, 1])), float(costs[first])
+    if least >= w * h and len(taken) >= _LABELS_AT_ANY_COST:
+        return None
     return best
 
 
@@ -209,8 +216,12 @@ def _area(rectangle: Rectangle) -> float:
     return (rectangle[2] - rectangle[0]) * (rectangle[3] - rectangle[1])
 
 
-def _overlap(first: Rectangle, second: Rectangle) -> float:
-    """Common area; rectangles that share an edge overlap by a little."""
-    wide = min(first[2], second[2]) - max(first[0], second[0]) + 1
-    high = min(first[3], second[3]) - max(first[1], second[1]) + 1
-    return max(0.0, wide) * max(0.0, high)
+def _overlaps(rectangles: np.ndarray, others: list[Rectangle]) -> np.ndarray:
+    """Area that each rectangle has in common with all others; a shared edge counts a little."""
+    if not others:
+        return np.zeros(len(rectangles))
+    first, second = rectangles[:, None, :], np.array(others)[None]
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(
+        first[..., :2], second[..., :2]
+    )
+    return (sides + 1).clip(0).prod(-1).sum(1)

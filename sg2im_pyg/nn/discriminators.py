@@ -126,6 +126,13 @@ def smallest_input(layers: tuple[tuple[int, int, int], ...]) -> int:
     return side
 
 
+def side_after(layers: tuple[tuple[int, int, int], ...], side: int) -> int:
+    """Side in pixels of what unpadded convolutions make of a picture."""
+    for kernel, _, stride in layers:
+        side = (side - kernel) // stride + 1
+    return side
+
+
 def _convolutions(
     in_channels: int,
     layers: tuple[tuple[int, int, int], ...],

@@ -42,7 +42,7 @@ def factor_layout(
     Its memory grows with the objects of the picture that has the most of them.
     """
     warped = _warp_checked(vectors, boxes, masks, batch, size)
-    images = _batch_size(batch, batch_size)
+    batch, images = batch.long(), _batch_size(batch, batch_size)
     rank = _rank_in_image(batch, images)
     width = int(rank.max()) + 1 if len(rank) else 1
     return _factor(vectors, warped, batch, rank, images, width)
@@ -104,8 +104,10 @@ def compose_layout(
         tensor([[1., 1., 1., 1.],
                 [2., 2., 2., 2.]])
     """
+    if torch.compiler.is_compiling():  # the slabs below depend on the data
+        return factor_layout(vectors, boxes, masks, batch, size, batch_size).multiply()
     warped = _warp_checked(vectors, boxes, masks, batch, size)
-    images = _batch_size(batch, batch_size)
+    batch, images = batch.long(), _batch_size(batch, batch_size)
     layout = vectors.new_zeros(images, vectors.size(1), size[0] * size[1])
     # Objects are dealt to pictures in slabs of at most D, and a slab holds only pictures that
     # have objects left: the padding is then never larger than the layout itself, also where one
@@ -132,6 +134,7 @@ def compose_layout(
 def _warp_checked(
     vectors: Tensor, boxes: Tensor, masks: Tensor | None, batch: Tensor, size: tuple[int, int]
 ) -> Tensor:
+    _check_floating(vectors=vectors, boxes=boxes)
     warped = warp_masks(boxes, masks, size).to(vectors.dtype)
     if vectors.dim() != 2 or len(vectors) != len(boxes) or batch.shape != boxes.shape[:1]:
         raise ValueError(
@@ -149,7 +152,7 @@ def _factor(
     dense_vectors = vectors.new_zeros(images * width, vectors.size(1))
     dense_masks = warped.new_zeros(images * width, *warped.shape[1:])
     return FactoredLayout(
-        dense_vectors.index_copy(0, place, vectors).view(images, width, -1),
+        dense_vectors.index_copy(0, place, vectors).view(images, width, vectors.size(1)),
         dense_masks.index_copy(0, place, warped).view(images, width, *warped.shape[1:]),
     )
 
@@ -221,6 +224,7 @@ def crop_objects(images: Tensor, boxes: Tensor, batch: Tensor, size: int) -> Ten
             "images, boxes and batch must have the shapes (N, C, H, W), (O, 4) and (O,), got "
             f"{tuple(images.shape)}, {tuple(boxes.shape)} and {tuple(batch.shape)}"
         )
+    _check_floating(images=images, boxes=boxes)
     corner, opposite = (2 * boxes - 1).view(-1, 2, 2).unbind(1)
     steps = _linspace(size, boxes)
     # Both ends are weighted, as the release does: exact at the first and at the last pixel.
@@ -228,6 +232,17 @@ def crop_objects(images: Tensor, boxes: Tensor, batch: Tensor, size: int) -> Ten
     map_x = maps[:, 0].unsqueeze(1).expand(-1, size, -1)
     map_y = maps[:, 1].unsqueeze(2).expand(-1, -1, size)
     return _sample(images[batch], map_x, map_y)
+
+
+def _check_floating(**tensors: Tensor) -> None:
+    for name, values in tensors.items():
+        if not values.is_floating_point():
+            raise ValueError(
+                f"{name} must be floating-point numbers, got {values.dtype}: pictures of bytes "
+                "are converted by sg2im_pyg.images.normalize_images"
+                if name == "images"
+                else f"{name} must be floating-point numbers, got {values.dtype}"
+            )
 
 
 def _sample(images: Tensor, map_x: Tensor, map_y: Tensor) -> Tensor:

@@ -58,8 +58,8 @@ class RefinementNetwork(Module):
         self.layout_channels = layout_channels
         self.channels = tuple(channels)
         self.blocks = ModuleList(
-            Sequential(
-                Conv2d(layout_channels + fan_in, fan_out, 3, padding=1),
+            _Block(
+                _LayoutConv2d(layout_channels + fan_in, fan_out, 3, padding=1),
                 *norm_layers(fan_out, normalization),
                 LeakyReLU(negative_slope),
                 Conv2d(fan_out, fan_out, 3, padding=1),
@@ -99,6 +99,8 @@ class RefinementNetwork(Module):
                 f"{len(self.blocks)} modules need pictures whose sides are multiples of {factor}, "
                 f"got {height} x {width}"
             )
+        if noise is not None and not noise.size(1):
+            noise = None
         if noise is not None and not factored:
             planes, noise = torch.cat([planes, noise], dim=1), None
         planes_by_size = _pyramid(planes, len(self.blocks))
@@ -108,19 +110,35 @@ class RefinementNetwork(Module):
             features = F.interpolate(features, scale_factor=2, mode="nearest")
             if noise_by_size is not None:
                 features = torch.cat([noise_by_size.pop(), features], dim=1)
+            planes = planes_by_size.pop()
             if isinstance(layout, FactoredLayout):
-                conv, *others = list(block.children())
-                assert isinstance(conv, Conv2d)
-                objects = FactoredLayout(layout.vectors, planes_by_size.pop())
-                features = convolve_factored(conv, objects, features)
-                for module in others:
-                    features = module(features)
+                features = block(features, FactoredLayout(layout.vectors, planes))
             else:
-                features = block(torch.cat([planes_by_size.pop(), features], dim=1))
+                features = block(torch.cat([planes, features], dim=1))
         return self.output(features)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layout_channels}, channels={self.channels})"
+
+
+class _LayoutConv2d(Conv2d):
+    """A convolution whose first channels may come as a layout that is not multiplied out."""
+
+    def forward(self, features: Tensor, layout: FactoredLayout | None = None) -> Tensor:
+        if layout is None:
+            return super().forward(features)
+        return convolve_factored(self, layout, features)
+
+
+class _Block(Sequential):
+    """A module of the cascade, its first layer a :class:`_LayoutConv2d`."""
+
+    def forward(self, features: Tensor, layout: FactoredLayout | None = None) -> Tensor:
+        first, *others = self.children()
+        features = first(features) if layout is None else first(features, layout)
+        for layer in others:
+            features = layer(features)
+        return features
 
 
 def convolve_factored(conv: Conv2d, layout: FactoredLayout, features: Tensor) -> Tensor:

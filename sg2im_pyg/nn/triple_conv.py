@@ -129,6 +129,10 @@ class TripleConv(MessagePassing):
         ptr: OptTensor = None,
         dim_size: OptInt = None,
     ) -> Tensor:
+        if self.reduce is None and not len(inputs):
+            # Without any edge some aggregations fail; all nodes pool zeros.
+            width = _channels_after(self.aggr_module, self.hidden_channels)
+            return inputs.new_zeros(dim_size or 0, width)
         if self.reduce is None or dim_size is None:
             index, order = index.sort(stable=True)  # some aggregations ask for sorted rows
             return super().aggregate(inputs[order], index, None, dim_size)

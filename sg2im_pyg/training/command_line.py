@@ -6,7 +6,9 @@ import tempfile
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
+import yaml
 from jsonargparse import (
     ArgumentError,
     ArgumentParser,
@@ -20,6 +22,7 @@ from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.trainer import options_to_yaml
 
 _NEWEST = "newest"
+_MOST_YAML_BYTES = 2**20
 
 
 @dataclass
@@ -30,6 +33,8 @@ class TrainingCommand:
     run_dir: Path
     checkpoint: Path | None
     """File to go on from; absent for a new run, and for one that was cut off before its first."""
+    folder: Literal["new", "numbered", "existing"]
+    """How the folder is taken, see :func:`~sg2im_pyg.training.trainer.train`."""
 
 
 def parse_command(arguments: list[str], repository: Path, description: str) -> TrainingCommand:
@@ -48,13 +53,16 @@ def parse_command(arguments: list[str], repository: Path, description: str) -> T
         Sg2ImError: If a file or a run is missing, or options are wrong.
     """
     parser = build_parser(description)
-    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     own.add_argument("--config", action="append", default=[])
     own.add_argument("--resume", nargs="?", const=_NEWEST)
     own.add_argument("--run_dir")
     if {"-h", "--help"} & set(arguments):
         parser.parse_args(["--help"])
-    files, rest = own.parse_known_args(arguments)
+    try:
+        files, rest = own.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise Sg2ImError(f"{error}: see --help for all options.") from error
 
     configs = [find_config(name, repository) for name in files.config]
     checkpoint = run_dir = None
@@ -70,17 +78,14 @@ def parse_command(arguments: list[str], repository: Path, description: str) -> T
 
     root = config.data.root or repository / "datasets" / config.data.name
     config.data.root = str(Path(root).absolute())
+    kind: Literal["new", "numbered", "existing"] = "existing" if run_dir is not None else "new"
     if files.run_dir is not None:
         run_dir = Path(files.run_dir)
     if run_dir is None:
+        kind = "numbered"
         name = "-".join(path.stem for path in chosen) if files.resume is None else "resumed"
         run_dir = repository / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    if files.resume is None and (run_dir / "checkpoints").is_dir():
-        raise Sg2ImError(
-            f"{run_dir.absolute()} already holds a run: go on with it by --resume {run_dir}, or "
-            "give another --run_dir."
-        )
-    return TrainingCommand(config, run_dir.absolute(), checkpoint)
+    return TrainingCommand(config, run_dir.absolute(), checkpoint, kind)
 
 
 def build_parser(description: str) -> ArgumentParser:
@@ -165,6 +170,8 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
             )
         inside = path.absolute().parent.name == "checkpoints"
         run_dir = path.absolute().parent.parent if inside else None
+        if not isinstance(training.get("config"), dict):
+            raise Sg2ImError(f"{path} does not name the options of its run: it is damaged.")
         return run_dir, path, options_to_yaml(training["config"])
     options = path / "config.yaml"
     if not options.is_file():
@@ -177,13 +184,62 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
 
 
 def _parse(parser: ArgumentParser, files: list[Path], rest: list[str]) -> TrainingConfig:
-    arguments = [argument for path in files for argument in ("--config", str(path))]
+    arguments: list[str] = []
+    for path in files:
+        check_yaml(path)
+        arguments += ["--config", str(path)]
+        try:
+            parser.parse_args(["--config", str(path)])
+        except ArgumentError as error:
+            raise Sg2ImError(f"{path}: {_one_line(error)}: correct it there.") from error
     try:
         options = parser.instantiate(parser.parse_args([*arguments, *rest]))
     except ArgumentError as error:
-        message = " ".join(str(error).split()).rstrip(".")
-        raise Sg2ImError(f"{message}: see --help for all options.") from error
+        raise Sg2ImError(f"{_one_line(error)}: see --help for all options.") from error
     return TrainingConfig(**{f.name: getattr(options, f.name) for f in fields(TrainingConfig)})
+
+
+def check_yaml(path: Path) -> None:
+    """Checks that a file holds options in YAML, without regard to their names and values.
+
+    Raises:
+        Sg2ImError: With the place of the mistake.
+    """
+    if path.stat().st_size > _MOST_YAML_BYTES:
+        raise Sg2ImError(f"{path} is no file of options, it has {path.stat().st_size:,} bytes.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise Sg2ImError(f"{path} has an alias (*name): write the options out.")
+        options = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise Sg2ImError(
+            f"{path} is no UTF-8 text (byte {error.start}): save it as YAML in UTF-8."
+        ) from error
+    except Sg2ImError:
+        raise
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise Sg2ImError(f"{path}{place}: this is no YAML ({problem}): correct it there.") from (
+            error
+        )
+    if not isinstance(options, dict) or not options:
+        raise Sg2ImError(
+            f"{path} must hold options in YAML, such as 'steps: 1000', got "
+            f"{'nothing' if options is None else type(options).__name__}."
+        )
+    for name in ("config", "resume", "run_dir"):
+        if name in options:
+            raise Sg2ImError(f"{path} holds {name!r}, which is for the command line alone.")
+    empty = [name for name, value in options.items() if value is None]
+    if empty:
+        raise Sg2ImError(f"{path} names {empty[0]!r} without a value: add one, or leave it out.")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -4,12 +4,13 @@ The texts below the fields are the help texts of ``train/run.py``; the YAML file
 ``train/configs`` override what differs from these defaults.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.model import ModelConfig
-from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS, smallest_input
+from sg2im_pyg.model import MOST_CHANNELS, ModelConfig
+from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS, side_after, smallest_input
 from sg2im_pyg.training.losses import LossConfig
 
 
@@ -154,18 +155,46 @@ class TrainingConfig:
             value = getattr(self.data, name)
             if value is not None and value < least:
                 raise Sg2ImError(f"data.{name} must be at least {least}, got {value}.")
-        if not self.optimizer.lr > 0:
-            raise Sg2ImError(f"optimizer.lr must be more than 0, got {self.optimizer.lr}.")
+        optimizer = self.optimizer
+        if not 0 <= self.seed < 2**32:
+            raise Sg2ImError(f"seed must lie between 0 and {2**32 - 1}, got {self.seed}.")
+        if not 0 < optimizer.lr < math.inf:
+            raise Sg2ImError(f"optimizer.lr must be more than 0, got {optimizer.lr}.")
+        if not all(0 <= beta < 1 for beta in optimizer.betas):
+            raise Sg2ImError(
+                f"optimizer.betas must be two numbers from 0 to below 1, got {optimizer.betas}."
+            )
+        if optimizer.eval_mode_after < 0:
+            raise Sg2ImError(
+                "optimizer.eval_mode_after must be a step, or 0 for never, got "
+                f"{optimizer.eval_mode_after}."
+            )
+        clip = optimizer.discriminator_clip
+        if clip is not None and not 0 < clip < math.inf:
+            raise Sg2ImError(f"optimizer.discriminator_clip must be more than 0, got {clip}.")
         for name, side in (
             ("image_discriminator", min(self.model.image_size)),
             ("object_discriminator", self.object_discriminator.object_size),
         ):
             player = getattr(self, name)
             player.layers = tuple(tuple(layer) for layer in player.layers)
+            if not player.enabled:
+                continue
             if not player.layers:
                 raise Sg2ImError(f"{name}.layers must name at least one convolution.")
-            if player.enabled and side < smallest_input(player.layers):
+            if any(not 1 <= number <= MOST_CHANNELS for layer in player.layers for number in layer):
+                raise Sg2ImError(
+                    f"{name}.layers must be lists of kernel, channels and stride, all from 1 to "
+                    f"{MOST_CHANNELS}, got {[list(layer) for layer in player.layers]}."
+                )
+            if side < smallest_input(player.layers):
                 raise Sg2ImError(
                     f"{name}.layers need pictures of at least {smallest_input(player.layers)} "
                     f"pixels a side, got {side}: choose larger pictures or fewer layers."
+                )
+            if player.normalization != "none" and side_after(player.layers[:-1], side) < 2:
+                raise Sg2ImError(
+                    f"{name}.layers leave one pixel of {side} before their last convolution, which "
+                    "can not be normalized: choose larger pictures, fewer layers, or "
+                    f"{name}.normalization: none."
                 )

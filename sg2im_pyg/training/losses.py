@@ -1,5 +1,6 @@
 """The adversarial losses and the weighted sum that the generator minimises."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,10 +46,12 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for name in GENERATOR_LOSSES:
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise Sg2ImError(
                     f"The weight losses.{name} must be 0 or more, got {getattr(self, name)}."
                 )
+        if not any(getattr(self, name) for name in GENERATOR_LOSSES):
+            raise Sg2ImError("All weights of losses are 0: give at least one that is more.")
 
 
 def generator_loss(kind: AdversarialKind, fake_scores: Tensor) -> Tensor:
@@ -111,9 +114,12 @@ def mask_loss(predicted: Tensor, true: Tensor) -> Tensor:
     if true.shape != predicted.shape:
         size = predicted.shape[-2:]
         true = F.interpolate(true.unsqueeze(1), size, mode="bilinear", antialias=True).squeeze(1)
-    # Not defined under autocast; in single precision it is.
+    # Not defined under autocast; in single precision it is. Nor is it for what is not a number,
+    # which must come out as such instead of ending the run.
     with torch.autocast(predicted.device.type, enabled=False):
-        return F.binary_cross_entropy(predicted.float(), true.float().clamp(0, 1))
+        predicted = predicted.float()
+        loss = F.binary_cross_entropy(predicted.nan_to_num(), true.float().clamp(0, 1))
+        return torch.where(predicted.isfinite().all(), loss, torch.nan)
 
 
 def weighted_sum(losses: dict[str, Tensor], weights: LossConfig) -> Tensor:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -65,13 +65,20 @@ class Progress:
     """Values of the last validation."""
 
 
-def train(config: TrainingConfig, run_dir: Path, checkpoint: Path | None = None) -> bool:
+def train(
+    config: TrainingConfig,
+    run_dir: Path,
+    checkpoint: Path | None = None,
+    folder: Literal["new", "numbered", "existing"] = "existing",
+) -> bool:
     """Trains, from the beginning or from a checkpoint on.
 
     Args:
         config: All options.
         run_dir: Folder of the run; made where it is missing.
         checkpoint: File to go on from.
+        folder: Whether the folder must be new, must be new and gets a number where its name is
+            taken, or may be there already.
 
     Returns:
         Whether the run came to its end; :obj:`False` if it was interrupted (everything is saved).
@@ -91,7 +98,7 @@ def train(config: TrainingConfig, run_dir: Path, checkpoint: Path | None = None)
         )
 
     # ---- Data
-    if first and config.data.name == "landscapes":
+    if first and config.data.name == "landscapes" and not _all_splits(config):
         prepare_landscapes(data_root(config), config.model.image_size, _mask_size(config))
     fabric.barrier()
     training_set = open_split(config, "train", augment=True)
@@ -114,7 +121,13 @@ def train(config: TrainingConfig, run_dir: Path, checkpoint: Path | None = None)
 
     # ---- Networks and optimizers
     fabric.seed_everything(config.seed, verbose=False)
-    players = build_players(fabric, config, vocabulary)
+    try:
+        players = build_players(fabric, config, vocabulary)
+    except (RuntimeError, MemoryError) as error:
+        raise Sg2ImError(
+            f"The networks can not be made on {fabric.device} ({_first_line(error)}): choose "
+            "smaller ones, or a device with more memory."
+        ) from error
     progress = Progress()
     torch.manual_seed(config.seed + fabric.global_rank)  # each process draws noise of its own
 
@@ -122,7 +135,7 @@ def train(config: TrainingConfig, run_dir: Path, checkpoint: Path | None = None)
     if checkpoint is not None:
         progress = restore(checkpoint, players, config, vocabulary, fabric)
     if first:
-        run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir = make_run_dir(run_dir, folder)
         with replace_when_whole(run_dir / "config.yaml") as temporary:
             temporary.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
     seeded = SeededScenes(training_set, config.seed)
@@ -198,7 +211,7 @@ def train(config: TrainingConfig, run_dir: Path, checkpoint: Path | None = None)
                         show_samples()
                     if _due(progress.step, config.checkpoint_every, config.steps):
                         save("last.pt")
-        whole = progress.step == config.steps or stopped_early
+        whole = progress.step >= config.steps or stopped_early
         if not whole or stopped_early:
             save("last.pt")
     finally:
@@ -206,6 +219,35 @@ def train(config: TrainingConfig, run_dir: Path, checkpoint: Path | None = None)
     if first:
         print(_closing(config, run_dir, progress, whole, stopped_early), flush=True)
     return whole
+
+
+def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Path:
+    """Makes the folder of a run and takes it for this run alone, see :func:`train`.
+
+    Raises:
+        Sg2ImError: If it must be new and holds something, or is a file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wanted, number = path, 1
+    while True:
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            if kind == "numbered":
+                number += 1
+                path = wanted.with_name(f"{wanted.name}-{number}")
+                continue
+        if not path.is_dir():
+            raise Sg2ImError(f"{path} is a file: give a folder for the run.")
+        if kind == "new" and any(path.iterdir()):
+            raise Sg2ImError(
+                f"{path} is not empty: give a new folder for the run, or go on with a run that it "
+                f"holds by --resume {path}."
+            )
+        for unfinished in path.glob("checkpoints/.*.tmp"):  # of a process that was killed
+            unfinished.unlink(missing_ok=True)
+        return path
 
 
 def launch_fabric(config: TrainingConfig) -> Fabric:
@@ -223,14 +265,23 @@ def launch_fabric(config: TrainingConfig) -> Fabric:
             precision=hardware.precision,
             strategy=strategy,
         )
-    except (ValueError, RuntimeError) as error:
-        # Lightning's MisconfigurationException and its kin are RuntimeErrors or ValueErrors.
+    except Exception as error:  # Lightning raises nearly anything at wrong options
         raise Sg2ImError(
             f"hardware.accelerator={hardware.accelerator}, hardware.devices={hardware.devices}, "
             f"hardware.precision={hardware.precision} can not be had here: {error}"
         ) from error
+    if hardware.precision == "16-mixed" and fabric.device.type == "cpu":
+        raise Sg2ImError(
+            "hardware.precision=16-mixed needs a GPU: use 32-true or bf16-mixed on a CPU."
+        )
     fabric.launch()
     return fabric
+
+
+def _all_splits(config: TrainingConfig) -> bool:
+    height, width = config.model.image_size
+    folder = data_root(config) / f"{height}x{width}"
+    return all((folder / f"{split}.h5").is_file() for split in ("train", "val", "test"))
 
 
 def data_root(config: TrainingConfig) -> Path:
@@ -333,24 +384,48 @@ def restore(
         if set(training["optimizers"]) != {name for name, _ in players.named()}:
             raise ValueError("other discriminators")
         progress = Progress(**training["progress"])
+        if type(progress.step) is not int or progress.step < 0:
+            raise ValueError(f"step {progress.step!r}")
         if _frozen_statistics(config, progress.step):
             freeze_statistics(fabric, players, config)
         for name, player in players.named():
             if name != "generator":
                 player.bare.load_state_dict(training["discriminators"][name])
             player.optimizer.load_state_dict(training["optimizers"][name])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        detail = str(error).strip().splitlines()
+        if fabric.world_size == 1:
+            torch.set_rng_state(training["random_state"])
+            if training["cuda_random_state"] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(training["cuda_random_state"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        changed = _changed_options(training, config)
         raise Sg2ImError(
             f"The checkpoint {checkpoint} does not fit the options of this run "
-            f"({detail[0].rstrip(':') if detail else type(error).__name__}): resume without "
-            "changing model or discriminators, or start a new run."
+            f"({changed or _first_line(error)}): resume without changing model or discriminators, "
+            "or start a new run."
         ) from error
-    if fabric.world_size == 1:
-        torch.set_rng_state(training["random_state"])
-        if training["cuda_random_state"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(training["cuda_random_state"])
+    if progress.step > config.steps:
+        raise Sg2ImError(
+            f"The run in {checkpoint} has made {progress.step} steps already, and --steps asks "
+            f"for {config.steps}: ask for more."
+        )
     return progress
+
+
+def _changed_options(training: dict[str, Any], config: TrainingConfig) -> str:
+    """Options of the networks that a checkpoint was made with otherwise."""
+    changed = []
+    stored = training.get("config")
+    for part in ("model", "image_discriminator", "object_discriminator"):
+        before = stored.get(part) if isinstance(stored, dict) else None
+        for name, value in _plain(asdict(getattr(config, part))).items():
+            if isinstance(before, dict) and name in before and _plain(before[name]) != value:
+                changed.append(f"{part}.{name}: {_plain(before[name])} there, {value} here")
+    return ", ".join(changed)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(":.") if lines else type(error).__name__
 
 
 def freeze_statistics(fabric: Fabric, players: Players, config: TrainingConfig) -> None:

@@ -23,7 +23,7 @@ def make_scene(seed, objects=3, relationships=2, size=(4, 6), side=5) -> Scene:
         image_id=seed + 2**40,
         image=random.integers(0, 256, (*size, 3), dtype=np.uint8),
         categories=random.integers(0, 5, objects),
-        boxes=random.random((objects, 4), dtype=np.float32),
+        boxes=np.sort(random.random((objects, 2, 2), dtype=np.float32), 1).reshape(-1, 4),
         masks=random.random((objects, side, side)) > 0.5 if side else None,
         relationships=np.stack(
             [
@@ -161,7 +161,9 @@ def changed(**changes) -> Scene:
     [
         (changed(image=np.zeros((4, 5, 3), np.uint8)), r"image must have the shape \(4, 6, 3\)"),
         (changed(boxes=np.zeros((2, 4), np.float32)), r"boxes must .* \(3, 4\).* got \(2, 4\)"),
-        (changed(boxes=np.full((3, 4), np.nan, np.float32)), "not finite"),
+        (changed(boxes=np.full((3, 4), np.nan, np.float32)), "within 0 and 1"),
+        (changed(boxes=np.full((3, 4), 1.5, np.float32)), "within 0 and 1"),
+        (changed(boxes=np.tile(np.float32([0.5, 0, 0.4, 1]), (3, 1))), "x0 <= x1"),
         (changed(masks=None), r"masks must have the shape \(3, 5, 5\) .* got \(\)"),
         (changed(masks=np.zeros((3, 4, 4), bool)), r"got \(3, 4, 4\)"),
         (changed(categories=np.array([0, 1, 5])), "outside of the vocabulary of 5 objects"),
@@ -260,7 +262,9 @@ def test_a_missing_attribute_gets_a_sentence(tmp_path, name):
         ("relationship", 0, [0, 1, 3], "names an object that its picture lacks"),
         ("relationship", 0, [-1, 1, 0], "names an object that its picture lacks"),
         ("relationship", 0, [0, 3, 0], "predicate is outside of the vocabulary"),
-        ("object_box", 0, [0, 0, np.nan, 1], "not finite"),
+        ("object_box", 0, [0, 0, np.nan, 1], "a box is not within 0 and 1"),
+        ("object_box", 0, [-0.5, 0, 1, 1], "a box is not within 0 and 1"),
+        ("object_box", 0, [0.6, 0, 0.5, 1], "a box has a negative size"),
         ("object_offset", 0, 1, "offsets"),
         ("object_offset", 1, 7, "offsets"),
         ("relationship_offset", 2, 1, "offsets"),

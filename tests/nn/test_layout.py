@@ -338,3 +338,22 @@ def test_gradients_of_crops():
     assert torch.autograd.gradcheck(
         lambda images, boxes: crop_objects(images, boxes, batch, 3), inputs
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+def test_whole_numbers_are_refused(dtype):
+    boxes, batch = torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0])
+    with pytest.raises(ValueError, match="images must be floating-point"):
+        crop_objects(torch.zeros(1, 3, 4, 4, dtype=dtype), boxes, batch, 4)
+    with pytest.raises(ValueError, match="vectors must be floating-point"):
+        compose_layout(torch.ones(1, 3, dtype=dtype), boxes, None, batch, (4, 4))
+
+
+def test_objects_may_be_numbered_in_32_bits():
+    vectors, boxes = torch.randn(3, 5), torch.tensor([[0.0, 0, 1, 1]] * 3)
+    batch = torch.tensor([0, 1, 1])
+    for make in (compose_layout, lambda *x: factor_layout(*x).multiply()):
+        found = make(vectors, boxes, None, batch.int(), (4, 4))
+        assert torch.equal(found, make(vectors, boxes, None, batch, (4, 4)))
+    none = factor_layout(vectors[:0], boxes[:0], None, batch[:0], (4, 4))
+    assert none.multiply().shape == (0, 5, 4, 4)

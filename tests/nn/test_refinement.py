@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.nn.utils.prune
 
 from sg2im_pyg.nn import RefinementNetwork
 from sg2im_pyg.nn.layout import FactoredLayout
@@ -78,6 +79,18 @@ def test_a_factored_layout_gives_the_same_pictures_and_gradients(objects, size, 
         results.append([images, *(g for g in grads if g is not None and g.numel())])
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_hooks_and_replaced_modules_are_called_whatever_the_form_of_the_layout():
+    network = RefinementNetwork(3, (5, 4)).double()
+    layout = random_layout(2, 3, (8, 8))
+    with torch.no_grad():
+        torch.nn.utils.prune.l1_unstructured(network.blocks[0][0], "weight", 0.5)
+        network.blocks[0][0].weight_orig *= 3
+    calls = []
+    network.blocks[1].register_forward_hook(lambda *_: calls.append(1))
+    torch.testing.assert_close(network(layout), network(layout.multiply()))
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5])
