@@ -87,12 +87,31 @@ def test_train_resume_and_generate_from_another_directory(root, tmp_path):
         (["--losses.bocks=1"], "--losses.bocks"),
         (["--losses.box=much"], "losses.box"),
         (["--steps=0"], "steps must be at least 1"),
+        (["--config", "--run_dir", "x"], "expected one argument"),
+        (["--config", "binary.yaml"], "binary.yaml is no UTF-8 text"),
+        (["--config", "empty.yaml"], "empty.yaml must hold options in YAML"),
+        (["--config", "tab.yaml"], "tab.yaml, line 2, column 1: this is no YAML"),
+        (["--config", "run_dir.yaml"], "for the command line alone"),
+        (["--config", "alias.yaml"], "has an alias"),
+        (["--config", "none.yaml"], "names 'model' without a value"),
+        (["--config", "landscapes", "--config", "wrong.yaml"], "wrong.yaml: "),
         (["--config", "nothing.yaml"], "There is no configuration nothing.yaml"),
         (["--resume", "nowhere"], "no run that can be resumed"),
         (["--config", "coco64", "--data.root", "nowhere"], "datasets/prepare.py coco"),
     ],
 )
 def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
+    files = {
+        "binary": b"\xff\xfe",
+        "empty": b"",
+        "tab": b"steps: 1\n\tseed: 2\n",
+        "run_dir": b"run_dir: elsewhere\n",
+        "alias": b"model: &a {mask_size: 4}\nlosses: *a\n",
+        "none": b"model:\n",
+        "wrong": b"steps: many\n",
+    }
+    for name, content in files.items():
+        (tmp_path / f"{name}.yaml").write_bytes(content)
     result = run("train/run.py", *arguments, cwd=tmp_path)
     assert result.returncode == 1
     assert sentence in result.stderr and "Traceback" not in result.stderr

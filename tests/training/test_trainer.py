@@ -13,7 +13,7 @@ from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import read_checkpoint, save_checkpoint
 from sg2im_pyg.training import trainer
 from sg2im_pyg.training.losses import GENERATOR_LOSSES
-from sg2im_pyg.training.trainer import train
+from sg2im_pyg.training.trainer import launch_fabric, make_run_dir, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -193,3 +193,88 @@ def test_one_picture_can_be_learnt(config, tmp_path):
     config.data.limit = 1
     config.data.validation_split = "train"
     assert train(config, tmp_path / "run")
+
+
+def test_two_runs_never_share_a_folder(tmp_path):
+    wanted = tmp_path / "runs" / "landscapes"
+    assert make_run_dir(wanted, "numbered") == wanted
+    assert make_run_dir(wanted, "numbered") == tmp_path / "runs" / "landscapes-2"
+    assert make_run_dir(wanted, "new") == wanted  # it is empty
+    (wanted / "config.yaml").write_text("of somebody else")
+    with pytest.raises(Sg2ImError, match="is not empty"):
+        make_run_dir(wanted, "new")
+    (tmp_path / "file").write_text("")
+    for kind in ("new", "existing"):
+        with pytest.raises(Sg2ImError, match="is a file"):
+            make_run_dir(tmp_path / "file", kind)
+
+
+def test_files_of_a_killed_process_are_removed(tmp_path):
+    unfinished = tmp_path / "checkpoints" / ".best.pt.123.tmp"
+    unfinished.parent.mkdir()
+    unfinished.write_bytes(b"half")
+    make_run_dir(tmp_path, "existing")
+    assert not unfinished.exists()
+
+
+def test_a_diverging_run_ends_with_the_names_of_the_losses(config, tmp_path):
+    config.optimizer.lr, config.steps, config.validate_every = 1e30, 30, 100
+    with pytest.raises(Sg2ImError, match="were skipped because"):
+        train(config, tmp_path / "run")
+
+
+def test_fewer_steps_than_were_made(config, tmp_path):
+    train(config, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    before = (tmp_path / "run" / "config.yaml").read_text(), last.read_bytes()
+    config.steps = 5
+    with pytest.raises(Sg2ImError, match="has made 8 steps already, and --steps asks for 5"):
+        train(config, tmp_path / "run", last)
+    assert before == ((tmp_path / "run" / "config.yaml").read_text(), last.read_bytes())
+    config.steps = 8
+    assert train(config, tmp_path / "run", last)  # it is finished already
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda training: training["progress"].update(step="x"),
+        lambda training: training["progress"].update(step=-5),
+        lambda training: training.update(random_state=None),
+        lambda training: training.update(random_state=torch.zeros(3)),
+        lambda training: training.pop("cuda_random_state"),
+        lambda training: training.pop("optimizers"),
+    ],
+)
+def test_damaged_checkpoints_get_a_sentence(config, tmp_path, change):
+    config.steps = 2
+    train(config, tmp_path / "run")
+    entries = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
+    change(entries["training"])
+    torch.save(entries, tmp_path / "damaged.pt")
+    with pytest.raises(Sg2ImError, match=r"damaged\.pt does not fit"):
+        train(config, tmp_path / "run", tmp_path / "damaged.pt")
+
+
+def test_changed_options_of_the_networks_are_named(config, tmp_path):
+    config.steps = 2
+    train(config, tmp_path / "run")
+    config.model.gconv_hidden_dim = 9
+    with pytest.raises(Sg2ImError, match=r"model\.gconv_hidden_dim: 8 there, 9 here"):
+        train(config, tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.pt")
+
+
+def test_landscapes_of_other_numbers_are_trained_on(config, tmp_path, monkeypatch):
+    """Nothing is drawn, and nothing asked, where all splits are there."""
+    monkeypatch.setattr("sg2im_pyg.training.trainer.prepare_landscapes", None)
+    config.steps = 1
+    assert train(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("devices", "two"), ("accelerator", "tpu"), ("precision", "16-mixed")]
+)
+def test_hardware_that_is_not_there(config, option, value):
+    setattr(config.hardware, option, value)
+    with pytest.raises(Sg2ImError, match=f"hardware.{option}"):
+        launch_fabric(config)

@@ -1,0 +1,63 @@
+"""Options that make no sense are refused, each with its name."""
+
+import pytest
+
+from sg2im_pyg import Sg2ImError
+from sg2im_pyg.training.config import (
+    ImageDiscriminatorConfig,
+    LossConfig,
+    OptimizerConfig,
+    TrainingConfig,
+)
+from sg2im_pyg.training.losses import GENERATOR_LOSSES
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"seed": -1}, "seed must lie between 0 and 4294967295, got -1"),
+        ({"seed": 2**32}, "seed must lie"),
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"optimizer": OptimizerConfig(lr=NAN)}, "optimizer.lr"),
+        ({"optimizer": OptimizerConfig(lr=INFINITE)}, "optimizer.lr"),
+        ({"optimizer": OptimizerConfig(betas=(1.0, 0.9))}, "optimizer.betas"),
+        ({"optimizer": OptimizerConfig(betas=(0.9, NAN))}, "optimizer.betas"),
+        ({"optimizer": OptimizerConfig(eval_mode_after=-1)}, "optimizer.eval_mode_after"),
+        ({"optimizer": OptimizerConfig(discriminator_clip=0.0)}, "optimizer.discriminator_clip"),
+    ],
+)
+def test_wrong_options(options, sentence):
+    with pytest.raises(Sg2ImError, match=sentence):
+        TrainingConfig(**options)
+
+
+@pytest.mark.parametrize("name", GENERATOR_LOSSES)
+@pytest.mark.parametrize("weight", [-1.0, NAN, INFINITE])
+def test_wrong_weights(name, weight):
+    with pytest.raises(Sg2ImError, match=f"losses.{name} must be 0 or more"):
+        LossConfig(**{name: weight})
+
+
+def test_some_weight_must_not_be_zero():
+    with pytest.raises(Sg2ImError, match="All weights"):
+        LossConfig(**dict.fromkeys(GENERATOR_LOSSES, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        ((), "at least one convolution"),
+        (((4, 8, 0),), "kernel, channels and stride"),
+        (((0, 8, 2),), "kernel, channels and stride"),
+        (((4, -8, 2),), "kernel, channels and stride"),
+        (((65, 8, 1),), "at least 65 pixels"),
+        (((64, 8, 1), (1, 8, 1)), "can not be normalized"),
+    ],
+)
+def test_wrong_layers(layers, sentence):
+    with pytest.raises(Sg2ImError, match=sentence):
+        TrainingConfig(image_discriminator=ImageDiscriminatorConfig(layers=layers))
+    # Of a discriminator that is switched off they do not matter.
+    TrainingConfig(image_discriminator=ImageDiscriminatorConfig(enabled=False, layers=layers))
