@@ -337,3 +337,13 @@ def test_sheet_refuses_missing_titles():
         contact_sheet([[plain("red"), plain("red")]], ["one"])
     with pytest.raises(ValueError, match="1 rows but 2 row titles"):
         contact_sheet([[plain("red")]], ["one"], ["a", "b"])
+
+
+def test_a_crowd_of_objects_is_drawn():
+    """Names that would only hide others are left out; nothing takes minutes."""
+    torch.manual_seed(0)
+    corner = torch.rand(300, 2) * 0.8
+    boxes = torch.cat([corner, corner + 0.2], dim=1)
+    vocabulary = Vocabulary(["a long name of a thing"], [])
+    drawing = draw_layout(torch.ones(300).long(), boxes, None, vocabulary, (64, 64), 4)
+    assert drawing.size == (256, 256)

@@ -429,6 +429,8 @@ def picture(content):
         ),
         (damage_text(lambda text: "[1, 2]"), "has no list 'images'"),
         (damage_text(lambda text: '{"images": [7]}'), "has no list 'images'"),
+        (damage_text(lambda text: "[" * 100_000 + "]" * 100_000), "no annotation file of COCO"),
+        (damage_text(lambda text: "[" + "1" * 10_000 + "]"), "no annotation file of COCO"),
         (damage_text(lambda text: '{"images": []}'), "has no list 'annotations'"),
         (lambda coco: coco.path().write_bytes(b"\xff\xd8\xff"), r"no JSON text in UTF-8 \(byte 0"),
         (lambda coco: coco.path().unlink(), "instances_train2017.json is missing: .* expected are"),
@@ -442,6 +444,16 @@ def picture(content):
         (damage_entry("categories", name=""), "A category of .* must have .* a name"),
         (damage_entry("images", width=0), "A picture of .* must have id, file_name, width"),
         (damage_entry("images", file_name=None), "A picture of .* must have id, file_name"),
+        (damage_entry("images", width=10**400), "A picture of .* must have id, file_name, width"),
+        (damage_entry("images", id=2**70), "A picture of .* must have id, file_name, width"),
+        (damage_entry("images", file_name="/etc/hosts"), "inside of the folder of pictures"),
+        (damage_entry("images", file_name="C:x.jpg"), "inside of the folder of pictures"),
+        (damage_entry("images", file_name="..\\x.jpg"), "inside of the folder of pictures"),
+        (damage_entry("images", file_name="a/../../x.jpg"), "inside of the folder of pictures"),
+        (damage_entry("images", file_name="a\0.jpg"), "inside of the folder of pictures"),
+        (damage_entry("images", file_name="\ud800.jpg"), "inside of the folder of pictures"),
+        (damage_entry(image_id=[10]), r"belongs to the picture \[10\]"),
+        (damage_entry(bbox=[1, 2, 3, 10**400]), "expected are four numbers"),
         (damage_entry(bbox=[9, 9, -5, -5]), r"negative width or height, \[9, 9, -5, -5\]"),
         (damage_entry(bbox=[1, 2, 3]), r"the box \[1, 2, 3\]: expected are four numbers"),
         (damage_entry(bbox=[1, 2, 3, math.nan]), "expected are four numbers"),
@@ -603,3 +615,10 @@ def test_train_and_val_of_different_cocos(tmp_path):
 def test_sizes_below_one_pixel(tmp_path, image_size, mask_size):
     with pytest.raises(Sg2ImError, match="at least 1 x 1 pixels"):
         prepare_coco(tmp_path, tmp_path, image_size, mask_size)
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    coco = small_coco(tmp_path / "coco")
+    coco.write()
+    coco.path().write_bytes(b"\xef\xbb\xbf" + coco.path().read_bytes())
+    assert prepare_coco(tmp_path / "coco", tmp_path / "out", progress=False)

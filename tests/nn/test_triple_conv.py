@@ -20,8 +20,10 @@ from torch_geometric.nn.aggr import (
     MaxAggregation,
     MeanAggregation,
     MultiAggregation,
+    QuantileAggregation,
     Set2Set,
     SoftmaxAggregation,
+    SortAggregation,
 )
 
 from sg2im_pyg.nn import TripleConv, TripleConvNet
@@ -404,3 +406,21 @@ def test_torch_scatter_changes_nothing(tmp_path):
     assert [flag for flag, *_ in found] == [True, False]
     for value, expected in zip(found[0][1:], found[1][1:], strict=True):
         torch.testing.assert_close(value, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "aggr", ["median", "quantile", "sort", "lstm", "max", "softmax", ["max", "std"]]
+)
+def test_any_aggregation_of_a_graph_without_edges_is_zero(aggr):
+    if aggr == "quantile":
+        aggr = QuantileAggregation(0.3)
+    elif aggr == "sort":
+        aggr = SortAggregation(2)
+    elif aggr == "lstm":
+        aggr = LSTMAggregation(8, 8)
+    conv = TripleConv(4, 6, hidden_channels=8, aggr=aggr)
+    none = torch.zeros(2, 0, dtype=torch.long)
+    nodes, edges = conv(torch.randn(3, 4), none, torch.zeros(0, 4))
+    assert edges.shape == (0, 6)
+    pooled = next(layer for layer in conv.net2 if isinstance(layer, Linear)).in_features
+    torch.testing.assert_close(nodes, conv.net2(torch.zeros(3, pooled)))
