@@ -108,10 +108,11 @@ def _index(name: str, index: Mapping[str, int], kind: str) -> int:
     if isinstance(name, str) and name in index:
         return index[name]
     known = [known for known in index if not known.startswith("__")]
-    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name)[:100].lower(), known, n=3, cutoff=0.5)
     if near:
         hint = "did you mean " + " or ".join(repr(match) for match in near) + "?"
     else:
         shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
         hint = f"the known names are: {shown}."
-    raise Sg2ImError(f"The {kind} {name!r} is not in the vocabulary; {hint}")
+    shown_name = repr(name) if len(repr(name)) <= 60 else repr(name)[:57] + "..."
+    raise Sg2ImError(f"The {kind} {shown_name} is not in the vocabulary; {hint}")
