@@ -1,7 +1,8 @@
 """Image generation from scene graphs, on PyTorch Geometric."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sg2im_pyg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sg2im_pyg.data.scene_graph import SceneGraph
@@ -11,30 +12,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "ModelConfig",
-    "SceneGraph",
-    "Sg2Im",
-    "Sg2ImError",
-    "Vocabulary",
-]
+__all__ = ["ModelConfig", "SceneGraph", "Sg2Im", "Sg2ImError", "Vocabulary"]
 
-# Names are imported when they are first used: torch and PyG take seconds to import, and what
-# draws landscapes or prints a help text needs neither.
-_MODULES = {
-    "SceneGraph": "sg2im_pyg.data.scene_graph",
-    "Vocabulary": "sg2im_pyg.data.vocabulary",
-    "Sg2ImError": "sg2im_pyg.errors",
-    "ModelConfig": "sg2im_pyg.model",
-    "Sg2Im": "sg2im_pyg.model",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "data": ("SceneGraph", "Vocabulary"),
+        "errors": ("Sg2ImError",),
+        "model": ("ModelConfig", "Sg2Im"),
+        **dict.fromkeys(("checkpoint", "drawing", "images", "metrics", "nn", "training"), ()),
+    },
+)

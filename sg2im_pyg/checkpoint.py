@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from sg2im_pyg.data.vocabulary import Vocabulary
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.files import replace_when_whole
 from sg2im_pyg.model import Sg2Im, config_from_dict
 from sg2im_pyg.released import is_released, load_released, released_generator
@@ -89,7 +89,7 @@ def load_generator(path: str | os.PathLike[str]) -> Sg2Im:
     except (KeyError, TypeError, RuntimeError) as error:
         raise Sg2ImError(
             f"The parts of the checkpoint {path.absolute()} do not fit together "
-            f"({_first_line(error)}): give a file that train/run.py wrote."
+            f"({first_line(error)}): give a file that train/run.py wrote."
         ) from error
     if not all(weight.isfinite().all() for weight in model.state_dict().values()):
         raise Sg2ImError(
@@ -126,10 +126,6 @@ def _checked(entries: Any, path: Path) -> dict[str, Any]:
                 "a file that train/run.py wrote."
             )
     return entries
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(":") if str(error).strip() else repr(error)
 
 
 __all__ = [

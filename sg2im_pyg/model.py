@@ -57,14 +57,19 @@ class ModelConfig:
     """Slope below zero of the refinement network's LeakyReLUs."""
 
     def __post_init__(self) -> None:
-        for name, kind in (
-            *((name, int) for name in ("embedding_dim", "gconv_dim", "gconv_hidden_dim")),
-            *((name, int) for name in ("gconv_num_layers", "mask_size", "layout_noise_dim")),
-            ("negative_slope", float),
-        ):
+        channels = ("embedding_dim", "gconv_dim", "gconv_hidden_dim")
+        limits = dict.fromkeys(channels, (1, MOST_CHANNELS))
+        limits |= {"gconv_num_layers": (0, 1000), "mask_size": (0, 1024)}
+        limits |= {"layout_noise_dim": (0, MOST_CHANNELS)}
+        for name, (least, most) in limits.items():
             value = getattr(self, name)
-            if type(value) is not int and not isinstance(value, kind):
-                raise Sg2ImError(f"{name} must be a number, got {value!r}.")
+            if type(value) is not int or not least <= value <= most:
+                raise Sg2ImError(
+                    f"{name} must be a whole number from {least} to {most}, got {value!r}."
+                )
+        slope = self.negative_slope
+        if type(slope) not in (int, float) or not 0 <= slope < math.inf:
+            raise Sg2ImError(f"negative_slope must be a number, 0 or more, got {slope!r}.")
         for name in ("image_size", "refinement_dims"):
             value = getattr(self, name)
             if not isinstance(value, (list, tuple)) or any(type(n) is not int for n in value):
@@ -83,16 +88,6 @@ class ModelConfig:
                 f"refinement_dims must lie between 1 and {MOST_CHANNELS}, got "
                 f"{list(self.refinement_dims)}."
             )
-        limits = {"embedding_dim": (1, MOST_CHANNELS), "gconv_dim": (1, MOST_CHANNELS)}
-        limits |= {"gconv_hidden_dim": (1, MOST_CHANNELS), "layout_noise_dim": (0, MOST_CHANNELS)}
-        limits |= {"gconv_num_layers": (0, 1000), "mask_size": (0, 1024)}
-        for name, (least, most) in limits.items():
-            if not least <= getattr(self, name) <= most:
-                raise Sg2ImError(
-                    f"{name} must lie between {least} and {most}, got {getattr(self, name)}."
-                )
-        if not 0 <= self.negative_slope < math.inf:
-            raise Sg2ImError(f"negative_slope must be 0 or more, got {self.negative_slope}.")
         if self.mask_size & (self.mask_size - 1):
             raise Sg2ImError(
                 f"mask_size must be a power of two or 0 for no masks, got {self.mask_size}."

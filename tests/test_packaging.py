@@ -92,6 +92,16 @@ def test_wheel_carries_the_license(wheel):
     assert wheel.read(name).decode().startswith("MIT License")
 
 
+def test_names_and_modules_are_there_when_they_are_used():
+    code = (
+        "import sys, sg2im_pyg, sg2im_pyg.data.landscapes; assert 'torch' not in sys.modules; "
+        "sg2im_pyg.nn.TripleConv, sg2im_pyg.data.SceneDataset, sg2im_pyg.metrics.box_recall; "
+        "from sg2im_pyg import *; Sg2Im, SceneGraph, Vocabulary; "
+        "assert not hasattr(sg2im_pyg, 'nothing') and 'Sg2Im' in dir(sg2im_pyg)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
+
+
 def test_conda_environment_has_the_packages_of_setup_cfg():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     lines = [line for line in environment["dependencies"] if isinstance(line, str)]

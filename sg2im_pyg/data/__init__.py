@@ -1,7 +1,8 @@
 """Scene graphs: names, data objects, transforms, and the store that holds prepared data."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sg2im_pyg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sg2im_pyg.data.dataset import SceneDataset
@@ -23,26 +24,15 @@ __all__ = [
     "Vocabulary",
 ]
 
-# Names are imported when they are first used: torch and PyG take seconds to import, and what
-# draws landscapes or prints a help text needs neither.
-_MODULES = {
-    "SceneDataset": "sg2im_pyg.data.dataset",
-    "Scene": "sg2im_pyg.data.scene",
-    "SceneGraph": "sg2im_pyg.data.scene_graph",
-    "SceneReader": "sg2im_pyg.data.store",
-    "SceneWriter": "sg2im_pyg.data.store",
-    "AddImageNode": "sg2im_pyg.data.transforms",
-    "SampleGeometricRelations": "sg2im_pyg.data.transforms",
-    "SubsampleObjects": "sg2im_pyg.data.transforms",
-    "Vocabulary": "sg2im_pyg.data.vocabulary",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "dataset": ("SceneDataset",),
+        "scene": ("Scene",),
+        "scene_graph": ("SceneGraph",),
+        "store": ("SceneReader", "SceneWriter"),
+        "transforms": ("AddImageNode", "SampleGeometricRelations", "SubsampleObjects"),
+        "vocabulary": ("Vocabulary",),
+        **dict.fromkeys(("coco", "images", "landscapes"), ()),
+    },
+)

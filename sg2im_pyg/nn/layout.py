@@ -237,12 +237,8 @@ def crop_objects(images: Tensor, boxes: Tensor, batch: Tensor, size: int) -> Ten
 def _check_floating(**tensors: Tensor) -> None:
     for name, values in tensors.items():
         if not values.is_floating_point():
-            raise ValueError(
-                f"{name} must be floating-point numbers, got {values.dtype}: pictures of bytes "
-                "are converted by sg2im_pyg.images.normalize_images"
-                if name == "images"
-                else f"{name} must be floating-point numbers, got {values.dtype}"
-            )
+            hint = ": see sg2im_pyg.images.normalize_images" if name == "images" else ""
+            raise ValueError(f"{name} must be floating-point numbers, got {values.dtype}{hint}")
 
 
 def _sample(images: Tensor, map_x: Tensor, map_y: Tensor) -> Tensor:

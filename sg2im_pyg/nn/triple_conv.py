@@ -93,6 +93,7 @@ class TripleConv(MessagePassing):
             + [2 * hidden_channels + out_channels],
             norm,
         )
+        self.pooled_channels = pooled
         self.net2 = triple_mlp([pooled, hidden_channels, out_channels], norm)
         self.reset_parameters()
 
@@ -131,8 +132,7 @@ class TripleConv(MessagePassing):
     ) -> Tensor:
         if self.reduce is None and not len(inputs):
             # Without any edge some aggregations fail; all nodes pool zeros.
-            width = _channels_after(self.aggr_module, self.hidden_channels)
-            return inputs.new_zeros(dim_size or 0, width)
+            return inputs.new_zeros(dim_size or 0, self.pooled_channels)
         if self.reduce is None or dim_size is None:
             index, order = index.sort(stable=True)  # some aggregations ask for sorted rows
             return super().aggregate(inputs[order], index, None, dim_size)

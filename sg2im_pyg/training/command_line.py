@@ -78,10 +78,13 @@ def parse_command(arguments: list[str], repository: Path, description: str) -> T
 
     root = config.data.root or repository / "datasets" / config.data.name
     config.data.root = str(Path(root).absolute())
-    kind: Literal["new", "numbered", "existing"] = "existing" if run_dir is not None else "new"
+    kind: Literal["new", "numbered", "existing"] = "existing"  # that of the resumed run
     if files.run_dir is not None:
-        run_dir = Path(files.run_dir)
-    if run_dir is None:
+        given = Path(files.run_dir).absolute()
+        if run_dir is None or given != run_dir.absolute():
+            kind = "new"
+        run_dir = given
+    elif run_dir is None:
         kind = "numbered"
         name = "-".join(path.stem for path in chosen) if files.resume is None else "resumed"
         run_dir = repository / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"

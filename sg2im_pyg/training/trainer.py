@@ -27,7 +27,7 @@ from sg2im_pyg.data import (
     Vocabulary,
 )
 from sg2im_pyg.data.landscapes import prepare_landscapes
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.files import replace_when_whole
 from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.training.config import TrainingConfig
@@ -125,7 +125,7 @@ def train(
         players = build_players(fabric, config, vocabulary)
     except (RuntimeError, MemoryError) as error:
         raise Sg2ImError(
-            f"The networks can not be made on {fabric.device} ({_first_line(error)}): choose "
+            f"The networks can not be made on {fabric.device} ({first_line(error)}): choose "
             "smaller ones, or a device with more memory."
         ) from error
     progress = Progress()
@@ -400,7 +400,7 @@ def restore(
         changed = _changed_options(training, config)
         raise Sg2ImError(
             f"The checkpoint {checkpoint} does not fit the options of this run "
-            f"({changed or _first_line(error)}): resume without changing model or discriminators, "
+            f"({changed or first_line(error)}): resume without changing model or discriminators, "
             "or start a new run."
         ) from error
     if progress.step > config.steps:
@@ -421,11 +421,6 @@ def _changed_options(training: dict[str, Any], config: TrainingConfig) -> str:
             if isinstance(before, dict) and name in before and _plain(before[name]) != value:
                 changed.append(f"{part}.{name}: {_plain(before[name])} there, {value} here")
     return ", ".join(changed)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(":.") if lines else type(error).__name__
 
 
 def freeze_statistics(fabric: Fabric, players: Players, config: TrainingConfig) -> None:

@@ -71,6 +71,9 @@ def test_train_resume_and_generate_from_another_directory(root, tmp_path):
     assert more.returncode == 0, more.stderr
     assert "going on from step 3" in more.stdout and "Done: 5 steps" in more.stdout
 
+    other = run("train/run.py", "--resume", "a run", "--run_dir=.", "--steps=6", cwd=tmp_path)
+    assert other.returncode == 1 and "is not empty" in other.stderr
+
     (tmp_path / "g.json").write_text(json.dumps({"objects": ["sky"]}), encoding="utf-8")
     checkpoint = folder / "checkpoints" / "best.pt"
     made = run(
