@@ -45,7 +45,7 @@ def save_checkpoint(
     Args:
         path: File to write.
         model: The generator.
-        training: What the run needs to go on, see :mod:`sg2im_pyg.training.trainer`.
+        training: What the run needs to go on, see :mod:`sg2im_pyg.training.resume`.
 
     Raises:
         OSError: If the file can not be written, as on a full disk; an older one stays.

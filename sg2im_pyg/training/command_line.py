@@ -18,8 +18,7 @@ from jsonargparse import (
 
 from sg2im_pyg.checkpoint import read_checkpoint
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.training.config import TrainingConfig
-from sg2im_pyg.training.trainer import options_to_yaml
+from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 
 _NEWEST = "newest"
 _MOST_YAML_BYTES = 2**20

@@ -6,7 +6,9 @@ The texts below the fields are the help texts of ``train/run.py``; the YAML file
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model import MOST_CHANNELS, ModelConfig
@@ -198,3 +200,17 @@ class TrainingConfig:
                     "can not be normalized: choose larger pictures, fewer layers, or "
                     f"{name}.normalization: none."
                 )
+
+
+def options_to_yaml(options: dict[str, Any]) -> str:
+    """All options of a run as YAML, readable by ``train/run.py --config``."""
+    return yaml.safe_dump(plain_options(options), sort_keys=False)
+
+
+def plain_options(value: Any) -> Any:
+    """Options with lists in place of tuples, as a YAML file gives them."""
+    if isinstance(value, dict):
+        return {key: plain_options(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_options(entry) for entry in value]
+    return value

@@ -5,32 +5,28 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
 import torch
-import yaml
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch.optim import Optimizer
 from torch_geometric.data import Batch
 from torch_geometric.transforms import BaseTransform, Compose
 
-from sg2im_pyg.checkpoint import read_checkpoint, save_checkpoint
+from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.data import (
     AddImageNode,
     SampleGeometricRelations,
     SceneDataset,
     SubsampleObjects,
-    Vocabulary,
 )
 from sg2im_pyg.data.landscapes import prepare_landscapes
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.files import replace_when_whole
-from sg2im_pyg.model import Sg2Im
-from sg2im_pyg.training.config import TrainingConfig
+from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 from sg2im_pyg.training.loader import (
     SeededScenes,
     TrainingBatches,
@@ -38,10 +34,17 @@ from sg2im_pyg.training.loader import (
     training_loader,
 )
 from sg2im_pyg.training.logging import RunLogger
+from sg2im_pyg.training.resume import (
+    Progress,
+    bare_generator,
+    freeze_statistics,
+    frozen_statistics,
+    restore,
+    training_state,
+)
 from sg2im_pyg.training.step import (
     Players,
     StepResult,
-    adam,
     build_players,
     learning_rate,
     training_step,
@@ -49,20 +52,6 @@ from sg2im_pyg.training.step import (
 from sg2im_pyg.training.validation import sample_sheet, validate
 
 _SAMPLE_PICTURES = 8  # rows of a sample sheet
-
-
-@dataclass
-class Progress:
-    """Where a run stands: what a checkpoint keeps beside weights and random states."""
-
-    step: int = 0
-    best_loss: float = float("inf")
-    best_step: int = 0
-    validations_since_best: int = 0
-    skipped_steps: int = 0
-    skipped_in_a_row: int = 0
-    validation: dict[str, float] = field(default_factory=dict)
-    """Values of the last validation."""
 
 
 def train(
@@ -156,13 +145,13 @@ def train(
     def save(name: str) -> None:
         if first:
             state = training_state(players, config, progress)
-            save_checkpoint(run_dir / "checkpoints" / name, _bare(players), state)
+            save_checkpoint(run_dir / "checkpoints" / name, bare_generator(players), state)
 
     def evaluate() -> None:
         """Validates, and keeps the weights if they are the best so far."""
         if not held_out:
             return
-        model, weights = _bare(players), config.losses
+        model, weights = bare_generator(players), config.losses
         progress.validation = validate(fabric, model, validation_batches, weights)
         is_best = progress.validation["loss"] < progress.best_loss
         progress.validations_since_best += 1
@@ -175,7 +164,7 @@ def train(
     def show_samples() -> None:
         for name, graphs in sheets.items():
             if first and graphs is not None:
-                sheet = sample_sheet(fabric, _bare(players), graphs)
+                sheet = sample_sheet(fabric, bare_generator(players), graphs)
                 logger.samples(progress.step, name, sheet)
 
     # ---- Train
@@ -183,7 +172,7 @@ def train(
     try:
         with stop_requests() as stop:
             data = iter(loader)
-            players.generator.network.train(not _frozen_statistics(config, progress.step))
+            players.generator.network.train(not frozen_statistics(config, progress.step))
             while progress.step < config.steps and not stopped_early:
                 if fabric.broadcast(stop.is_set()):
                     break
@@ -337,101 +326,6 @@ class DropRelationships(BaseTransform):
         return data
 
 
-def training_state(players: Players, config: TrainingConfig, progress: Progress) -> dict[str, Any]:
-    """The entry ``training`` of a checkpoint."""
-    return {
-        "config": asdict(config),
-        "progress": asdict(progress),
-        "discriminators": {
-            name: player.bare.state_dict()
-            for name, player in players.named()
-            if name != "generator"
-        },
-        "optimizers": {name: player.optimizer.state_dict() for name, player in players.named()},
-        "random_state": torch.get_rng_state(),
-        "cuda_random_state": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-
-
-def restore(
-    checkpoint: Path,
-    players: Players,
-    config: TrainingConfig,
-    vocabulary: Vocabulary,
-    fabric: Fabric,
-) -> Progress:
-    """Puts weights, optimizers and random states of a checkpoint in place.
-
-    Raises:
-        Sg2ImError: If the checkpoint has another vocabulary or other networks.
-    """
-    entries = read_checkpoint(checkpoint)
-    training = entries.get("training")
-    if training is None:
-        raise Sg2ImError(
-            f"{checkpoint} holds only the generator, so training can not go on from it: give a "
-            "file that train/run.py wrote."
-        )
-    stored = Vocabulary.from_dict(entries["vocabulary"])
-    if stored != vocabulary:
-        raise Sg2ImError(
-            f"The checkpoint {checkpoint} has another vocabulary than the data in "
-            f"{data_root(config)} ({_difference(stored, vocabulary)}): give the data it was "
-            "trained on, or start a new run."
-        )
-    try:
-        _bare(players).load_state_dict(entries["generator"])
-        if set(training["optimizers"]) != {name for name, _ in players.named()}:
-            raise ValueError("other discriminators")
-        progress = Progress(**training["progress"])
-        if type(progress.step) is not int or progress.step < 0:
-            raise ValueError(f"step {progress.step!r}")
-        if _frozen_statistics(config, progress.step):
-            freeze_statistics(fabric, players, config)
-        for name, player in players.named():
-            if name != "generator":
-                player.bare.load_state_dict(training["discriminators"][name])
-            player.optimizer.load_state_dict(training["optimizers"][name])
-        if fabric.world_size == 1:
-            torch.set_rng_state(training["random_state"])
-            if training["cuda_random_state"] is not None and torch.cuda.is_available():
-                torch.cuda.set_rng_state(training["cuda_random_state"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        changed = _changed_options(training, config)
-        raise Sg2ImError(
-            f"The checkpoint {checkpoint} does not fit the options of this run "
-            f"({changed or first_line(error)}): resume without changing model or discriminators, "
-            "or start a new run."
-        ) from error
-    if progress.step > config.steps:
-        raise Sg2ImError(
-            f"The run in {checkpoint} has made {progress.step} steps already, and --steps asks "
-            f"for {config.steps}: ask for more."
-        )
-    return progress
-
-
-def _changed_options(training: dict[str, Any], config: TrainingConfig) -> str:
-    """Options of the networks that a checkpoint was made with otherwise."""
-    changed = []
-    stored = training.get("config")
-    for part in ("model", "image_discriminator", "object_discriminator"):
-        before = stored.get(part) if isinstance(stored, dict) else None
-        for name, value in _plain(asdict(getattr(config, part))).items():
-            if isinstance(before, dict) and name in before and _plain(before[name]) != value:
-                changed.append(f"{part}.{name}: {_plain(before[name])} there, {value} here")
-    return ", ".join(changed)
-
-
-def freeze_statistics(fabric: Fabric, players: Players, config: TrainingConfig) -> None:
-    """Eval mode for the generator, with its optimizer restarted (release)."""
-    generator = players.generator
-    generator.network.eval()
-    optimizer = fabric.setup_optimizers(adam(generator.bare, config))
-    assert isinstance(optimizer, Optimizer)
-    generator.optimizer = optimizer
-
-
 def count_skipped(progress: Progress, result: StepResult, most: int) -> None:
     """Counts steps that were skipped; too many in a row end the run.
 
@@ -472,32 +366,9 @@ def stop_requests() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def options_to_yaml(options: dict[str, Any]) -> str:
-    """All options of a run as YAML, readable by ``train/run.py --config``."""
-    return yaml.safe_dump(_plain(options), sort_keys=False)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value
-
-
-def _bare(players: Players) -> Sg2Im:
-    model = players.generator.bare
-    assert isinstance(model, Sg2Im)
-    return model
-
-
 def _first_graphs(dataset: SceneDataset, pictures: int, seed: int) -> Batch | None:
     chosen = range(min(_SAMPLE_PICTURES, pictures))
     return fixed_batches(dataset, chosen, _SAMPLE_PICTURES, seed)[0] if chosen else None
-
-
-def _frozen_statistics(config: TrainingConfig, step: int) -> bool:
-    return 0 < config.optimizer.eval_mode_after <= step
 
 
 def _due(step: int, every: int, steps: int) -> bool:
@@ -506,16 +377,6 @@ def _due(step: int, every: int, steps: int) -> bool:
 
 def _mask_size(config: TrainingConfig) -> int:
     return config.model.mask_size or 16
-
-
-def _difference(stored: Vocabulary, given: Vocabulary) -> str:
-    for kind in ("objects", "predicates"):
-        mine, other = getattr(stored, kind), getattr(given, kind)
-        if mine != other:
-            extra = sorted(set(mine) ^ set(other))
-            names = f", for example {extra[0]!r}" if extra else " in another order"
-            return f"{len(mine)} {kind} against {len(other)}{names}"
-    return "the same names"
 
 
 def _summary(

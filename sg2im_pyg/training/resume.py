@@ -1,0 +1,145 @@
+"""What a checkpoint keeps of a run beside the generator, and how a run goes on from it."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch.optim import Optimizer
+
+from sg2im_pyg.checkpoint import read_checkpoint
+from sg2im_pyg.data import Vocabulary
+from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.model import Sg2Im
+from sg2im_pyg.training.config import TrainingConfig, plain_options
+from sg2im_pyg.training.step import Players, adam
+
+
+@dataclass
+class Progress:
+    """Where a run stands: what a checkpoint keeps beside weights and random states."""
+
+    step: int = 0
+    best_loss: float = float("inf")
+    best_step: int = 0
+    validations_since_best: int = 0
+    skipped_steps: int = 0
+    skipped_in_a_row: int = 0
+    validation: dict[str, float] = field(default_factory=dict)
+    """Values of the last validation."""
+
+
+def training_state(players: Players, config: TrainingConfig, progress: Progress) -> dict[str, Any]:
+    """The entry ``training`` of a checkpoint."""
+    return {
+        "config": asdict(config),
+        "progress": asdict(progress),
+        "discriminators": {
+            name: player.bare.state_dict()
+            for name, player in players.named()
+            if name != "generator"
+        },
+        "optimizers": {name: player.optimizer.state_dict() for name, player in players.named()},
+        "random_state": torch.get_rng_state(),
+        "cuda_random_state": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def restore(
+    checkpoint: Path,
+    players: Players,
+    config: TrainingConfig,
+    vocabulary: Vocabulary,
+    fabric: Fabric,
+) -> Progress:
+    """Puts weights, optimizers and random states of a checkpoint in place.
+
+    Raises:
+        Sg2ImError: If the checkpoint has another vocabulary or other networks.
+    """
+    entries = read_checkpoint(checkpoint)
+    training = entries.get("training")
+    if training is None:
+        raise Sg2ImError(
+            f"{checkpoint} holds only the generator, so training can not go on from it: give a "
+            "file that train/run.py wrote."
+        )
+    stored = Vocabulary.from_dict(entries["vocabulary"])
+    if stored != vocabulary:
+        raise Sg2ImError(
+            f"The checkpoint {checkpoint} has another vocabulary than the data in "
+            f"{config.data.root} ({_difference(stored, vocabulary)}): give the data it was "
+            "trained on, or start a new run."
+        )
+    try:
+        bare_generator(players).load_state_dict(entries["generator"])
+        if set(training["optimizers"]) != {name for name, _ in players.named()}:
+            raise ValueError("other discriminators")
+        progress = Progress(**training["progress"])
+        if type(progress.step) is not int or progress.step < 0:
+            raise ValueError(f"step {progress.step!r}")
+        if frozen_statistics(config, progress.step):
+            freeze_statistics(fabric, players, config)
+        for name, player in players.named():
+            if name != "generator":
+                player.bare.load_state_dict(training["discriminators"][name])
+            player.optimizer.load_state_dict(training["optimizers"][name])
+        if fabric.world_size == 1:
+            torch.set_rng_state(training["random_state"])
+            if training["cuda_random_state"] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(training["cuda_random_state"])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        changed = _changed_options(training, config)
+        raise Sg2ImError(
+            f"The checkpoint {checkpoint} does not fit the options of this run "
+            f"({changed or first_line(error)}): resume without changing model or discriminators, "
+            "or start a new run."
+        ) from error
+    if progress.step > config.steps:
+        raise Sg2ImError(
+            f"The run in {checkpoint} has made {progress.step} steps already, and --steps asks "
+            f"for {config.steps}: ask for more."
+        )
+    return progress
+
+
+def _changed_options(training: dict[str, Any], config: TrainingConfig) -> str:
+    """Options of the networks that a checkpoint was made with otherwise."""
+    changed = []
+    stored = training.get("config")
+    for part in ("model", "image_discriminator", "object_discriminator"):
+        before = stored.get(part) if isinstance(stored, dict) else None
+        for name, value in plain_options(asdict(getattr(config, part))).items():
+            if isinstance(before, dict) and name in before and plain_options(before[name]) != value:
+                changed.append(f"{part}.{name}: {plain_options(before[name])} there, {value} here")
+    return ", ".join(changed)
+
+
+def freeze_statistics(fabric: Fabric, players: Players, config: TrainingConfig) -> None:
+    """Eval mode for the generator, with its optimizer restarted (release)."""
+    generator = players.generator
+    generator.network.eval()
+    optimizer = fabric.setup_optimizers(adam(generator.bare, config))
+    assert isinstance(optimizer, Optimizer)
+    generator.optimizer = optimizer
+
+
+def frozen_statistics(config: TrainingConfig, step: int) -> bool:
+    return 0 < config.optimizer.eval_mode_after <= step
+
+
+def _difference(stored: Vocabulary, given: Vocabulary) -> str:
+    for kind in ("objects", "predicates"):
+        mine, other = getattr(stored, kind), getattr(given, kind)
+        if mine != other:
+            extra = sorted(set(mine) ^ set(other))
+            names = f", for example {extra[0]!r}" if extra else " in another order"
+            return f"{len(mine)} {kind} against {len(other)}{names}"
+    return "the same names"
+
+
+def bare_generator(players: Players) -> Sg2Im:
+    model = players.generator.bare
+    assert isinstance(model, Sg2Im)
+    return model
