@@ -18,6 +18,9 @@ def run_program(main: Callable[[], None]) -> None:
     a full disk), 130 after Ctrl-C, and 1 without a word when the reader of a pipe has gone. Every
     other exception is a bug of ours and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):  # Windows: names that the code page does not have
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
         sys.stdout.flush()  # a pipe without a reader shows only here
@@ -41,6 +44,10 @@ def _sentence(error: OSError) -> str:
         return f"The disk is full{place}: make room or choose a folder on another disk."
     if isinstance(error, FileNotFoundError):
         return f"There is no such file or folder{place}: check the path."
+    if isinstance(error, NotADirectoryError):
+        return f"There is a file where a folder is needed{place}: choose another place."
+    if isinstance(error, IsADirectoryError):
+        return f"There is a folder where a file is needed{place}: choose another place."
     if isinstance(error, PermissionError):
         return f"The system refuses access{place}: change the permissions or choose another place."
     return f"The system reports: {error}."

@@ -6,6 +6,7 @@ from sg2im_pyg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sg2im_pyg.data.dataset import SceneDataset
+    from sg2im_pyg.data.loader import SceneLoader
     from sg2im_pyg.data.scene import Scene
     from sg2im_pyg.data.scene_graph import SceneGraph
     from sg2im_pyg.data.store import SceneReader, SceneWriter
@@ -18,6 +19,7 @@ __all__ = [
     "Scene",
     "SceneDataset",
     "SceneGraph",
+    "SceneLoader",
     "SceneReader",
     "SceneWriter",
     "SubsampleObjects",
@@ -28,11 +30,16 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "dataset": ("SceneDataset",),
+        "loader": ("SceneLoader",),
         "scene": ("Scene",),
         "scene_graph": ("SceneGraph",),
         "store": ("SceneReader", "SceneWriter"),
         "transforms": ("AddImageNode", "SampleGeometricRelations", "SubsampleObjects"),
         "vocabulary": ("Vocabulary",),
-        **dict.fromkeys(("coco", "images", "landscapes"), ()),
+        **dict.fromkeys(
+            ("annotations", "coco", "download", "images", "landscapes", "pictures", "preparation"),
+            (),
+        ),
+        **dict.fromkeys(("summary", "visual_genome", "visual_genome_released"), ()),
     },
 )

@@ -1,30 +1,29 @@
-"""COCO 2017 with COCO-Stuff: annotated pictures as scenes, and their way into the store."""
+"""COCO 2017 with COCO-Stuff: its annotations converted, and their way into the store."""
 
 import difflib
-import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
-from sg2im_pyg.data.images import load_image
-from sg2im_pyg.data.scene import Scene
-from sg2im_pyg.data.store import SceneReader, SceneWriter, read_settings
+from sg2im_pyg.data.annotations import Annotations
+from sg2im_pyg.data.coco_file import AnnotationFile, CocoObject
+from sg2im_pyg.data.coco_masks import Segmentation
+from sg2im_pyg.data.pictures import ImageSize
+from sg2im_pyg.data.preparation import Source, prepare_stores
+from sg2im_pyg.data.scene_table import SceneTable, offsets, pack_masks, packed_bytes
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, IMAGE, UNUSED, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.parallel import ordered_map, usable_cores
 
 PARTS = {"train": "train2017", "val": "val2017", "test": "val2017"}
 """The part of COCO that each split comes from (COCO's own test part has no annotations)."""
 
 _OTHER = "other"  # the stuff category of all that is left over
-_MAX_SIDE = 100_000  # pixels
-_MAX_CATEGORY_ID = 9999  # ids are indices of the vocabulary: a wild one would take all memory
+_MASKS_A_TASK = 256  # about 0.2 s of work
 _LAYOUT = (
     "expected are annotations/{instances,stuff}_{train,val}2017.json and the pictures in "
     "images/{train,val}2017 or {train,val}2017"
@@ -84,106 +83,54 @@ class CocoSelection:
             )
 
 
-class CocoReader:
-    """One split of COCO 2017 as a sequence of scenes.
+def read_coco(
+    source: str | Path,
+    splits: Sequence[str],
+    mask_size: int = 16,
+    selection: CocoSelection = CocoSelection(),
+    workers: int = 1,
+    progress: bool = False,
+) -> dict[str, Annotations]:
+    """Converts the annotations of some splits of COCO 2017.
 
     Objects stand in the order of the files, things before stuff, and crowds count as objects (as
     in the release). The index of a category is its COCO id (see :func:`coco_vocabulary`). Boxes
-    are cut at the picture's border. Masks are decoded at the picture's size, cropped to the box
-    rounded to pixels, resized bilinearly with antialiasing, and a pixel is set above 0.5.
+    are cut at the picture's border. The files are read entry by entry, each twice: once to see
+    which pictures are used, once for the masks of these (see :class:`Segmentation`).
 
     Args:
         source: Folder of COCO, with :obj:`annotations/instances_train2017.json` and so on, and
             pictures in :obj:`images/train2017` or :obj:`train2017`.
-        split: :obj:`"train"`, :obj:`"val"` or :obj:`"test"`; the last two share val2017.
-        image_size: Height and width of the pictures, in pixels.
+        splits: Any of :obj:`"train"`, :obj:`"val"` and :obj:`"test"`; the last two share val2017.
         mask_size: Side of the masks, in pixels; :obj:`0` for none.
         selection: Which objects and pictures are used.
+        workers: Number of processes that decode masks.
+        progress: Show a bar for each pass, if stderr is a terminal.
 
     Raises:
         Sg2ImError: If a file is missing or malformed, if the files do not agree with each other,
-            if a name of the selection is unknown; at access if a picture or mask can not be read.
+            or if a name of the selection is unknown.
     """
-
-    def __init__(
-        self,
-        source: str | Path,
-        split: str,
-        image_size: tuple[int, int] = (64, 64),
-        mask_size: int = 16,
-        selection: CocoSelection = CocoSelection(),
-    ) -> None:
-        self.image_folder = _image_folder(Path(source), split)
-        self.image_size = image_size
-        self.mask_size = mask_size
-        paths = _annotation_paths(Path(source), split, selection)
-
-        # One file after the other: parsed, each of them takes gigabytes.
-        things = _AnnotationFile(paths[0])
-        self._images = things.images()
-        objects: dict[int, list[_Object]] = {image_id: [] for image_id in self._images}
-        chosen = _choose(things.categories, selection.things, "thing")
-        for found in things.objects(self._images, selection.min_object_size, chosen):
-            objects[found.image_id].append(found)
-        thing_categories, candidates = things.categories, list(self._images)
-        del things
-
-        stuff_categories: dict[int, str] = {}
-        if selection.use_stuff:
-            stuff = _AnnotationFile(paths[1])
-            stuff.check_images(self._images, paths[0])
-            stuff_categories = stuff.categories
-            chosen = _choose(stuff_categories, selection.stuff, "stuff")
-            if not selection.include_other:
-                chosen -= {i for i, name in stuff_categories.items() if name == _OTHER}
-            for found in stuff.objects(self._images, selection.min_object_size, chosen):
-                objects[found.image_id].append(found)
-            if not selection.all_images:
-                candidates = [i for i in candidates if i in stuff.annotated_images]
-            del stuff
-
-        self.vocabulary = coco_vocabulary(thing_categories, stuff_categories)
-        used = [
-            image_id
-            for image_id in candidates
-            if selection.min_objects <= len(objects[image_id]) <= selection.max_objects
-        ]
-        if split == "val":
-            used = used[: selection.val_images]
-        elif split == "test":
-            used = used[selection.val_images :]
-        self.image_ids = used
-        self._objects = {image_id: objects[image_id] for image_id in used}
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
-
-    def __getitem__(self, index: int) -> Scene:
-        image_id = self.image_ids[index]
-        listed = self._images[image_id]
-        objects = self._objects[image_id]
-        scale = np.array([listed.width, listed.height] * 2, np.float64)
-        corners = np.array([found.corners for found in objects], np.float64)
-        masks = None
-        if self.mask_size:
-            masks = np.stack([_small_mask(found, listed, self.mask_size) for found in objects])
-        return Scene(
-            image_id=image_id,
-            image=load_image(
-                self.image_folder / listed.file_name,
-                self.image_size,
-                stored_size=(listed.height, listed.width),
-            ),
-            categories=np.array([found.category for found in objects], np.int64),
-            boxes=(corners / scale).clip(0, 1).astype(np.float32),
-            masks=masks,
-        )
-
-    def __iter__(self) -> Iterator[Scene]:
-        return (self[index] for index in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"CocoReader({str(self.image_folder)!r}, pictures={len(self)})"
+    source = Path(source)
+    for split in splits:
+        coco_image_folder(source, split)  # say what is missing before minutes of work
+        _annotation_paths(source, split, selection)
+    found: dict[str, Annotations] = {}
+    for part in dict.fromkeys(PARTS[split] for split in splits):
+        first = next(split for split in splits if PARTS[split] == part)
+        paths = _annotation_paths(source, first, selection)
+        whole, reasons = _read_part(paths, mask_size, selection, workers, progress)
+        if part == PARTS["train"]:
+            shares = {"train": (whole, reasons)}
+        else:
+            shares = _divide(whole, reasons, selection.val_images)
+        for split, (annotations, left_out) in shares.items():
+            if split in splits:
+                counts = {reason: left_out.count(reason) for reason in sorted(set(left_out))}
+                counts.pop("", None)
+                annotations.skipped = counts
+                found[split] = annotations
+    return found
 
 
 def coco_vocabulary(things: Mapping[int, str], stuff: Mapping[int, str]) -> Vocabulary:
@@ -219,46 +166,47 @@ def coco_vocabulary(things: Mapping[int, str], stuff: Mapping[int, str]) -> Voca
 def prepare_coco(
     source: str | Path,
     root: str | Path,
-    image_size: tuple[int, int] = (64, 64),
+    image_sizes: Sequence[ImageSize] = ((64, 64),),
     mask_size: int = 16,
     selection: CocoSelection = CocoSelection(),
+    workers: int | None = None,
+    skip_unreadable: bool = False,
     progress: bool = True,
-) -> dict[str, Path]:
-    """Writes COCO as :obj:`root/<H>x<W>/{train,val,test}.h5`.
+) -> dict[ImageSize, dict[str, Path]]:
+    """Writes COCO as :obj:`root/<H>x<W>/{train,val,test}.h5`, for each size.
 
     A split that is there already, made with the same settings from annotation files of the same
     sizes, is left as it is. The test split may be empty (a sample with fewer pictures in val2017
     than the validation split takes).
 
     Args:
-        source: Folder of COCO, as :class:`CocoReader` takes it.
+        source: Folder of COCO, as :func:`read_coco` takes it.
         root: Folder of the prepared data.
-        image_size: Height and width of the pictures, in pixels.
+        image_sizes: Height and width of the pictures, in pixels; each picture is decoded once
+            for all of them.
         mask_size: Side of the masks, in pixels; :obj:`0` for none.
         selection: Which objects and pictures are used.
-        progress: Show a bar a split, if stderr is a terminal.
+        workers: Number of processes; :obj:`None` for one a core.
+        skip_unreadable: Leave out pictures that can not be read, instead of raising.
+        progress: Show bars, if stderr is a terminal.
 
     Returns:
-        The file of each split.
+        The file of each split at each size.
 
     Raises:
-        Sg2ImError: As :class:`CocoReader`; if a split is there with other settings; if no
-            picture fits the selection; if train and val have different categories.
+        Sg2ImError: As :func:`read_coco`; if a split is there with other settings; if no
+            picture fits the selection; if train and val have different categories; if a picture
+            can not be read.
     """
-    if min(image_size) < 1 or mask_size < 0:
-        raise Sg2ImError(
-            "Pictures must be at least 1 x 1 pixels and masks at least 0 pixels wide, got "
-            f"{image_size[0]} x {image_size[1]} and {mask_size}."
-        )
-    source, root = Path(source), Path(root)
-    paths = {split: root / f"{image_size[0]}x{image_size[1]}" / f"{split}.h5" for split in PARTS}
+    source = Path(source)
+    workers = usable_cores() if workers is None else workers
     settings: dict[str, dict[str, Any]] = {}
+    folders: dict[str, Path] = {}
     for split in PARTS:
-        _image_folder(source, split)  # say what is missing before minutes of work
+        folders[split] = coco_image_folder(source, split)
         settings[split] = {
             "source": "coco",
             "split": split,
-            "image_size": list(image_size),
             "mask_size": mask_size,
             **asdict(selection),
             "annotation_bytes": {
@@ -268,222 +216,32 @@ def prepare_coco(
         }
         if split == "train":
             del settings[split]["val_images"]
-    missing = [split for split in PARTS if not _is_prepared(paths[split], settings[split])]
-
-    ready = [split for split in PARTS if split not in missing]
-    vocabulary = SceneReader(paths[ready[0]]).vocabulary if ready else None
-    for split in missing:
-        reader = CocoReader(source, split, image_size, mask_size, selection)
-        if not len(reader) and split != "test":
-            raise Sg2ImError(
-                f"No picture of {reader.image_folder} is left with {selection.min_objects} to "
-                f"{selection.max_objects} objects larger than {selection.min_object_size:g} of "
-                "the picture: widen the selection, or give more of COCO."
-            )
-        vocabulary = vocabulary or reader.vocabulary
-        if reader.vocabulary != vocabulary:
-            raise Sg2ImError(
-                f"The annotations of {PARTS[split]} in {source / 'annotations'} have other "
-                f"categories than those of {PARTS[(ready or missing)[0]]}: both must come from "
-                "the same COCO."
-            )
-        with (
-            SceneWriter(paths[split], vocabulary, image_size, mask_size, settings[split]) as writer,
-            tqdm(
-                total=len(reader),
-                desc=f"COCO {split}",
-                unit=" pictures",
-                disable=None if progress else True,
-            ) as bar,
-        ):
-            for scene in reader:
-                writer.add(scene)
-                bar.update()
-    return paths
+    return prepare_stores(
+        Source(
+            name="COCO",
+            settings=settings,
+            folders=folders,
+            convert=lambda splits: read_coco(
+                source, splits, mask_size, selection, workers, progress
+            ),
+            wanted=f"{selection.min_objects} to {selection.max_objects} objects larger than "
+            f"{selection.min_object_size:g} of the picture",
+        ),
+        root,
+        image_sizes,
+        mask_size,
+        workers,
+        skip_unreadable,
+        progress,
+    )
 
 
-@dataclass(frozen=True)
-class _ListedImage:
-    file_name: str
-    width: int
-    height: int
+def coco_image_folder(source: Path, split: str) -> Path:
+    """Folder of the pictures of a split.
 
-
-@dataclass(frozen=True)
-class _Object:
-    image_id: int
-    category: int
-    corners: tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the stored picture
-    segmentation: Any
-    where: str
-
-
-class _AnnotationFile:
-    """A COCO annotation file, its entries checked as they are handed out."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        content = _load_json(path)
-        self._entries: dict[str, list[dict[str, Any]]] = {}
-        for key in ("images", "annotations", "categories"):
-            entries = content.get(key) if isinstance(content, dict) else None
-            if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-                raise Sg2ImError(
-                    f"{path} has no list {key!r} of entries: expected is an annotation file of "
-                    "COCO with 'images', 'annotations' and 'categories'."
-                )
-            self._entries[key] = entries
-        self.categories: dict[int, str] = {}
-        for entry in self._entries["categories"]:
-            number: Any = entry.get("id")
-            name: Any = entry.get("name")
-            if not _is_whole(number, 1, _MAX_CATEGORY_ID) or not (isinstance(name, str) and name):
-                raise self._malformed(
-                    "category", entry, f"an id from 1 to {_MAX_CATEGORY_ID} and a name"
-                )
-            if number in self.categories:
-                raise Sg2ImError(f"{path} has two categories with the id {number}: replace it.")
-            self.categories[number] = name
-        twice = [name for name, count in Counter(self.categories.values()).items() if count > 1]
-        if twice:
-            raise Sg2ImError(f"{path} has two categories with the name {twice[0]!r}: replace it.")
-        numbers = (entry.get("image_id") for entry in self._entries["annotations"])
-        self.annotated_images = {number for number in numbers if type(number) is int}
-
-    def images(self) -> dict[int, _ListedImage]:
-        """The picture list by ids, in the order of the file."""
-        images: dict[int, _ListedImage] = {}
-        for entry in self._entries["images"]:
-            number: Any = entry.get("id")
-            name: Any = entry.get("file_name")
-            width: Any = entry.get("width")
-            height: Any = entry.get("height")
-            if not (
-                _is_whole(number, 0)
-                and isinstance(name, str)
-                and name
-                and _is_whole(width, 1, _MAX_SIDE)
-                and _is_whole(height, 1, _MAX_SIDE)
-            ):
-                raise self._malformed("picture", entry, "id, file_name, width and height")
-            if not _lies_inside(name):
-                raise self._malformed(
-                    "picture", entry, "a file_name inside of the folder of pictures"
-                )
-            if number in images:
-                raise Sg2ImError(f"{self.path} lists the picture {number} twice: replace it.")
-            images[number] = _ListedImage(name, width, height)
-        return images
-
-    def check_images(self, expected: Mapping[int, _ListedImage], expected_path: Path) -> None:
-        """Raises where this file's picture list does not agree with another one."""
-        for number, listed in self.images().items():
-            if expected.get(number) != listed:
-                raise Sg2ImError(
-                    f"{self.path} lists the picture {number} as {listed.file_name} "
-                    f"({listed.width} x {listed.height}), {expected_path.name} "
-                    + ("lists it otherwise" if number in expected else "does not list it")
-                    + ": both files must come from the same COCO."
-                )
-
-    def objects(
-        self, images: Mapping[int, _ListedImage], min_size: float, categories: set[int]
-    ) -> Iterator[_Object]:
-        """Objects of some categories that are larger than a fraction of their picture."""
-        for entry in self._entries["annotations"]:
-            where = f"annotation {entry.get('id')} of {self.path}"
-            image_id: Any = entry.get("image_id")
-            category: Any = entry.get("category_id")
-            if not _is_whole(image_id, 0) or image_id not in images:
-                raise Sg2ImError(
-                    f"The {where} belongs to the picture {image_id!r}, which the picture list "
-                    "does not have: picture list and annotations must come from the same COCO."
-                )
-            if not _is_whole(category, 0) or category not in self.categories:
-                raise Sg2ImError(
-                    f"The {where} has the category {category!r}, which the list of categories "
-                    "does not have: replace the file by a whole copy."
-                )
-            x, y, width, height = _box(entry.get("bbox"), where)
-            listed = images[image_id]
-            # Boxes without area (COCO has some) go the way of all that are too small.
-            if width * height <= min_size * listed.width * listed.height:
-                continue
-            if not (x < listed.width and y < listed.height and x + width > 0 and y + height > 0):
-                raise Sg2ImError(
-                    f"The {where} has the box {entry['bbox']} (x, y, width, height), wholly "
-                    f"outside of its picture of {listed.width} x {listed.height} pixels: correct "
-                    "or remove it."
-                )
-            if category in categories:
-                yield _Object(
-                    image_id,
-                    category,
-                    (x, y, x + width, y + height),
-                    entry.get("segmentation"),
-                    where,
-                )
-
-    def _malformed(self, kind: str, entry: dict[str, Any], expected: str) -> Sg2ImError:
-        shown = json.dumps(entry)
-        shown = shown if len(shown) <= 120 else shown[:117] + "..."
-        return Sg2ImError(f"A {kind} of {self.path} must have {expected}, got {shown}.")
-
-
-def _load_json(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if not text.strip():
-            raise Sg2ImError(f"{path} is empty: download or copy it again.")
-        return json.loads(text)
-    except UnicodeDecodeError as error:
-        raise Sg2ImError(
-            f"{path} is no JSON text in UTF-8 (byte {error.start}): replace it by a whole copy."
-        ) from error
-    except json.JSONDecodeError as error:
-        # A cut is seen at the end, not where the parser stops: that may be where a string began.
-        if error.pos >= len(text.rstrip()) or text.rstrip()[-1:] not in ("}", "]"):
-            raise Sg2ImError(
-                f"{path} ends in the middle (after {len(text):,} characters, it was cut off): "
-                "download or copy it again."
-            ) from error
-        raise Sg2ImError(
-            f"{path} is no valid JSON ({error.msg} in line {error.lineno}, column {error.colno}):"
-            " replace it by a whole copy."
-        ) from error
-    except Sg2ImError:
-        raise
-    except (RecursionError, ValueError) as error:
-        raise Sg2ImError(
-            f"{path} is no annotation file of COCO, it has thousands of brackets in each other or "
-            "a number of thousands of digits: replace it by a whole copy."
-        ) from error
-
-
-def _lies_inside(name: str) -> bool:
-    """Whether a file name stays below its folder, on every system."""
-    kinds = (PurePosixPath(name), PureWindowsPath(name))
-    parts = {part for kind in kinds for part in kind.parts}
-    absolute = any(kind.is_absolute() or kind.drive or kind.root for kind in kinds)
-    return not absolute and ".." not in parts and name.isprintable()
-
-
-def _annotation_paths(source: Path, split: str, selection: CocoSelection) -> list[Path]:
-    """Files of the things and, where it is used, of the stuff of a split."""
-    kinds = ("instances", "stuff") if selection.use_stuff else ("instances",)
-    paths = [source / "annotations" / f"{kind}_{PARTS[split]}.json" for kind in kinds]
-    for path in paths:
-        if not source.is_dir():
-            raise Sg2ImError(
-                f"There is no folder {source}: give the folder that holds COCO; {_LAYOUT}."
-            )
-        if not path.is_file():
-            hint = ", or leave stuff out (--things-only)" if path.name.startswith("stuff") else ""
-            raise Sg2ImError(f"The file {path} is missing: put it there{hint}; {_LAYOUT}.")
-    return paths
-
-
-def _image_folder(source: Path, split: str) -> Path:
+    Raises:
+        Sg2ImError: If it is missing, or there is no such split.
+    """
     if split not in PARTS:
         raise Sg2ImError(f"The splits of COCO are train, val and test, got {split!r}.")
     if not source.is_dir():
@@ -499,24 +257,175 @@ def _image_folder(source: Path, split: str) -> Path:
     )
 
 
-def _is_prepared(path: Path, settings: Mapping[str, Any]) -> bool:
-    if not path.exists():
-        return False
-    try:
-        found = read_settings(path)
-    except Sg2ImError as error:
-        raise Sg2ImError(
-            f"{path} is there, but it is no whole store of sg2im_pyg: remove it, or choose "
-            "another folder with --root."
-        ) from error
-    wanted = json.loads(json.dumps(settings))  # tuples become lists, as in the file
-    for key in sorted(wanted.keys() | found.keys()):
-        if wanted.get(key) != found.get(key):
-            raise Sg2ImError(
-                f"{path} was prepared with other settings ({key}: {found.get(key)!r} there, "
-                f"{wanted.get(key)!r} now): remove it, or choose another folder with --root."
+def _read_part(
+    paths: Sequence[Path],
+    mask_size: int,
+    selection: CocoSelection,
+    workers: int,
+    progress: bool,
+) -> tuple[Annotations, list[str]]:
+    """All pictures used of one part, and of each listed picture why it is not ("": it is)."""
+    things = AnnotationFile(paths[0], progress)
+    files = [things]
+    chosen = [_choose(things.categories, selection.things, "thing")]
+    stuff_categories: dict[int, str] = {}
+    if selection.use_stuff:
+        stuff = AnnotationFile(paths[1], progress)
+        files.append(stuff)
+        stuff_categories = stuff.categories
+        chosen.append(_choose(stuff_categories, selection.stuff, "stuff"))
+        if not selection.include_other:
+            chosen[1] -= {i for i, name in stuff_categories.items() if name == _OTHER}
+        stuff.check_images(things.images, paths[0])
+    vocabulary = coco_vocabulary(things.categories, stuff_categories)
+
+    images = things.images
+    position = {image_id: i for i, image_id in enumerate(images)}
+    rows: list[tuple[int, int, int, int, int]] = []  # picture, file, entry, category, id
+    corners: list[tuple[float, float, float, float]] = []
+    for number, (file, categories) in enumerate(zip(files, chosen, strict=True)):
+        for found in file.objects(images, selection.min_object_size, categories):
+            rows.append(
+                (
+                    position[found.image_id],
+                    number,
+                    found.entry,
+                    found.category,
+                    found.annotation_id,
+                )
             )
-    return True
+            corners.append(found.outline.corners)
+    table = np.array(rows, np.int64).reshape(-1, 5)
+    boxes = np.array(corners, np.float64).reshape(-1, 4)
+    del rows, corners
+
+    counts = np.bincount(table[:, 0], minlength=len(images))
+    fewer, more = (
+        f"fewer than {selection.min_objects} objects",
+        (f"more than {selection.max_objects} objects"),
+    )
+    reasons = np.full(len(images), "", object)
+    reasons[counts < selection.min_objects] = fewer
+    reasons[counts > selection.max_objects] = more
+    if selection.use_stuff and not selection.all_images:
+        has_stuff = np.isin(list(images), list(files[1].annotated_images))
+        reasons[~has_stuff] = "no stuff annotation"
+    used = reasons == ""
+
+    kept = used[table[:, 0]] if len(table) else np.zeros(0, bool)
+    order = np.argsort(table[kept, 0], kind="stable")  # things before stuff, in the files' order
+    table, boxes = table[kept][order], boxes[kept][order]
+    sizes = np.array([(found.height, found.width) for found in images.values()]).reshape(-1, 2)
+    scale = np.tile(sizes[table[:, 0]][:, ::-1], (1, 2))
+    packed = None
+    if mask_size:
+        packed = np.zeros((len(table), packed_bytes(mask_size)), np.uint8)
+        bar = tqdm(
+            total=len(table),
+            desc=f"Masks of {paths[0].stem.split('_', 1)[1]}",
+            unit=" masks",
+            disable=None if progress else True,
+        )
+        with bar:
+            outlines = _outlines(files, chosen, selection, table)
+            for places, masks in ordered_map(
+                _decode_masks, _mask_tasks(outlines, mask_size), workers if len(table) > 500 else 1
+            ):
+                packed[places] = masks
+                bar.update(len(places))
+    listed = [
+        (image_id, images[image_id]) for image_id, use in zip(images, used, strict=True) if use
+    ]
+    return (
+        Annotations(
+            SceneTable(
+                image_ids=np.array([image_id for image_id, _ in listed], np.int64),
+                object_offset=offsets(counts[used]),
+                categories=table[:, 3].astype(np.int32),
+                boxes=(boxes / scale).clip(0, 1).astype(np.float32),
+                packed_masks=packed,
+                relationship_offset=np.zeros(len(listed) + 1, np.int64),
+                attribute_offset=np.zeros(len(table) + 1, np.int64),
+                object_ids=table[:, 4].copy(),
+            ),
+            vocabulary,
+            mask_size,
+            [found.file_name for _, found in listed],
+            sizes[used].astype(np.int32),
+        ),
+        reasons.tolist(),
+    )
+
+
+def _outlines(
+    files: Sequence[AnnotationFile],
+    chosen: Sequence[set[int]],
+    selection: CocoSelection,
+    table: np.ndarray,
+) -> Iterator[tuple[int, Segmentation]]:
+    """Rows of the table and the outline of the object there, in the order of the files."""
+    for number, (file, categories) in enumerate(zip(files, chosen, strict=True)):
+        rows = np.flatnonzero(table[:, 1] == number)
+        row_of_entry = dict(zip(table[rows, 2].tolist(), rows.tolist(), strict=True))
+        objects: Iterator[CocoObject] = file.objects(
+            file.images, selection.min_object_size, categories
+        )
+        for found in objects:
+            row = row_of_entry.get(found.entry)
+            if row is not None:
+                yield row, found.outline
+
+
+def _mask_tasks(
+    outlines: Iterator[tuple[int, Segmentation]], mask_size: int
+) -> Iterator[tuple[int, list[tuple[int, Segmentation]]]]:
+    task: list[tuple[int, Segmentation]] = []
+    for item in outlines:
+        task.append(item)
+        if len(task) == _MASKS_A_TASK:
+            yield mask_size, task
+            task = []
+    if task:
+        yield mask_size, task
+
+
+def _decode_masks(
+    task: tuple[int, list[tuple[int, Segmentation]]],
+) -> tuple[np.ndarray, np.ndarray]:
+    mask_size, outlines = task
+    masks = np.stack([outline.small_mask(mask_size) for _, outline in outlines])
+    return np.array([row for row, _ in outlines]), pack_masks(masks)
+
+
+def _divide(
+    whole: Annotations, reasons: Sequence[str], val_images: int
+) -> dict[str, tuple[Annotations, list[str]]]:
+    """The first pictures used of val2017 are the validation split, the others the test split."""
+    used = np.flatnonzero([reason == "" for reason in reasons])
+    # Pictures that are not used count to the split that they lie in.
+    border = len(reasons) if len(used) <= val_images else int(used[val_images])
+    return {
+        split: (whole.select(np.arange(len(whole))[part]), list(reasons[share]))
+        for split, part, share in (
+            ("val", slice(None, val_images), slice(None, border)),
+            ("test", slice(val_images, None), slice(border, None)),
+        )
+    }
+
+
+def _annotation_paths(source: Path, split: str, selection: CocoSelection) -> list[Path]:
+    """Files of the things and, where it is used, of the stuff of a split."""
+    kinds = ("instances", "stuff") if selection.use_stuff else ("instances",)
+    paths = [source / "annotations" / f"{kind}_{PARTS[split]}.json" for kind in kinds]
+    for path in paths:
+        if not source.is_dir():
+            raise Sg2ImError(
+                f"There is no folder {source}: give the folder that holds COCO; {_LAYOUT}."
+            )
+        if not path.is_file():
+            hint = ", or leave stuff out (--things-only)" if path.name.startswith("stuff") else ""
+            raise Sg2ImError(f"The file {path} is missing: put it there{hint}; {_LAYOUT}.")
+    return paths
 
 
 def _choose(categories: Mapping[int, str], names: Sequence[str] | None, kind: str) -> set[int]:
@@ -535,124 +444,3 @@ def _choose(categories: Mapping[int, str], names: Sequence[str] | None, kind: st
                 + "."
             )
     return {ids[name] for name in names}
-
-
-def _box(box: Any, where: str) -> tuple[float, float, float, float]:
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        raise Sg2ImError(
-            f"The {where} has the box {box!r}: expected are four numbers x, y, width, height in "
-            "pixels."
-        )
-    x, y, width, height = box
-    if width < 0 or height < 0:
-        raise Sg2ImError(
-            f"The {where} has a box of negative width or height, {box} (x, y, width, height): "
-            "correct or remove it."
-        )
-    return x, y, width, height
-
-
-def _small_mask(found: _Object, listed: _ListedImage, size: int) -> np.ndarray:
-    """Mask of an object within its box, shape (size, size), bool."""
-    x0, y0, x1, y1 = (round(corner) for corner in found.corners)
-    # At least one pixel is cropped, and none outside of the picture.
-    x0, y0 = min(max(x0, 0), listed.width - 1), min(max(y0, 0), listed.height - 1)
-    x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
-    crop = _decode(found, listed)[y0:y1, x0:x1].astype(np.float32)
-    resized = Image.fromarray(crop).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(resized) > 0.5
-
-
-def _decode(found: _Object, listed: _ListedImage) -> np.ndarray:
-    """Mask of an object at the picture's size, shape (height, width), uint8.
-
-    Everything is checked first: pycocotools reads and writes outside of its memory when the
-    runs do not add up to the picture.
-    """
-    segmentation, height, width = found.segmentation, listed.height, listed.width
-    if isinstance(segmentation, list):
-        polygons = _polygons(segmentation, found, listed)
-        if not polygons:
-            return np.zeros((height, width), np.uint8)
-        runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-        return coco_mask.decode(runs)
-    if not isinstance(segmentation, dict) or "counts" not in segmentation:
-        raise Sg2ImError(
-            f"The {found.where} has no segmentation: expected are polygons (a list of lists of "
-            "numbers) or runs ('size' and 'counts')."
-        )
-    if segmentation.get("size") != [height, width]:
-        raise Sg2ImError(
-            f"The {found.where} has a mask of size {segmentation.get('size')} (height, width), "
-            f"its picture is listed with {[height, width]}: the files do not belong together."
-        )
-    counts = segmentation["counts"]
-    lengths = _uncompress(counts) if isinstance(counts, str) else _whole_numbers(counts)
-    if lengths is None or (lengths < 0).any() or int(lengths.sum()) != height * width:
-        raise Sg2ImError(
-            f"The {found.where} has a damaged mask, whose runs do not add up to its picture of "
-            f"{width} x {height} pixels: replace the file by a whole copy."
-        )
-    runs = {"size": [height, width], "counts": counts}
-    return coco_mask.decode(
-        runs if isinstance(counts, str) else coco_mask.frPyObjects(runs, height, width)
-    )
-
-
-def _polygons(polygons: list[Any], found: _Object, listed: _ListedImage) -> list[list[float]]:
-    """The polygons that enclose an area; two corners or fewer (pycocotools: a box) do not."""
-    for polygon in polygons:
-        if (
-            not isinstance(polygon, list)
-            or len(polygon) % 2
-            or not all(map(_is_number, polygon))
-            # pycocotools walks along each edge pixel by pixel
-            or any(not -listed.width <= x <= 2 * listed.width for x in polygon[0::2])
-            or any(not -listed.height <= y <= 2 * listed.height for y in polygon[1::2])
-        ):
-            raise Sg2ImError(
-                f"The {found.where} has a damaged polygon: expected is a list x, y, x, y, ... of "
-                f"positions in its picture of {listed.width} x {listed.height} pixels."
-            )
-    return [polygon for polygon in polygons if len(polygon) >= 6]
-
-
-def _uncompress(counts: str) -> np.ndarray | None:
-    """Lengths of the runs of a compressed RLE, :obj:`None` where it breaks the format.
-
-    Only to check them. The format (pycocotools, ``maskApi.c``): five bits a character from "0"
-    on, lowest first, the sixth bit says that more follow, the fifth of the last is the sign; from
-    the fourth run on, the difference to the run two before.
-    """
-    if not counts or not counts.isascii():
-        return None
-    bits = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - ord("0")
-    is_last = (bits & 0x20) == 0
-    if (bits < 0).any() or (bits > 0x3F).any() or not is_last[-1]:
-        return None
-    starts = np.concatenate([[0], np.flatnonzero(is_last)[:-1] + 1])
-    lengths = np.diff(np.append(starts, len(bits)))
-    if lengths.max() > 6:  # more than 30 bits
-        return None
-    place = 5 * (np.arange(len(bits)) - np.repeat(starts, lengths))
-    values = np.add.reduceat((bits & 0x1F) << place, starts)
-    is_negative = (bits[is_last] & 0x10) != 0
-    values -= is_negative * (np.int64(1) << 5 * lengths)
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
-
-
-def _whole_numbers(counts: Any) -> np.ndarray | None:
-    if not isinstance(counts, list) or not all(_is_whole(count, 0, 2**31) for count in counts):
-        return None
-    return np.array(counts, np.int64)
-
-
-def _is_number(value: Any) -> bool:
-    # Whole numbers of hundreds of digits do not fit into a float.
-    return type(value) in (int, float) and abs(value) < 1e15
-
-
-def _is_whole(value: Any, low: int, high: int = 2**62) -> bool:
-    return type(value) is int and low <= value <= high

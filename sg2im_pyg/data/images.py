@@ -1,7 +1,8 @@
-"""One picture from a file: decoded, brought to RGB and to training size."""
+"""One picture from a file: decoded once, brought to RGB and to one or several sizes."""
 
 import os
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -19,7 +20,20 @@ def load_image(
     size: tuple[int, int],
     stored_size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Reads a picture and resizes it, bilinear with antialiasing.
+    """Reads a picture and resizes it: :func:`load_images` for one size.
+
+    Returns:
+        Shape :math:`(H, W, 3)`, uint8.
+    """
+    return load_images(path, [size], stored_size)[0]
+
+
+def load_images(
+    path: str | os.PathLike[str],
+    sizes: Sequence[tuple[int, int]],
+    stored_size: tuple[int, int] | None = None,
+) -> list[np.ndarray]:
+    """Reads a picture and resizes it, bilinear with antialiasing, to each of some sizes.
 
     Grey, palette, CMYK and 16-bit grey pictures become RGB; transparent parts become white; of
     several frames the first is taken. The pixels stay as they are stored: an EXIF orientation is
@@ -27,18 +41,20 @@ def load_image(
 
     Args:
         path: Picture file of any kind that Pillow reads.
-        size: Height and width of the result, in pixels.
+        sizes: Height and width of each result, in pixels.
         stored_size: Height and width that the picture must have in the file, in pixels;
             :obj:`None` for any.
 
     Returns:
-        Shape :math:`(H, W, 3)`, uint8.
+        One picture a size, shape :math:`(H, W, 3)`, uint8.
 
     Raises:
         Sg2ImError: If the file is missing, empty, no picture, damaged, cut off, too large to
             decode, or of another size than :obj:`stored_size`.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise Sg2ImError(f"The picture {path} can not be read (it is no file): put a file there.")
     try:
         content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -58,7 +74,7 @@ def load_image(
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(BytesIO(content))
     except Image.DecompressionBombError as error:
-        raise _too_large(path, str(error)) from error
+        raise _too_large(path, "far more than a hundred million") from error
     except Exception as error:  # Pillow's decoders raise nearly anything at foreign bytes
         raise Sg2ImError(
             f"{path} is no picture that can be read ({len(content)} bytes, of an unknown kind or "
@@ -79,8 +95,9 @@ def load_image(
             raise Sg2ImError(
                 f"The picture {path} is damaged or cut off ({error}): replace it by a whole copy."
             ) from error
-    height, width = size
-    return np.array(rgb.resize((width, height), Image.Resampling.BILINEAR))
+    return [
+        np.array(rgb.resize((width, height), Image.Resampling.BILINEAR)) for height, width in sizes
+    ]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

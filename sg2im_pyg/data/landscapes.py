@@ -6,16 +6,8 @@ to the picture's size: the colours by averaging, the numbers by majority. Boxes 
 from the numbers and therefore show exactly what can be seen of each object.
 """
 
-import multiprocessing
-import os
-import signal
 import sys
-import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,6 +21,7 @@ from sg2im_pyg.data.scene import Scene
 from sg2im_pyg.data.store import SceneWriter, read_settings
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.parallel import ordered_map, usable_cores
 
 LANDSCAPE_OBJECTS = (
     *("sky", "grass", "water", "sand", "road", "mountain"),
@@ -179,7 +172,7 @@ def prepare_landscapes(
     total = sum(len(indices[split]) for split in missing)
     if workers is None:
         # Starting processes takes seconds; drawing 500 pictures takes about two.
-        workers = _usable_cores() if total > 500 else 1
+        workers = usable_cores() if total > 500 else 1
     if workers < 1:
         raise Sg2ImError(f"The number of workers must be at least 1, got {workers}.")
     hidden = not (progress and sys.stderr.isatty())
@@ -199,33 +192,8 @@ def prepare_landscapes(
 # Drawing in several processes ------------------------------------------------------------------
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # Linux; knows of limits set by schedulers
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _ignore_interrupts() -> None:
-    # Ctrl-C reaches the whole group of processes; only the main one may answer it. Where started
-    # processes do not inherit that (Windows), this is the first moment to say it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _draw_range(
-    seed: int, indices: range, image_size: tuple[int, int], mask_size: int
-) -> list[Scene]:
+def _draw_chunk(task: tuple[int, range, tuple[int, int], int]) -> list[Scene]:
+    seed, indices, image_size, mask_size = task
     return [draw_landscape(seed, index, image_size, mask_size) for index in indices]
 
 
@@ -237,34 +205,13 @@ def _draw_in_order(
     workers: int,
 ) -> Iterator[Scene]:
     """The pictures of all ranges, one after the other, whichever process drew them."""
-    chunks = [numbers[i : i + 50] for numbers in ranges for i in range(0, len(numbers), 50)]
-    if min(workers, len(chunks)) <= 1:
-        for chunk in chunks:
-            yield from _draw_range(seed, chunk, image_size, mask_size)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(chunks)), mp_context=context, initializer=_ignore_interrupts
-    ) as pool:
-        # Few chunks are under way at once, so that a slow disk does not fill the memory.
-        pending: deque[Future[list[Scene]]] = deque()
-        try:
-            for chunk in chunks:
-                with _interrupts_ignored():  # by a process that this starts, too
-                    task = pool.submit(_draw_range, seed, chunk, image_size, mask_size)
-                pending.append(task)
-                if len(pending) > 3 * workers:
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
-        except BrokenProcessPool as error:
-            raise Sg2ImError(
-                "The processes that draw landscapes ended unexpectedly; put the calling script's "
-                "code below 'if __name__ == \"__main__\":', or draw with workers=1."
-            ) from error
-        finally:
-            for future in pending:
-                future.cancel()
+    tasks = [
+        (seed, numbers[i : i + 50], image_size, mask_size)
+        for numbers in ranges
+        for i in range(0, len(numbers), 50)
+    ]
+    for scenes in ordered_map(_draw_chunk, tasks, min(workers, len(tasks))):
+        yield from scenes
 
 
 # Boxes and masks -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from sg2im_pyg.data.batching import check_entries, grouping, regroup
 from sg2im_pyg.data.vocabulary import IMAGE, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 
@@ -120,24 +121,51 @@ class SceneGraph(Data):
 def add_image_node(graph: Data) -> Data:
     """Appends the node :obj:`"__image__"` and an edge :obj:`"__in_image__"` from each other node.
 
-    Its box is the whole picture and its mask all ones. A graph that has it already is returned as
-    it is; the graph given is changed.
+    Its box is the whole picture, its mask all ones, and it has no attributes. A graph that has it
+    already is returned as it is; the graph given is changed.
+
+    Args:
+        graph: A graph, or a :class:`~torch_geometric.data.Batch`, each graph of which gets the
+            node.
     """
-    x = graph.x
-    if len(x) and x[-1] == 0:
+    check_entries(graph, "x", "edge_index", "edge_attr")
+    x, edge_index = graph.x, graph.edge_index
+    groups, ends = grouping(graph)
+    without = ends[:-1] == ends[1:]
+    if len(x):
+        without |= x[(ends[1:] - 1).clamp(min=0)] != 0
+    wanting = without.nonzero().view(-1)
+    if not len(wanting):
         return graph
-    count = len(x)
-    members = torch.arange(count, device=x.device)
-    edges = torch.stack([members, torch.full_like(members, count)])
-    graph.x = torch.cat([x, x.new_zeros(1)])
-    graph.edge_index = torch.cat([graph.edge_index, edges], dim=1)
-    graph.edge_attr = torch.cat([graph.edge_attr, graph.edge_attr.new_zeros(count)])
-    if "boxes" in graph:
-        whole = graph.boxes.new_tensor([[0.0, 0.0, 1.0, 1.0]])
-        graph.boxes = torch.cat([graph.boxes, whole])
-    if "masks" in graph:
-        ones = graph.masks.new_ones(1, *graph.masks.shape[1:])
-        graph.masks = torch.cat([graph.masks, ones])
+    # Each node moves back by the nodes that are put in before it.
+    added = torch.zeros_like(ends)
+    torch.cumsum(without, 0, out=added[1:])
+    rows = torch.arange(len(x), device=x.device) + added[groups]
+    image_rows = (ends + added)[1:][wanting] - 1
+    for key, whole in (
+        ("x", x.new_zeros(())),
+        ("boxes", torch.tensor([0.0, 0.0, 1.0, 1.0], device=x.device)),
+        ("masks", torch.ones((), device=x.device)),
+        ("attributes", x.new_zeros(())),
+    ):
+        if key in graph:
+            value = graph[key]
+            longer = value.new_empty(len(value) + len(wanting), *value.shape[1:])
+            longer[rows] = value
+            longer[image_rows] = whole.to(value.dtype)
+            graph[key] = longer
+    members = torch.arange(len(x), device=x.device)
+    if len(wanting) < len(without):
+        members = members[without[groups]]
+    image_of = image_rows.new_empty(len(without)).index_copy_(0, wanting, image_rows)
+    edges = torch.stack([rows[members], image_of[groups[members]]])
+    order = torch.cat([groups[edge_index[0]], groups[members]]).argsort(stable=True)
+    graph.edge_index = torch.cat([rows[edge_index], edges], dim=1)[:, order]
+    graph.edge_attr = torch.cat([graph.edge_attr, graph.edge_attr.new_zeros(len(members))])[order]
+    longer = groups.new_empty(len(x) + len(wanting))
+    longer[rows] = groups
+    longer[image_rows] = wanting
+    regroup(graph, longer, ends + added)
     return graph
 
 

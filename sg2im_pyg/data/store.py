@@ -1,58 +1,77 @@
 """The store: one HDF5 file a split, for every source of pictures.
 
-Layout of a file (schema version 1); ``N`` pictures, ``O`` objects and ``T`` relationships in all:
+Layout of a file (schema version 1); ``N`` pictures, ``O`` objects, ``T`` relationships and ``A``
+attributes in all:
 
 ====================  =====================  ====================================================
 dataset               shape, type            meaning
 ====================  =====================  ====================================================
 ``image_id``          (N,) int64             number of the picture in its source
-``image``             (N, H, W, 3) uint8     picture at training size, RGB
+``image``             (N, H, W, 3) uint8     picture at training size, RGB; one unbroken block of
+                                             the file, so that it can be mapped into memory
 ``object_offset``     (N + 1,) int64         objects of picture ``i`` are rows ``offset[i]`` up to
                                              ``offset[i + 1]`` of the ``object_*`` arrays
 ``object_category``   (O,) int32             index in the vocabulary
 ``object_box``        (O, 4) float32         ``x0, y0, x1, y1`` in [0, 1]
 ``object_mask``       (O, ceil(M² / 8))      mask of M × M bits within the box, packed; absent
                       uint8                  where the source has no masks
+``object_id``         (O,) int64             number of the object in its source; absent where
+                                             objects have none
 ``relationship_offset``  (N + 1,) int64      as ``object_offset``
 ``relationship``      (T, 3) int32           subject, predicate, object; positions in the picture
+``attribute_offset``  (O + 1,) int64         attributes of object ``o`` are rows ``offset[o]`` up
+                                             to ``offset[o + 1]``; absent without attributes
+``attribute``         (A,) int32             index in ``attribute_names``; likewise
 ====================  =====================  ====================================================
 
 Attributes of the file: ``schema``, ``schema_version``, ``image_size`` (height, width),
-``mask_size``, ``vocabulary`` and ``settings`` (of the preparation), the last two as JSON.
+``mask_size``, ``vocabulary``, ``attribute_names`` and ``settings`` (of the preparation), the last
+three as JSON.
+
+The same columns without ``image`` are what the sources are converted to before their pictures are
+decoded (:mod:`sg2im_pyg.data.annotations`).
 """
 
-import errno
 import json
 import os
-import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
+from sg2im_pyg.data.archives import check_space
 from sg2im_pyg.data.scene import Scene
+from sg2im_pyg.data.scene_table import SceneTable, packed_bytes, unpack_masks
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.files import temporary_path
 
 SCHEMA = "sg2im_pyg.scenes"
 SCHEMA_VERSION = 1
-_SPARE_BYTES = 16 * 2**20  # room that is left for HDF5's own tables and caches
-_BUFFERED_SCENES = 256  # scenes held in memory between two writes: about 3 MB at 64 x 64
+SPARE_BYTES = 16 * 2**20
+"""Room that a store needs beside what it holds, for HDF5's own tables and caches."""
 
-_KINDS = {
-    "image_id": "iu",
-    "image": "u",
-    "object_offset": "iu",
-    "object_category": "iu",
-    "object_box": "f",
-    "object_mask": "u",
-    "relationship_offset": "iu",
-    "relationship": "iu",
+_MAX_ATTRIBUTE_BYTES = 60_000  # HDF5 keeps no attribute of 64 KiB or more
+_COPIED_BYTES = 16 * 2**20
+_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+
+_COLUMNS = {
+    "image_id": ("image_ids", "iu"),
+    "object_offset": ("object_offset", "iu"),
+    "object_category": ("categories", "iu"),
+    "object_box": ("boxes", "f"),
+    "object_mask": ("packed_masks", "u"),
+    "object_id": ("object_ids", "iu"),
+    "relationship_offset": ("relationship_offset", "iu"),
+    "relationship": ("relationships", "iu"),
+    "attribute_offset": ("attribute_offset", "iu"),
+    "attribute": ("attributes", "iu"),
 }
-"""Kinds of numbers (numpy's letters) that each dataset may hold."""
+"""Of each dataset the field of :class:`SceneTable`, and the kinds of numbers (numpy's letters)."""
 
 
 class SceneWriter:
@@ -86,40 +105,14 @@ class SceneWriter:
         self.mask_size = int(mask_size)
         self.settings = settings or {}
         self._scenes: list[Scene] = []
+        # Pictures go to a file of their own at first: how many there will be is not known.
+        self._rows = temporary_path(self.path.with_suffix(".images"))
 
     def __enter__(self) -> "SceneWriter":
-        vocabulary = json.dumps(self.vocabulary.to_dict())
-        settings = json.dumps(self.settings, sort_keys=True)
+        json.dumps(self.settings)  # raises before anything is written
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = temporary_path(self.path)
-        self._file = h5py.File(self._temporary, "w")
-        try:
-            self._start(vocabulary, settings)
-        except BaseException:
-            self._discard()
-            raise
+        self._file = self._rows.open("wb")
         return self
-
-    def _start(self, vocabulary: str, settings: str) -> None:
-        attributes = self._file.attrs
-        attributes["schema"] = SCHEMA
-        attributes["schema_version"] = SCHEMA_VERSION
-        attributes["image_size"] = self.image_size
-        attributes["mask_size"] = self.mask_size
-        attributes["vocabulary"] = vocabulary
-        attributes["settings"] = settings
-        height, width = self.image_size
-        self._create("image_id", (), np.int64)
-        self._create("image", (height, width, 3), np.uint8, rows_per_chunk=1)
-        self._create("object_offset", (), np.int64)
-        self._create("object_category", (), np.int32)
-        self._create("object_box", (4,), np.float32)
-        if self.mask_size:
-            self._create("object_mask", (_packed_bytes(self.mask_size),), np.uint8)
-        self._create("relationship_offset", (), np.int64)
-        self._create("relationship", (3,), np.int32)
-        for name in ("object_offset", "relationship_offset"):
-            self._append(name, np.zeros(1, np.int64))
 
     def __exit__(
         self,
@@ -128,20 +121,22 @@ class SceneWriter:
         traceback: TracebackType | None,
     ) -> None:
         try:
+            with self._file:
+                if error is None:
+                    self._file.flush()
             if error is None:
-                self._flush()
-        except BaseException:
-            self._discard()
-            raise
-        if error is not None:
-            self._discard()
-            return
-        try:
-            self._file.close()
-            self._temporary.replace(self.path)
-        except BaseException:
-            self._temporary.unlink(missing_ok=True)
-            raise
+                table = SceneTable.from_scenes(self._scenes, self.mask_size)
+                write_store(
+                    self.path,
+                    table,
+                    self._rows,
+                    self.vocabulary,
+                    self.image_size,
+                    self.mask_size,
+                    self.settings,
+                )
+        finally:
+            self._rows.unlink(missing_ok=True)
 
     def add(self, scene: Scene) -> None:
         """Appends a scene."""
@@ -156,83 +151,177 @@ class SceneWriter:
                     f"Picture {scene.image_id}: {name} must have the shape {shape} to be written "
                     f"to {self.path}, got {got}."
                 )
-        boxes = np.asarray(scene.boxes)
-        if not ((boxes >= 0) & (boxes <= 1)).all() or (boxes[:, :2] > boxes[:, 2:]).any():
-            raise Sg2ImError(
-                f"Picture {scene.image_id}: a box to be written to {self.path} is no "
-                "[x0, y0, x1, y1] with x0 <= x1 and y0 <= y1, within 0 and 1."
+        where = f"Picture {scene.image_id} can not be written to {self.path}"
+        SceneTable.from_scenes([scene], 0).check(where, self.vocabulary, ())
+        self._file.write(np.ascontiguousarray(scene.image, np.uint8).tobytes())
+        self._scenes.append(replace(scene, image=_NO_IMAGE))
+
+
+def write_store(
+    path: Path,
+    table: SceneTable,
+    image_rows: Path,
+    vocabulary: Vocabulary,
+    image_size: tuple[int, int],
+    mask_size: int,
+    settings: dict[str, Any],
+    attribute_names: Sequence[str] = (),
+    pictures: np.ndarray | None = None,
+) -> None:
+    """Writes a store at once, under a temporary name that is renamed when it is whole.
+
+    Args:
+        path: File to write.
+        table: Annotations, :math:`N` pictures.
+        image_rows: File that holds the pictures one after the other, each of
+            :math:`H \\cdot W \\cdot 3` bytes.
+        vocabulary: Names of categories and predicates.
+        image_size: Height and width of the pictures.
+        mask_size: Side of the masks, :obj:`0` for none.
+        settings: Settings of the preparation (plain JSON values).
+        attribute_names: Names of the objects' attributes.
+        pictures: Positions in :obj:`table` and :obj:`image_rows`, in rising order, of the
+            pictures to write; :obj:`None` for all.
+
+    Raises:
+        Sg2ImError: If the disk has not enough room; if the annotations do not agree with
+            themselves or the vocabulary.
+    """
+    picture_bytes = image_size[0] * image_size[1] * 3
+    if pictures is not None:
+        table = table.select(pictures)
+    # HDF5 keeps data back and can crash the process when the disk turns out to be full as it
+    # closes the file: room is asked for before.
+    needed = len(table) * picture_bytes + columns_bytes(table) + SPARE_BYTES
+    check_space({path.parent: needed}, f"Writing {path.name}")
+    temporary = temporary_path(path)
+    try:
+        with h5py.File(temporary, "w") as file:
+            file.attrs["image_size"] = image_size
+            images = _create_block(file, "image", (len(table), *image_size, 3))
+            write_columns(
+                file, SCHEMA, table, vocabulary, mask_size, settings, attribute_names, str(path)
             )
-        _check_indices(
-            f"Picture {scene.image_id}",
-            np.asarray(scene.categories),
-            np.asarray(scene.relationships).reshape(-1, 3),
-            np.array([count]),
-            np.array([len(scene.relationships)]),
-            self.vocabulary,
+        if images is not None:
+            with temporary.open("r+b") as target, image_rows.open("rb") as source:
+                target.seek(images)
+                if pictures is None:
+                    _copy(source, target, len(table) * picture_bytes)
+                else:
+                    for picture in pictures:
+                        source.seek(int(picture) * picture_bytes)
+                        _copy(source, target, picture_bytes)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_columns(
+    file: h5py.File,
+    schema: str,
+    table: SceneTable,
+    vocabulary: Vocabulary,
+    mask_size: int,
+    settings: dict[str, Any],
+    attribute_names: Sequence[str],
+    where: str,
+) -> None:
+    """Writes annotations and what explains them into an open HDF5 file."""
+    table.check(where, vocabulary, attribute_names)
+    attributes = file.attrs
+    attributes["schema"] = schema
+    attributes["schema_version"] = SCHEMA_VERSION
+    attributes["mask_size"] = mask_size
+    for name, value in (
+        ("vocabulary", vocabulary.to_dict()),
+        ("attribute_names", list(attribute_names)),
+        ("settings", settings),
+    ):
+        _write_text(file, name, json.dumps(value, sort_keys=True))
+    for name, (field, _) in _COLUMNS.items():
+        values = getattr(table, field)
+        if values is None or (name.startswith("attribute") and not attribute_names):
+            continue
+        file.create_dataset(name, data=values)
+
+
+def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
+    """The inverse of :func:`write_columns`.
+
+    Raises:
+        Sg2ImError: If the file is of another kind or of a newer schema.
+        KeyError, OSError, ValueError, TypeError, RuntimeError: If it is damaged.
+    """
+    attributes = file.attrs
+    if attributes.get("schema") != schema:
+        raise Sg2ImError(
+            f"{path} is an HDF5 file of another kind, not a store of sg2im_pyg: prepare "
+            "the data with datasets/prepare.py."
         )
-        self._scenes.append(scene)
-        if len(self._scenes) == _BUFFERED_SCENES:
-            self._flush()
-
-    def _flush(self) -> None:
-        scenes, self._scenes = self._scenes, []
-        if not scenes:
-            return
-        self._append("image_id", np.array([scene.image_id for scene in scenes], np.int64))
-        self._append("image", np.stack([scene.image for scene in scenes]))
-        for kind, counts in (
-            ("object", [len(scene.categories) for scene in scenes]),
-            ("relationship", [len(scene.relationships) for scene in scenes]),
-        ):
-            offset = self._file[f"{kind}_offset"]
-            self._append(f"{kind}_offset", offset[-1] + np.cumsum(counts))
-        self._append("object_category", np.concatenate([scene.categories for scene in scenes]))
-        self._append("object_box", np.concatenate([scene.boxes for scene in scenes]))
-        if self.mask_size:
-            masks = np.concatenate([np.asarray(scene.masks, bool) for scene in scenes])
-            self._append("object_mask", np.packbits(masks.reshape(-1, self.mask_size**2), axis=1))
-        self._append(
-            "relationship",
-            np.concatenate([np.asarray(scene.relationships).reshape(-1, 3) for scene in scenes]),
+    version = int(attributes["schema_version"])
+    if version > SCHEMA_VERSION:
+        raise Sg2ImError(
+            f"{path} was written with schema version {version}, this program reads up to "
+            f"{SCHEMA_VERSION}: update sg2im_pyg, or prepare the data again with this version."
         )
-
-    def _create(
-        self, name: str, shape: tuple[int, ...], dtype: type, rows_per_chunk: int = 4096
-    ) -> None:
-        self._file.create_dataset(
-            name,
-            shape=(0, *shape),
-            maxshape=(None, *shape),
-            chunks=(rows_per_chunk, *shape),
-            dtype=dtype,
+    mask_size = int(attributes["mask_size"])
+    attribute_names = tuple(json.loads(_read_text(file, "attribute_names", "[]")))
+    columns: dict[str, Any] = {}
+    for name, (field, kinds) in _COLUMNS.items():
+        is_optional = (
+            (name == "object_mask" and not mask_size)
+            or (name.startswith("attribute") and not attribute_names)
+            or name == "object_id"
         )
+        if is_optional and name not in file:
+            continue
+        dataset = file[name]
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
+            raise ValueError(f"{name} is no dataset of its type")
+        columns[field] = dataset[:]
+    columns.setdefault("packed_masks", None)
+    columns.setdefault("attribute_offset", np.zeros(len(columns["categories"]) + 1, np.int64))
+    table = SceneTable(**columns)
+    count, objects = len(table.image_ids), len(table.categories)
+    shapes = {
+        "object_offset": (count + 1,),
+        "relationship_offset": (count + 1,),
+        "boxes": (objects, 4),
+        "relationships": (int(table.relationship_offset[-1]), 3),
+        "attribute_offset": (objects + 1,),
+        "packed_masks": (objects, packed_bytes(mask_size)) if mask_size else None,
+        "object_ids": (objects,) if table.object_ids is not None else None,
+    }
+    for field, shape in shapes.items():
+        found = getattr(table, field)
+        if shape is not None and found.shape != shape:
+            raise ValueError(f"{field} has the shape {found.shape} instead of {shape}")
+    vocabulary = Vocabulary.from_dict(json.loads(_read_text(file, "vocabulary")))
+    table.check(f"The data file {path}", vocabulary, attribute_names)
+    settings = json.loads(_read_text(file, "settings"))
+    if not isinstance(settings, dict):
+        raise ValueError("its settings are no settings")
+    return Columns(table, vocabulary, mask_size, settings, attribute_names)
 
-    def _append(self, name: str, rows: np.ndarray) -> None:
-        # HDF5 keeps data back and can crash the process when the disk turns out to be full as it
-        # closes the file: it is asked before.
-        if shutil.disk_usage(self.path.parent).free < rows.nbytes + _SPARE_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        dataset = self._file[name]
-        start = len(dataset)
-        dataset.resize(start + len(rows), axis=0)
-        if len(rows):
-            dataset[start:] = rows
 
-    def _discard(self) -> None:
-        try:
-            self._file.close()
-        except (OSError, RuntimeError):
-            pass  # the disk is full: the file can not be finished, only removed
-        self._temporary.unlink(missing_ok=True)
+@dataclass
+class Columns:
+    """Annotations and what explains them, as :func:`write_columns` takes them."""
+
+    table: SceneTable
+    vocabulary: Vocabulary
+    mask_size: int
+    settings: dict[str, Any]
+    attribute_names: tuple[str, ...]
 
 
 class SceneReader:
-    """Reads a store. Annotations are held in memory, pictures are read one by one.
+    """Reads a store. Annotations are held in memory, pictures stay in the file, mapped to memory.
 
     It can be pickled to worker processes; each process opens the file for itself.
 
     Args:
-        path: File written by :class:`SceneWriter`.
+        path: File written by :class:`SceneWriter` or :func:`write_store`.
 
     Raises:
         Sg2ImError: If the file is missing, truncated, foreign, of a newer schema, or not
@@ -241,11 +330,15 @@ class SceneReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
-        self._file: h5py.File | None = None
+        self._images: np.ndarray | h5py.Dataset | None = None
         self._process = -1
+        self._written = self._stamp() if self.path.is_file() else None
         with self._open() as file:
             try:
-                self._read_annotations(file)
+                columns = read_columns(file, SCHEMA, self.path)
+                height, width = (int(side) for side in file.attrs["image_size"])
+                self.image_size = (height, width)
+                self._check_images(file, len(columns.table))
             except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
                 if isinstance(error, Sg2ImError):
                     raise
@@ -253,6 +346,20 @@ class SceneReader:
                     f"The data file {self.path} is damaged ({str(error).strip(chr(39))}): prepare "
                     "it again with datasets/prepare.py."
                 ) from error
+        self.table = table = columns.table
+        self.vocabulary = columns.vocabulary
+        self.mask_size = columns.mask_size
+        self.settings = columns.settings
+        self.attribute_names = columns.attribute_names
+        self.image_ids = table.image_ids
+        self.object_offset = table.object_offset
+        self.categories = table.categories
+        self.boxes = table.boxes
+        self.packed_masks = table.packed_masks
+        self.relationship_offset = table.relationship_offset
+        self.relationships = table.relationships
+        self.attribute_offset = table.attribute_offset
+        self.attributes = table.attributes
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -261,35 +368,48 @@ class SceneReader:
         index = range(len(self))[index]  # from the end where it is negative; else an IndexError
         objects = slice(*self.object_offset[index : index + 2])
         relationships = slice(*self.relationship_offset[index : index + 2])
+        masks = None
+        if self.packed_masks is not None:
+            masks = unpack_masks(self.packed_masks[objects], self.mask_size)
         return Scene(
             image_id=int(self.image_ids[index]),
             image=self.image(index),
             categories=self.categories[objects].astype(np.int64),
             boxes=self.boxes[objects],
-            masks=self.unpack_masks(objects) if self.mask_size else None,
+            masks=masks,
             relationships=self.relationships[relationships].astype(np.int64),
         )
 
     def image(self, index: int) -> np.ndarray:
         """Picture at a position, shape :math:`(H, W, 3)`, uint8."""
-        if self._file is None or self._process != os.getpid():
-            self._file, self._process = self._open(), os.getpid()
+        return self.images(np.array([index]))[0]
+
+    def images(self, indices: np.ndarray) -> np.ndarray:
+        """Pictures at some positions, in their order.
+
+        Args:
+            indices: Shape :math:`(N,)`.
+
+        Returns:
+            Shape :math:`(N, H, W, 3)`, uint8.
+        """
+        if self._images is None or self._process != os.getpid():
+            self._images, self._process = self._map_images(), os.getpid()
         try:
-            return self._file["image"][index]
+            if isinstance(self._images, np.ndarray):
+                return self._images[indices]
+            rows = np.empty((len(indices), *self.image_size, 3), np.uint8)
+            for row, index in zip(rows, indices, strict=True):
+                row[:] = self._images[int(index)]
+            return rows
         except OSError as error:
             raise Sg2ImError(
-                f"Picture {index} of {self.path} can not be read ({error}): prepare the data "
+                f"A picture of {self.path} can not be read ({error}): prepare the data "
                 "again with datasets/prepare.py."
             ) from error
 
-    def unpack_masks(self, objects: slice) -> np.ndarray:
-        """Masks of some rows of the object arrays, shape :math:`(O, M, M)`, bool."""
-        size = self.mask_size
-        bits = np.unpackbits(self.packed_masks[objects], axis=1, count=size * size)
-        return bits.reshape(-1, size, size).astype(bool)
-
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_process": -1}
+        return {**self.__dict__, "_images": None, "_process": -1}
 
     def __repr__(self) -> str:
         return f"SceneReader({str(self.path)!r}, pictures={len(self)})"
@@ -300,78 +420,49 @@ class SceneReader:
                 f"There is no data file {self.path}: prepare it with datasets/prepare.py, or give "
                 "the folder that holds it."
             )
-        try:
-            return h5py.File(self.path, "r")
-        except OSError as error:
-            raise Sg2ImError(
-                f"{self.path} is no whole HDF5 file, perhaps cut off or of another kind "
-                f"({error}): delete it and prepare the data again with datasets/prepare.py."
-            ) from error
+        return open_hdf5(self.path)
 
-    def _read_annotations(self, file: h5py.File) -> None:
-        attributes = file.attrs
-        if attributes.get("schema") != SCHEMA:
-            raise Sg2ImError(
-                f"{self.path} is an HDF5 file of another kind, not a store of sg2im_pyg: prepare "
-                "the data with datasets/prepare.py."
+    def _check_images(self, file: h5py.File, count: int) -> None:
+        dataset = file["image"]
+        if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.uint8:
+            raise ValueError("image is no dataset of the type uint8")
+        if dataset.shape != (count, *self.image_size, 3):
+            raise ValueError(
+                f"image has the shape {dataset.shape} instead of {(count, *self.image_size, 3)}"
             )
-        version = int(attributes["schema_version"])
-        if version > SCHEMA_VERSION:
+
+    def _stamp(self) -> tuple[int, int, int]:
+        """What tells this file from another one at the same place."""
+        found = self.path.stat()
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def _map_images(self) -> "np.ndarray | h5py.Dataset":
+        if self.path.is_file() and self._stamp() != self._written:
             raise Sg2ImError(
-                f"{self.path} was written with schema version {version}, this program reads up to "
-                f"{SCHEMA_VERSION}: update sg2im_pyg, or prepare the data again with this version."
+                f"The data file {self.path} was replaced or changed since it was opened: open it "
+                "again, so that graphs and pictures belong together."
             )
-        height, width = (int(side) for side in attributes["image_size"])
-        self.image_size = (height, width)
-        self.mask_size = int(attributes["mask_size"])
-        self.vocabulary = Vocabulary.from_dict(json.loads(attributes["vocabulary"]))
-        self.settings = json.loads(attributes["settings"])
-        for name, kinds in _KINDS.items():
-            if name == "object_mask" and not self.mask_size:
-                continue
-            if not isinstance(file[name], h5py.Dataset) or file[name].dtype.kind not in kinds:
-                raise ValueError(f"{name} is no dataset of its type")
-        if file["image"].dtype != np.uint8:
-            raise ValueError("image is not of the type uint8")
-        self.image_ids = file["image_id"][:]
-        self.object_offset = file["object_offset"][:]
-        self.categories = file["object_category"][:]
-        self.boxes = file["object_box"][:]
-        self.relationship_offset = file["relationship_offset"][:]
-        self.relationships = file["relationship"][:]
-        count = len(self.image_ids)
-        shapes = {
-            "image": (count, *self.image_size, 3),
-            "object_offset": (count + 1,),
-            "relationship_offset": (count + 1,),
-            "object_category": (int(self.object_offset[-1]),),
-            "object_box": (int(self.object_offset[-1]), 4),
-            "relationship": (int(self.relationship_offset[-1]), 3),
-        }
-        if self.mask_size:
-            shapes["object_mask"] = (shapes["object_category"][0], _packed_bytes(self.mask_size))
-            self.packed_masks = file["object_mask"][:]
-        for name, shape in shapes.items():
-            if file[name].shape != shape:
-                raise ValueError(f"{name} has the shape {file[name].shape} instead of {shape}")
-        counts = [np.diff(offset) for offset in (self.object_offset, self.relationship_offset)]
-        for offset, differences in zip(
-            (self.object_offset, self.relationship_offset), counts, strict=True
-        ):
-            if offset[0] != 0 or (differences < 0).any():
-                raise ValueError("the offsets are not in order")
-        if not ((self.boxes >= 0) & (self.boxes <= 1)).all():  # nor is one that is not a number
-            raise ValueError("a box is not within 0 and 1")
-        if (self.boxes[:, :2] > self.boxes[:, 2:]).any():
-            raise ValueError("a box has a negative size")
-        _check_indices(
-            f"The data file {self.path}",
-            self.categories,
-            self.relationships,
-            counts[0],
-            counts[1],
-            self.vocabulary,
-        )
+        file = self._open()
+        dataset = file["image"]
+        start = dataset.id.get_offset()
+        if start is None:  # in pieces: a store of another program, or an empty one
+            return dataset
+        shape = dataset.shape
+        file.close()
+        mapped = np.memmap(self.path, np.uint8, "r", start, shape)
+        # The plain array: indexing the subclass costs more than copying a picture.
+        return np.asarray(mapped)
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Opens an HDF5 file to read; one that is none, or is cut off, gets a sentence."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise Sg2ImError(
+            f"{path} is no whole HDF5 file, perhaps cut off or of another kind "
+            f"({error}): delete it and prepare the data again with datasets/prepare.py."
+        ) from error
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -379,28 +470,43 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     return SceneReader(path).settings
 
 
-def _packed_bytes(mask_size: int) -> int:
-    return (mask_size * mask_size + 7) // 8
+def columns_bytes(table: SceneTable) -> int:
+    """Bytes that the annotations take."""
+    columns = [getattr(table, field) for field, _ in _COLUMNS.values()]
+    return sum(column.nbytes for column in columns if column is not None)
 
 
-def _check_indices(
-    where: str,
-    categories: np.ndarray,
-    relationships: np.ndarray,
-    objects_per_picture: np.ndarray,
-    relationships_per_picture: np.ndarray,
-    vocabulary: Vocabulary,
-) -> None:
-    names = len(vocabulary.objects)
-    if len(categories) and not (0 <= categories.min() and categories.max() < names):
-        raise Sg2ImError(f"{where}: a category is outside of the vocabulary of {names} objects.")
-    names = len(vocabulary.predicates)
-    if not len(relationships):
-        return
-    limit = np.repeat(objects_per_picture, relationships_per_picture)[:, None]
-    ends = relationships[:, [0, 2]]
-    if ends.min() < 0 or (ends >= limit).any():
-        raise Sg2ImError(f"{where}: a relationship names an object that its picture lacks.")
-    predicates = relationships[:, 1]
-    if predicates.min() < 0 or predicates.max() >= names:
-        raise Sg2ImError(f"{where}: a predicate is outside of the vocabulary of {names}.")
+def _create_block(file: h5py.File, name: str, shape: tuple[int, ...]) -> int | None:
+    """Makes a dataset of bytes whose rows lie one after the other; gives its place in the file."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.CONTIGUOUS)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)  # the same data, the same bytes
+    space = h5py.h5s.create_simple(shape)
+    dataset = h5py.h5d.create(file.id, name.encode(), h5py.h5t.STD_U8LE, space, layout)
+    return dataset.get_offset()
+
+
+def _copy(source: BinaryIO, target: BinaryIO, count: int) -> None:
+    while count:
+        piece = source.read(min(count, _COPIED_BYTES))
+        if not piece:
+            raise RuntimeError("the pictures end before the last one")
+        target.write(piece)
+        count -= len(piece)
+
+
+def _write_text(file: h5py.File, name: str, text: str) -> None:
+    if len(text.encode()) < _MAX_ATTRIBUTE_BYTES:
+        file.attrs[name] = text
+    else:
+        file.create_dataset(f"text/{name}", data=np.frombuffer(text.encode(), np.uint8))
+
+
+def _read_text(file: h5py.File, name: str, default: str | None = None) -> str:
+    if f"text/{name}" in file:
+        return bytes(file[f"text/{name}"][:]).decode()
+    if default is not None and name not in file.attrs:
+        return default
+    return file.attrs[name]

@@ -1,17 +1,66 @@
-"""Transforms of scene graphs. They draw from torch's global random state, as PyG's do."""
+"""Transforms of scene graphs, each for a single graph and for a whole batch alike.
+
+Those that draw at random take their draws from the graph's :obj:`draw_key` where it has one, and
+otherwise from torch's global random state, as PyG's do.
+"""
+
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.transforms import BaseTransform
+from torch_geometric.transforms import BaseTransform, Compose
 from torch_geometric.utils import subgraph
 
+from sg2im_pyg.data.batching import OBJECT_KEYS, check_entries, grouping, regroup
+from sg2im_pyg.data.draws import global_keys, next_keys, random_below, random_bits
 from sg2im_pyg.data.scene_graph import add_image_node
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 
 
-class AddImageNode(BaseTransform):
+class BatchTransform(BaseTransform):
+    r"""Base class of transforms that take a graph or a whole :class:`~torch_geometric.data.Batch`.
+
+    Applied to a batch, :meth:`forward` does to each graph what it does to the graph alone, and
+    returns a batch that can be taken apart again (see :func:`sg2im_pyg.data.batching.regroup`).
+    :class:`SceneDataset` applies such transforms to whole batches, others graph by graph.
+
+    Draws follow from the entry :obj:`draw_key` of a graph, shape :math:`(1,)`, int64, of a batch
+    :math:`(N,)`: the same key gives the same draws, alone or in any batch. Without one they come
+    from torch's global generator.
+    """
+
+    def draws(self, data: Data, rows: Tensor, groups: Tensor, ends: Tensor) -> Tensor:
+        """64 random bits for some objects; the next transform of the same graphs gets others.
+
+        Args:
+            data: The graph or batch; its :obj:`draw_key`, if any, is replaced by the next one.
+            rows: Rows of the objects, shape :math:`(R,)`.
+            groups: Graph of each object, see :func:`sg2im_pyg.data.batching.grouping`.
+            ends: Where the graphs begin and end.
+
+        Returns:
+            Shape :math:`(R,)`, int64.
+        """
+        keys = data.get("draw_key")
+        if keys is None:
+            keys = global_keys(len(ends) - 1, ends.device)
+        else:
+            data.draw_key = next_keys(keys)
+        own = groups[rows]
+        return random_bits(keys[own], rows - ends[own])
+
+
+def takes_batches(transform: Any) -> bool:
+    """Whether a transform may be applied to a whole batch; :obj:`None` may."""
+    if type(transform) is Compose:
+        return all(takes_batches(step) for step in transform.transforms)
+    return transform is None or isinstance(transform, BatchTransform)
+
+
+class AddImageNode(BatchTransform):
     """Adds the node :obj:`"__image__"`, as :class:`~torch_geometric.transforms.VirtualNode` does.
 
     It becomes the last node, with an edge :obj:`"__in_image__"` from every other node to it; its
@@ -22,13 +71,13 @@ class AddImageNode(BaseTransform):
         return add_image_node(data)
 
 
-class SampleGeometricRelations(BaseTransform):
+class SampleGeometricRelations(BatchTransform):
     """Adds relationships drawn from the geometry of boxes and masks (paper, Section 4.1; COCO).
 
     For each object one other object is drawn, a coin decides which of the two is the subject, and
     their boxes and masks say which of :data:`GEOMETRIC_PREDICATES` holds (see
     :func:`geometric_predicates`). The node :obj:`"__image__"` takes no part. They are drawn anew
-    at each call.
+    at each call (see :class:`BatchTransform`) and stand before the relationships that a graph has.
 
     Args:
         vocabulary: Where the indices of the predicates are looked up; :obj:`None` means the
@@ -46,31 +95,39 @@ class SampleGeometricRelations(BaseTransform):
         self.predicate_indices = torch.tensor(indices)
 
     def forward(self, data: Data) -> Data:
-        members = (data.x != 0).nonzero().view(-1)
-        count = len(members)
-        if count < 2:
-            return data
-        device = members.device
-        # A step of 1 to count - 1 around the circle of objects reaches each other one alike.
-        step = 1 + (torch.rand(count) * (count - 1)).long().clamp(max=count - 2)
-        is_subject = torch.rand(count) > 0.5
-        first = torch.arange(count)
-        second = (first + step) % count
-        subjects = members[torch.where(is_subject, first, second).to(device)]
-        objects = members[torch.where(is_subject, second, first).to(device)]
+        check_entries(data, "x", "edge_index", "edge_attr", "boxes")
+        groups, ends = grouping(data)
+        is_member = data.x != 0
+        counts = torch.zeros(len(ends) - 1, dtype=torch.long, device=ends.device)
+        counts.index_add_(0, groups, is_member.long())
+        counts = torch.where(counts > 1, counts, 0)  # an object alone has no other
+        first = (is_member & (counts > 0)[groups]).nonzero().view(-1)
+        own, bits = groups[first], self.draws(data, first, groups, ends)
+        # A step of 1 to count - 1 around the circle of a graph's objects reaches each other one
+        # alike.
+        count, start = counts[own], (counts.cumsum(0) - counts)[own]
+        place = torch.arange(len(first), device=first.device) - start
+        step = 1 + random_below(bits, count - 1)
+        second = first[start + (place + step) % count]
+        is_subject = (bits & 1).bool()
+        subjects = torch.where(is_subject, first, second)
+        objects = torch.where(is_subject, second, first)
         kinds = geometric_predicates(data.boxes, data.get("masks"), subjects, objects)
-        edge_attr = self.predicate_indices.to(device)[kinds]
-        data.edge_index = torch.cat([torch.stack([subjects, objects]), data.edge_index], dim=1)
-        data.edge_attr = torch.cat([edge_attr, data.edge_attr])
+        edge_attr = self.predicate_indices.to(kinds.device)[kinds]
+        order = torch.cat([own, groups[data.edge_index[0]]]).argsort(stable=True)
+        edge_index = torch.cat([torch.stack([subjects, objects]), data.edge_index], dim=1)
+        data.edge_index = edge_index[:, order]
+        data.edge_attr = torch.cat([edge_attr, data.edge_attr])[order]
+        regroup(data, groups, ends)
         return data
 
 
-class SubsampleObjects(BaseTransform):
+class SubsampleObjects(BatchTransform):
     """Keeps at most :obj:`max_objects` objects of a picture (the release's Visual Genome loader).
 
     Objects that take part in a relationship come first, the others fill up; both are drawn at
-    random where there are too many. Kept objects stay in their order, and relationships between
-    them are kept.
+    random where there are too many (see :class:`BatchTransform`). Kept objects stay in their
+    order, and relationships between them are kept.
 
     Args:
         max_objects: The most objects a picture, the node :obj:`"__image__"` included (it is
@@ -86,27 +143,44 @@ class SubsampleObjects(BaseTransform):
         self.max_objects = max_objects
 
     def forward(self, data: Data) -> Data:
-        is_member = data.x != 0
-        room = self.max_objects - 1
-        if int(is_member.sum()) <= room:
-            return data
-        related = torch.zeros_like(is_member)
-        related[data.edge_index[:, data.edge_attr != 0].reshape(-1)] = True
-        # One random key each; related objects sort before the others, the image node last.
-        key = torch.rand(len(data.x)).to(data.x.device) - related.float()
-        key[~is_member] = 2.0
-        keep = ~is_member
-        keep[key.argsort()[:room]] = True
+        check_entries(data, "x", "edge_index", "edge_attr")
+        groups, ends = grouping(data)
+        rows = torch.arange(len(data.x), device=ends.device)
+        bits = self.draws(data, rows, groups, ends)
+        is_image = data.x == 0
+        is_related = torch.zeros_like(is_image)
+        is_related[data.edge_index[:, data.edge_attr != 0].view(-1)] = True
+        # Within each graph: first the related objects in a random order, then the others
+        # likewise, then the image node.
+        rank = 3 * groups + torch.where(is_image, 2, 1 - is_related.long())
+        order = bits.argsort()
+        order = order[rank[order].argsort(stable=True)]
+        keep = is_image.clone()
+        keep[order] |= rows - ends[groups] < self.max_objects - 1
         data.edge_index, data.edge_attr = subgraph(
             keep, data.edge_index, data.edge_attr, relabel_nodes=True, num_nodes=len(keep)
         )
-        for name in ("x", "boxes", "masks"):
-            if name in data:
-                data[name] = data[name][keep]
+        kept = keep.nonzero().view(-1)
+        for key in OBJECT_KEYS:
+            if key in data:
+                data[key] = data[key][kept]
+        before = torch.zeros(len(keep) + 1, dtype=torch.long, device=keep.device)
+        torch.cumsum(keep, 0, out=before[1:])
+        regroup(data, groups[kept], before[ends])
         return data
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.max_objects})"
+
+
+class DropRelationships(BatchTransform):
+    """Removes all relationships (the paper's ablation "no relationships")."""
+
+    def forward(self, data: Data) -> Data:
+        data.edge_index = data.edge_index[:, :0]
+        data.edge_attr = data.edge_attr[:0]
+        regroup(data, *grouping(data))
+        return data
 
 
 def geometric_predicates(
@@ -134,7 +208,7 @@ def geometric_predicates(
     inside = (s[:, :2] > o[:, :2]).all(1) & (s[:, 2:] < o[:, 2:]).all(1)
     dx, dy = (centres[subjects] - centres[objects]).unbind(1)
     # The release compares atan2(dy, dx) with odd multiples of pi / 4. These comparisons say the
-    # same without rounding, the borders included: a border belongs to the quarter that begins
+    # same without angles, the borders included: a border belongs to the quarter that begins
     # there going from right over below, except that both borders of "left of" belong to it, and
     # equal centres are "right of".
     left = (dx < 0) & (dy.abs() <= -dx)
@@ -142,7 +216,7 @@ def geometric_predicates(
     below = (dy > 0) & (-dy < dx) & (dx <= dy)
     kinds = torch.ones_like(subjects)  # right of
     for position, holds in ((0, left), (2, above), (3, below), (4, inside), (5, surrounding)):
-        kinds[holds] = position
+        kinds.masked_fill_(holds, position)
     return kinds
 
 
@@ -151,10 +225,14 @@ def _centres(boxes: Tensor, masks: Tensor | None) -> Tensor:
     corner, opposite = boxes.double().view(-1, 2, 2).unbind(1)
     middle = torch.full_like(corner, 0.5)
     if masks is not None:
-        pixels = (masks >= 0.5).double()
-        ramp = torch.linspace(0, 1, pixels.shape[-1], dtype=torch.double, device=boxes.device)
-        count = pixels.sum((1, 2))
-        mean_x = (pixels.sum(1) @ ramp) / count
-        mean_y = (pixels.sum(2) @ ramp) / count
-        middle = torch.where(count.view(-1, 1) > 0, torch.stack([mean_x, mean_y], 1), middle)
+        # Sums of whole numbers have no rounding errors.
+        size = masks.shape[-1]
+        pixels = (masks >= 0.5).reshape(-1, size * size).double()
+        place = torch.arange(size, dtype=torch.double, device=boxes.device)
+        ones = torch.ones(size * size, dtype=torch.double, device=boxes.device)
+        moments = torch.stack([place.repeat(size), place.repeat_interleave(size), ones])
+        sums = F.linear(pixels, moments)
+        count = sums[:, 2:]
+        mean = sums[:, :2] / (count * max(size - 1, 1))
+        middle = torch.where(count > 0, mean, middle)
     return corner + middle * (opposite - corner)

@@ -37,6 +37,9 @@ class DataConfig:
     """Most pictures of the validation split that are used."""
     workers: int = 2
     """Processes that read data beside the training; 0 reads within it."""
+    storage: Literal["disk", "memory", "device"] = "disk"
+    """Where the training pictures are held: left on disk, read into memory once, or held on the
+    device of the training, which then makes the batches itself (workers have no meaning)."""
 
 
 @dataclass

@@ -21,18 +21,15 @@ from sg2im_pyg.data import (
     AddImageNode,
     SampleGeometricRelations,
     SceneDataset,
+    SceneLoader,
     SubsampleObjects,
 )
 from sg2im_pyg.data.landscapes import prepare_landscapes
+from sg2im_pyg.data.transforms import DropRelationships
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.files import replace_when_whole
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
-from sg2im_pyg.training.loader import (
-    SeededScenes,
-    TrainingBatches,
-    fixed_batches,
-    training_loader,
-)
+from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
 from sg2im_pyg.training.logging import RunLogger
 from sg2im_pyg.training.resume import (
     Progress,
@@ -90,7 +87,14 @@ def train(
     if first and config.data.name == "landscapes" and not _all_splits(config):
         prepare_landscapes(data_root(config), config.model.image_size, _mask_size(config))
     fabric.barrier()
-    training_set = open_split(config, "train", augment=True)
+    storage = config.data.storage
+    training_set = open_split(
+        config,
+        "train",
+        augment=True,
+        in_memory=storage != "disk",
+        device=fabric.device if storage == "device" else None,
+    )
     validation_set = open_split(config, config.data.validation_split, augment=False)
     vocabulary = training_set.vocabulary
     if validation_set.vocabulary != vocabulary:
@@ -127,7 +131,6 @@ def train(
         run_dir = make_run_dir(run_dir, folder)
         with replace_when_whole(run_dir / "config.yaml") as temporary:
             temporary.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
-    seeded = SeededScenes(training_set, config.seed)
     batches = TrainingBatches(
         pictures,
         config.batch_size,
@@ -136,8 +139,12 @@ def train(
         fabric.global_rank,
         fabric.world_size,
     )
-    loader = training_loader(
-        seeded, batches, config.data.workers, pin_memory=fabric.device.type == "cuda"
+    loader = SceneLoader(
+        training_set,
+        seed=config.seed,
+        num_workers=0 if training_set.device.type != "cpu" else config.data.workers,
+        batch_sampler=batches,
+        pin_memory=fabric.device.type == "cuda",
     )
     logger = RunLogger(run_dir, config.steps, progress.step, batches.batch_size, active=first)
     logger.say(_summary(config, run_dir, fabric, pictures, held_out, players, progress))
@@ -280,16 +287,25 @@ def data_root(config: TrainingConfig) -> Path:
     return Path(config.data.root)
 
 
-def open_split(config: TrainingConfig, split: str, augment: bool) -> SceneDataset:
+def open_split(
+    config: TrainingConfig,
+    split: str,
+    augment: bool,
+    in_memory: bool = False,
+    device: torch.device | None = None,
+) -> SceneDataset:
     """A prepared split with the transforms of its data set.
 
     Args:
         config: All options.
         split: :obj:`"train"`, :obj:`"val"` or :obj:`"test"`.
         augment: Whether to leave out objects at random (:class:`SubsampleObjects`).
+        in_memory: Whether to hold the pictures in memory, see :class:`SceneDataset`.
+        device: Where to assemble batches, likewise.
 
     Raises:
-        Sg2ImError: If it is missing, empty, or of another picture size.
+        Sg2ImError: If it is missing, empty, or of another picture size; if there is no room for
+            the pictures.
     """
     height, width = config.model.image_size
     path = data_root(config) / f"{height}x{width}" / f"{split}.h5"
@@ -298,7 +314,7 @@ def open_split(config: TrainingConfig, split: str, augment: bool) -> SceneDatase
             f"There is no data file {path}: run 'python datasets/prepare.py {config.data.name}' "
             f"for pictures of {height} x {width} first, or say with --data.root where it lies."
         )
-    dataset = SceneDataset(path)
+    dataset = SceneDataset(path, in_memory=in_memory, device=device)
     if dataset.image_size != (height, width):
         raise Sg2ImError(
             f"{path} holds pictures of {dataset.image_size}, the model makes {(height, width)}: "
@@ -315,15 +331,6 @@ def open_split(config: TrainingConfig, split: str, augment: bool) -> SceneDatase
         steps.append(SampleGeometricRelations(dataset.vocabulary))
     dataset.transform = Compose([*steps, AddImageNode()])
     return dataset
-
-
-class DropRelationships(BaseTransform):
-    """Removes all relationships (the paper's ablation "no relationships")."""
-
-    def forward(self, data: Any) -> Any:
-        data.edge_index = data.edge_index[:, :0]
-        data.edge_attr = data.edge_attr[:0]
-        return data
 
 
 def count_skipped(progress: Progress, result: StepResult, most: int) -> None:

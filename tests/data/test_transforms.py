@@ -7,13 +7,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
-from torch_geometric.transforms import Compose
+from torch_geometric.transforms import BaseTransform, Compose
 
 from sg2im_pyg import SceneGraph, Sg2ImError, Vocabulary
 from sg2im_pyg.data import AddImageNode, SampleGeometricRelations, SubsampleObjects
-from sg2im_pyg.data.transforms import geometric_predicates
+from sg2im_pyg.data.transforms import DropRelationships, geometric_predicates, takes_batches
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
+from tests.data.batches import assert_same_batch, assert_same_graph
+from tests.data.test_draws import splitmix64
 
 NO_EDGES = torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
 
@@ -139,6 +142,43 @@ def test_masks_decide_the_direction_and_empty_ones_fall_back_to_the_box():
 
 
 # --- SampleGeometricRelations -------------------------------------------------------------------
+
+
+def direct_relations(boxes, masks, key):
+    """The triples of a picture, object by object: one other object, a coin, and the rule."""
+    count, triples = len(boxes), []
+    for i in range(count if count > 1 else 0):
+        bits = splitmix64(key % 2**64, i)
+        others = [(i + step) % count for step in range(1, count)]
+        other = others[(bits >> 32) * len(others) >> 32]
+        s, o = (i, other) if bits % 2 else (other, i)
+        ends = (None, None) if masks is None else (masks[s], masks[o])
+        triples.append((s, o, *direct_predicate(boxes[s].tolist(), boxes[o].tolist(), *ends)))
+    return triples
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.booleans().flatmap(
+        lambda masked: st.lists(
+            objects(4).filter(lambda drawn: (drawn[1] is not None) == masked),
+            min_size=1,
+            max_size=5,
+        )
+    ),
+    st.integers(-(2**63), 2**63 - 1),
+)
+def test_relations_of_a_batch_are_those_of_a_direct_loop(scenes, key):
+    graphs = [scene(*drawn) for drawn in scenes]
+    for i, graph in enumerate(graphs):
+        graph.draw_key = torch.tensor([(key + i) % 2**63])
+    batch = SampleGeometricRelations()(Batch.from_data_list(graphs))
+    assert batch.num_graphs == len(scenes) and batch.validate()
+    for before, after, (_, masks) in zip(graphs, batch.to_data_list(), scenes, strict=True):
+        expected = direct_relations(before.boxes, masks, int(before.draw_key))
+        assert after.edge_index.t().tolist() == [[s, o] for s, o, _, _ in expected]
+        for predicate, (_, _, name, close) in zip(after.edge_attr.tolist(), expected, strict=True):
+            assert close or GEOMETRIC_PREDICATES[predicate - 1] == name
 
 
 @settings(deadline=None)
@@ -274,6 +314,126 @@ def test_objects_are_drawn_evenly():
     assert counts[[1, 4]].tolist() == [600, 600]
     assert (counts[[0, 2, 3, 5]] / 600 - 0.5).abs().max() < 0.1
     assert len(graph.x) == 6  # the graph given is not changed
+
+
+# --- Batches ------------------------------------------------------------------------------------
+
+
+@st.composite
+def graph_lists(draw):
+    """Graphs that can be put together, with empty ones, single objects and image nodes among."""
+    mask_size = draw(st.sampled_from([0, 3]))
+    attributes = draw(st.booleans())
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+
+    def random(*shape):
+        return torch.rand(shape, generator=generator)
+
+    graphs = []
+    for _ in range(draw(st.integers(1, 5))):
+        count, edges = draw(st.integers(0, 6)), draw(st.integers(0, 4))
+        graph = SceneGraph(
+            (9 * random(count)).long() + 1,
+            (count * random(2, edges if count else 0)).long(),
+            (5 * random(edges if count else 0)).long() + 1,
+            boxes=(8 * random(count, 2, 2)).round().div(8).sort(1).values.view(count, 4),
+            masks=(random(count, mask_size, mask_size) > 0.4).float() if mask_size else None,
+            image=(256 * random(1, 3, 2, 2)).byte(),
+            image_id=draw(st.integers(0, 99)),
+        )
+        if attributes:
+            graph.attributes = random(count, 4) > 0.5
+        graphs.append(AddImageNode()(graph) if draw(st.booleans()) else graph)
+    return graphs
+
+
+STEPS = [AddImageNode(), SampleGeometricRelations(), SubsampleObjects(4), DropRelationships()]
+
+
+@settings(deadline=None, max_examples=200)
+@given(graph_lists(), st.lists(st.sampled_from(STEPS), max_size=4), st.integers(0, 2**62))
+def test_a_batch_gets_what_its_graphs_get_alone(graphs, steps, key):
+    for i, graph in enumerate(graphs):
+        graph.draw_key = torch.tensor([key + i])
+    batch = Batch.from_data_list(graphs)
+    before = copy.deepcopy(batch)
+    found = Compose(steps)(batch)
+    assert_same_batch(found, Batch.from_data_list([Compose(steps)(graph) for graph in graphs]))
+    assert_same_batch(batch, before)  # the batch given is not changed
+    assert_same_batch(Batch.from_data_list(found.to_data_list()), found)
+
+
+@given(graph_lists(), st.permutations(range(5)))
+@settings(deadline=None, max_examples=50)
+def test_draws_do_not_depend_on_the_rest_of_the_batch(graphs, order):
+    steps = Compose([SubsampleObjects(3), SampleGeometricRelations(), AddImageNode()])
+    for i, graph in enumerate(graphs):
+        graph.draw_key = torch.tensor([i])
+    order = [i for i in order if i < len(graphs)]
+    found = steps(Batch.from_data_list([graphs[i] for i in order])).to_data_list()
+    expected = steps(Batch.from_data_list(graphs)).to_data_list()
+    for graph, i in zip(found, order, strict=True):
+        assert_same_graph(graph, expected[i])
+
+
+def test_two_transforms_of_one_graph_have_draws_of_their_own():
+    boxes = torch.rand(400, 4).sort(1).values.tolist()
+    graph = scene(boxes)
+    graph.draw_key = torch.tensor([7])
+    twice = Compose([SampleGeometricRelations(), SampleGeometricRelations()])(graph).edge_index
+    # Each edge has the object that it was drawn for in its place; the other end is the partner.
+    first, second = (part.sum(0) - torch.arange(400) for part in twice.split(400, 1))
+    assert (first == second).float().mean() < 0.05
+    assert torch.equal(
+        second, SampleGeometricRelations()(graph).edge_index.sum(0) - torch.arange(400)
+    )
+
+
+def test_without_keys_a_batch_draws_from_torch_s_state():
+    batch = Batch.from_data_list([scene(torch.rand(20, 4).sort(1).values.tolist())] * 2)
+    transform = SampleGeometricRelations()
+    torch.manual_seed(0)
+    first, second = transform(batch), transform(batch)
+    assert not torch.equal(first.edge_index, second.edge_index)
+    one, other = first.to_data_list()
+    assert not torch.equal(one.edge_index, other.edge_index)
+    torch.manual_seed(0)
+    assert torch.equal(transform(batch).edge_index, first.edge_index)
+    assert "draw_key" not in first
+
+
+def test_batches_that_pyg_made_in_other_ways():
+    graphs = [scene([[0, 0, 0.5, 0.5]] * count) for count in (2, 1, 3)]
+    followed = Batch.from_data_list(graphs, follow_batch=["boxes", "edge_attr"])
+    found = AddImageNode()(followed)
+    expected = Batch.from_data_list(
+        [AddImageNode()(graph) for graph in graphs], follow_batch=["boxes", "edge_attr"]
+    )
+    assert_same_batch(found, expected)
+    # By hand, with nothing but the vector `batch`.
+    plain = SceneGraph(followed.x, followed.edge_index, followed.edge_attr, batch=followed.batch)
+    found = AddImageNode()(plain)
+    assert torch.equal(found.edge_index, expected.edge_index)
+    assert torch.equal(found.batch, expected.batch)
+
+
+def test_batches_whose_other_entries_name_objects_raise():
+    graph = scene([[0, 0, 0.5, 0.5]])
+    graph.largest_index = torch.tensor([0])
+    assert AddImageNode()(graph).largest_index == 0
+    with pytest.raises(Sg2ImError, match="'largest_index', which names objects by number"):
+        AddImageNode()(Batch.from_data_list([graph, graph]))
+
+
+def test_which_transforms_take_batches():
+    class Other(BaseTransform):
+        def forward(self, data):
+            return data
+
+    assert takes_batches(None) and all(takes_batches(step) for step in STEPS)
+    assert takes_batches(Compose([AddImageNode(), Compose([SubsampleObjects()])]))
+    assert not takes_batches(Compose([AddImageNode(), Compose([Other()])]))
+    assert not takes_batches(Other()) and not takes_batches(lambda data: data)
 
 
 def test_ten_objects_are_the_default_and_one_is_too_few():

@@ -4,10 +4,11 @@ from itertools import islice
 
 import pytest
 import torch
-from torch_geometric.data import Batch
 
-from sg2im_pyg.training.loader import SeededScenes, TrainingBatches, training_loader
+from sg2im_pyg.data import SceneLoader
+from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
 from sg2im_pyg.training.trainer import open_split
+from tests.data.batches import assert_same_batch, assert_same_graph
 
 
 def test_an_epoch_holds_each_picture_once_and_the_next_one_another_order():
@@ -37,33 +38,47 @@ def test_a_batch_is_no_larger_than_the_data():
     assert [len(b) for b in islice(iter(TrainingBatches(3, 32, seed=0)), 2)] == [3, 3]
 
 
-def same(first: Batch, second: Batch) -> bool:
-    return all(
-        torch.equal(first[key], second[key])
-        for key in ("x", "edge_index", "edge_attr", "boxes", "image", "batch")
-    )
-
-
-def test_an_item_is_drawn_from_its_own_state_and_leaves_the_global_one_alone(config):
-    scenes = SeededScenes(open_split(config, "train", augment=True), seed=5)
+def test_fixed_batches_are_the_same_each_time_and_leave_the_global_state_alone(config):
+    dataset = open_split(config, "train", augment=True)
     state = torch.get_rng_state()
-    first = scenes[0, 3]
+    first = fixed_batches(dataset, range(1, 12, 2), 4, seed=5)
     assert torch.equal(torch.get_rng_state(), state)
-    torch.rand(10)
-    again, other = scenes[0, 3], scenes[1, 3]
-    assert torch.equal(first.edge_index, again.edge_index)
-    differing = [
-        not torch.equal(scenes[0, i].edge_index, scenes[1, i].edge_index) for i in range(10)
-    ]
-    assert any(differing) and torch.equal(first.x, other.x)
+    assert [batch.num_graphs for batch in first] == [4, 2]
+    again = fixed_batches(dataset, range(1, 12, 2), 4, seed=5)
+    for one, other in zip(first, again, strict=True):
+        assert_same_batch(one, other)
+    # An item is drawn alike in any batch.
+    (larger,) = fixed_batches(dataset, range(12), 12, seed=5)
+    for place, batch in ((1, first[0][0]), (9, first[1][0])):
+        assert_same_graph(batch, larger[place])
 
 
 @pytest.mark.slow
-def test_worker_processes_change_nothing(config):
+@pytest.mark.parametrize("storage", ["disk", "memory"])
+def test_worker_processes_and_storage_change_nothing(config, storage):
+    alone, shared = (
+        SceneLoader(
+            open_split(config, "train", augment=True, in_memory=in_memory),
+            num_workers=workers,
+            batch_sampler=TrainingBatches(20, 4, 0, start_step=3),
+        )
+        for workers, in_memory in ((0, False), (2, storage == "memory"))
+    )
+    for first, second in islice(zip(alone, shared, strict=False), 7):
+        assert_same_batch(first, second)
+
+
+def test_processes_draw_what_one_process_draws(config):
     dataset = open_split(config, "train", augment=True)
-    loaders = [
-        training_loader(SeededScenes(dataset, 0), TrainingBatches(20, 4, 0), workers, False)
-        for workers in (0, 2)
-    ]
-    for first, second in islice(zip(*loaders, strict=False), 7):
-        assert same(first, second)
+
+    def graphs(rank, processes):
+        batches = TrainingBatches(20, 4, 0, 0, rank, processes)
+        found = {}
+        for batch in islice(SceneLoader(dataset, batch_sampler=batches), 5):
+            found.update({graph.image_id.item(): graph for graph in batch.to_data_list()})
+        return found
+
+    whole, parts = graphs(0, 1), graphs(0, 2) | graphs(1, 2)
+    assert sorted(whole) == sorted(parts) and len(whole) == 20
+    for image_id, graph in whole.items():
+        assert_same_graph(parts[image_id], graph)

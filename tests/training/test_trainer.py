@@ -96,6 +96,19 @@ def test_a_run_killed_at_any_step_and_resumed_equals_an_unbroken_one(
     assert [(p.step, p.value) for p in first] == [(p.step, p.value) for p in second]
 
 
+@pytest.mark.parametrize("storage", ["memory", "device"])
+def test_where_pictures_are_held_changes_nothing(config, tmp_path, storage):
+    config.steps = 3
+    assert train(config, tmp_path / "disk")
+    config.data.storage = storage
+    assert train(config, tmp_path / storage)
+    ends = [
+        read_checkpoint(tmp_path / run / "checkpoints" / "last.pt") for run in ("disk", storage)
+    ]
+    assert_same(ends[0]["generator"], ends[1]["generator"])
+    assert_same(ends[0]["training"]["progress"], ends[1]["training"]["progress"])
+
+
 def test_the_switch_to_eval_mode_survives_a_break(config, tmp_path, monkeypatch):
     config.optimizer.eval_mode_after = 4
     assert train(config, tmp_path / "unbroken")

@@ -1,0 +1,139 @@
+"""Segmentations of COCO: polygons and runs (RLE), checked, decoded and cropped to their box."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from sg2im_pyg.errors import Sg2ImError
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The outline of one object as its annotation has it.
+
+    Attributes:
+        content: Polygons (a list of lists of numbers) or runs (:obj:`"size"`, :obj:`"counts"`).
+        corners: The object's box :obj:`(x0, y0, x1, y1)` in pixels of the stored picture.
+        width: Width of the stored picture, in pixels.
+        height: Height of the stored picture, in pixels.
+        where: Names the annotation in errors.
+    """
+
+    content: Any
+    corners: tuple[float, float, float, float]
+    width: int
+    height: int
+    where: str
+
+    def small_mask(self, size: int) -> np.ndarray:
+        """The mask within the box, shape :math:`(M, M)`, bool.
+
+        The mask at the picture's size is cropped to the box rounded to pixels and resized
+        bilinearly with antialiasing; a pixel is set above 0.5.
+
+        Raises:
+            Sg2ImError: If the outline is malformed or does not belong to its picture.
+        """
+        x0, y0, x1, y1 = (round(corner) for corner in self.corners)
+        # At least one pixel is cropped, and none outside of the picture.
+        x0, y0 = min(max(x0, 0), self.width - 1), min(max(y0, 0), self.height - 1)
+        x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
+        # Turned around: runs go down the columns, and so does the memory of what is decoded.
+        crop = np.ascontiguousarray(self.decode().T[x0:x1, y0:y1], np.float32)
+        resized = Image.fromarray(crop).resize((size, size), Image.Resampling.BILINEAR)
+        return (np.asarray(resized) > 0.5).T
+
+    def decode(self) -> np.ndarray:
+        """Mask of an object at the picture's size, shape (height, width), uint8.
+
+        Everything is checked first: pycocotools reads and writes outside of its memory when the
+        runs do not add up to the picture.
+        """
+        segmentation, height, width = self.content, self.height, self.width
+        if isinstance(segmentation, list):
+            polygons = self._polygons(segmentation)
+            if not polygons:
+                return np.zeros((height, width), np.uint8)
+            runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+            return coco_mask.decode(runs)
+        if not isinstance(segmentation, dict) or "counts" not in segmentation:
+            raise Sg2ImError(
+                f"The {self.where} has no segmentation: expected are polygons (a list of lists of "
+                "numbers) or runs ('size' and 'counts')."
+            )
+        if segmentation.get("size") != [height, width]:
+            raise Sg2ImError(
+                f"The {self.where} has a mask of size {segmentation.get('size')} (height, width), "
+                f"its picture is listed with {[height, width]}: the files do not belong together."
+            )
+        counts = segmentation["counts"]
+        lengths = _uncompress(counts) if isinstance(counts, str) else _whole_numbers(counts)
+        if lengths is None or (lengths < 0).any() or int(lengths.sum()) != height * width:
+            raise Sg2ImError(
+                f"The {self.where} has a damaged mask, whose runs do not add up to its picture of "
+                f"{width} x {height} pixels: replace the file by a whole copy."
+            )
+        runs = {"size": [height, width], "counts": counts}
+        return coco_mask.decode(
+            runs if isinstance(counts, str) else coco_mask.frPyObjects(runs, height, width)
+        )
+
+    def _polygons(self, polygons: list[Any]) -> list[list[float]]:
+        """The polygons that enclose an area; two corners or fewer (pycocotools: a box) do not."""
+        for polygon in polygons:
+            if (
+                not isinstance(polygon, list)
+                or len(polygon) % 2
+                or not all(map(is_number, polygon))
+                # pycocotools walks along each edge pixel by pixel
+                or any(not -self.width <= x <= 2 * self.width for x in polygon[0::2])
+                or any(not -self.height <= y <= 2 * self.height for y in polygon[1::2])
+            ):
+                raise Sg2ImError(
+                    f"The {self.where} has a damaged polygon: expected is a list x, y, x, y, ... "
+                    f"of positions in its picture of {self.width} x {self.height} pixels."
+                )
+        return [polygon for polygon in polygons if len(polygon) >= 6]
+
+
+def _uncompress(counts: str) -> np.ndarray | None:
+    """Lengths of the runs of a compressed RLE, :obj:`None` where it breaks the format.
+
+    Only to check them. The format (pycocotools, ``maskApi.c``): five bits a character from "0"
+    on, lowest first, the sixth bit says that more follow, the fifth of the last is the sign; from
+    the fourth run on, the difference to the run two before.
+    """
+    if not counts or not counts.isascii():
+        return None
+    bits = np.frombuffer(counts.encode("ascii"), np.uint8).astype(np.int64) - ord("0")
+    is_last = (bits & 0x20) == 0
+    if (bits < 0).any() or (bits > 0x3F).any() or not is_last[-1]:
+        return None
+    starts = np.concatenate([[0], np.flatnonzero(is_last)[:-1] + 1])
+    lengths = np.diff(np.append(starts, len(bits)))
+    if lengths.max() > 6:  # more than 30 bits
+        return None
+    place = 5 * (np.arange(len(bits)) - np.repeat(starts, lengths))
+    values = np.add.reduceat((bits & 0x1F) << place, starts)
+    is_negative = (bits[is_last] & 0x10) != 0
+    values -= is_negative * (np.int64(1) << 5 * lengths)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def _whole_numbers(counts: Any) -> np.ndarray | None:
+    if not isinstance(counts, list) or not all(
+        type(count) is int and 0 <= count <= 2**31 for count in counts
+    ):
+        return None
+    return np.array(counts, np.int64)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number that fits into a float."""
+    # Whole numbers of hundreds of digits do not fit into a float.
+    return type(value) in (int, float) and abs(value) < 1e15

@@ -1,0 +1,141 @@
+"""Reading JSON files of several gigabytes entry by entry; a sentence for each way to be wrong."""
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ijson
+from tqdm import tqdm
+
+from sg2im_pyg.errors import Sg2ImError
+
+_BUFFER = 2**20  # bytes parsed at once
+_TAIL = 4096  # bytes at the end that are looked at to tell a cut file from a wrong one
+_DEEP = 1000  # brackets
+_END: Any = object()
+_PARSE_ERRORS = (ijson.JSONError, RecursionError, OverflowError)
+
+
+def read_entries(path: Path, key: str | None, progress: str | None = None) -> Iterator[dict]:
+    """The entries of a list in a JSON file, one after the other.
+
+    Args:
+        path: File in UTF-8, with or without a byte order mark.
+        key: Name of the list in the file's outermost object; :obj:`None` where the file is the
+            list itself.
+        progress: What a progress bar over the bytes is called; :obj:`None` for no bar.
+
+    Returns:
+        The entries, all of them objects (``{}``).
+
+    Raises:
+        Sg2ImError: If the file is missing, empty, cut off, no JSON in UTF-8, without that list,
+            or an entry is no object.
+    """
+    prefix = "item" if key is None else f"{key}.item"
+    if not path.is_file():
+        raise Sg2ImError(f"The file {path} is missing: put it there.")
+    found = False
+    with ExitStack() as stack:
+        file = stack.enter_context(_open(path))
+        bar = stack.enter_context(
+            tqdm(
+                total=path.stat().st_size,
+                desc=progress,
+                unit="B",
+                unit_scale=True,
+                disable=True if progress is None else None,
+            )
+        )
+        source = _Counting(path, file, bar)
+        entries = ijson.items(source, prefix, use_float=True, buf_size=_BUFFER)
+        while True:
+            try:
+                entry = next(entries, _END)
+            except _PARSE_ERRORS as error:
+                raise _malformed(path, error) from error
+            if entry is _END:
+                break
+            if not isinstance(entry, dict):
+                raise _no_list(path, key)
+            found = True
+            yield entry
+    if not found and not _has_list(path, key):
+        raise _no_list(path, key)
+
+
+class _Counting:
+    """A file whose reading moves a progress bar, and ends at what no parser should be given."""
+
+    def __init__(self, path: Path, file: BinaryIO, bar: tqdm) -> None:
+        self.path = path
+        self.file = file
+        self.bar = bar
+
+    def read(self, size: int = -1) -> bytes:
+        content = self.file.read(size)
+        self.bar.update(len(content))
+        # ijson keeps the path to each level: its memory grows with the square of the depth.
+        if b"[" * _DEEP in content or content.count(b"{") - content.count(b"}") > _DEEP:
+            raise Sg2ImError(
+                f"{self.path} is no annotation file, it has thousands of brackets in each other: "
+                "replace it by a whole copy."
+            )
+        return content
+
+
+def _open(path: Path) -> BinaryIO:
+    file = path.open("rb")
+    start = 3 if file.read(3) == b"\xef\xbb\xbf" else 0  # a byte order mark
+    file.seek(start)
+    if not file.read(1024).strip():
+        file.close()
+        raise Sg2ImError(f"{path} is empty: download or copy it again.")
+    file.seek(start)
+    return file
+
+
+def _has_list(path: Path, key: str | None) -> bool:
+    with _open(path) as file:
+        try:
+            return any(
+                (prefix, event) == (key or "", "start_array")
+                for prefix, event, _ in ijson.parse(file, use_float=True)
+            )
+        except _PARSE_ERRORS as error:
+            raise _malformed(path, error) from error
+
+
+def _no_list(path: Path, key: str | None) -> Sg2ImError:
+    if key is None:
+        return Sg2ImError(f"{path} is no list of entries: replace it by a whole copy.")
+    return Sg2ImError(f"{path} has no list {key!r} of entries: replace it by a whole copy.")
+
+
+def _malformed(path: Path, error: Exception) -> Sg2ImError:
+    with path.open("rb") as file:
+        first = file.read(_TAIL).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - _TAIL))
+        last = file.read().rstrip()[-1:]
+    # A cut within a name or a number is not always met as the end.
+    is_cut = "premature" in _reason(error) or (first in (b"{", b"[") and last not in (b"}", b"]"))
+    if is_cut:
+        return Sg2ImError(
+            f"{path} ends in the middle (after {size:,} bytes, it was cut off): download or copy "
+            "it again."
+        )
+    return Sg2ImError(
+        f"{path} is no valid JSON in UTF-8 ({_reason(error)}): replace it by a whole copy."
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What the parser says in two lines: the mistake, and the text around it."""
+    text = error.args[0] if error.args else type(error).__name__
+    text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+    lines = [line.strip() for line in text.splitlines()]
+    around = lines[1] if len(lines) > 1 else ""
+    return f"{lines[0].rstrip('.')}, near {around[:60]!r}" if around else lines[0].rstrip(".")

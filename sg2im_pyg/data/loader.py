@@ -1,0 +1,220 @@
+"""A loader of whole batches whose order and draws follow from a seed.
+
+What an item looks like depends on the seed, the epoch and the number of the item alone, not on
+the number of worker processes nor on the batch that it comes in.
+"""
+
+import operator
+import signal
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler, get_worker_info
+from torch_geometric.data import Batch
+from torch_geometric.loader import DataLoader
+from torch_geometric.loader.dataloader import Collater
+
+from sg2im_pyg.data.batching import AssembledGraphs
+from sg2im_pyg.data.dataset import SceneDataset
+from sg2im_pyg.data.draws import draw_keys
+from sg2im_pyg.data.parcel import Parcel
+from sg2im_pyg.errors import Sg2ImError
+
+Draw = tuple[int, int]
+"""An epoch and an item: what identifies one random draw of a graph."""
+
+
+class SceneLoader(DataLoader):
+    """PyG's :class:`~torch_geometric.loader.DataLoader` for a :class:`SceneDataset`.
+
+    Batches are assembled at once and handed on as they are, many times faster than by the plain
+    loader. Each pass over it is a new epoch, with an order and with draws of the transforms that
+    follow from the seed and the number of the epoch, whatever the number of worker processes.
+    Torch's global random state is left alone.
+
+    Args:
+        dataset: The data set, with its transforms.
+        batch_size: Pictures a batch.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Seed of order and draws.
+        num_workers: Processes that assemble batches beside this one; 0 for a data set on another
+            device than the CPU.
+        drop_last: Whether to leave out the pictures that do not fill a last batch.
+        batch_sampler: Batches of pairs of epoch and item, in place of the epochs of this loader
+            (:obj:`batch_size`, :obj:`shuffle` and :obj:`drop_last` then have no meaning).
+        **kwargs: Other arguments of PyG's loader.
+
+    Raises:
+        Sg2ImError: If workers are wanted for a data set that is not on the CPU; if a number is out
+            of range.
+    """
+
+    def __init__(
+        self,
+        dataset: SceneDataset,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        num_workers: int = 0,
+        drop_last: bool = False,
+        batch_sampler: Sampler[list[Draw]] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(dataset, SceneDataset):
+            raise Sg2ImError(
+                "A SceneLoader takes a SceneDataset or a part of one (dataset[indices]), got a "
+                f"{type(dataset).__name__}: for other data sets use PyG's DataLoader."
+            )
+        for name in ("sampler", "collate_fn"):
+            if kwargs.get(name) is not None:
+                raise Sg2ImError(
+                    f"A SceneLoader takes no {name}: its order and its batches are its own. Give a "
+                    "batch_sampler of pairs of epoch and item, or use PyG's DataLoader."
+                )
+        seed = _whole_number("seed", seed)
+        on_cpu = dataset.device.type == "cpu"
+        if num_workers and not on_cpu:
+            raise Sg2ImError(
+                f"num_workers must be 0 for pictures that are held on {dataset.device}, which "
+                f"worker processes can not use; got {num_workers}."
+            )
+        if batch_sampler is None:
+            batch_sampler = EpochBatches(len(dataset), batch_size, shuffle, seed, drop_last)
+        options: dict[str, Any] = {
+            "worker_init_fn": start_worker if num_workers else None,
+            # Its own generator: with none, every epoch would draw from the global state.
+            "generator": torch.Generator(),
+            **kwargs,
+        }
+        options["pin_memory"] = options.get("pin_memory", False) and on_cpu
+        super().__init__(
+            SeededScenes(dataset, seed),
+            batch_sampler=batch_sampler,
+            num_workers=num_workers,
+            **options,
+        )
+        self.collate_fn = SceneCollater(dataset, self.follow_batch, self.exclude_keys)
+
+    def __iter__(self) -> Any:
+        # torch asks its sampler once or twice a pass, depending on the workers: it is counted here.
+        iterator = super().__iter__()
+        if isinstance(self.batch_sampler, EpochBatches):
+            self.batch_sampler.epoch += 1
+        return iterator
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch the next pass is (passes count on from there); the first one is 0."""
+        if not isinstance(self.batch_sampler, EpochBatches):
+            raise Sg2ImError("The epochs of a loader with its own batch_sampler are its sampler's.")
+        epoch = _whole_number("epoch", epoch)
+        if epoch < 0:
+            raise Sg2ImError(f"An epoch must be at least 0, got {epoch}.")
+        self.batch_sampler.epoch = epoch
+
+
+class SceneCollater(Collater):
+    """PyG's collater, which leaves batches that are assembled already as they are."""
+
+    def __call__(self, batch: Sequence[Any]) -> Any:
+        if not isinstance(batch, AssembledGraphs):
+            whole = super().__call__(batch)
+        elif self.follow_batch or self.exclude_keys:
+            whole = Batch.from_data_list(list(batch), self.follow_batch, self.exclude_keys)
+        else:
+            whole = batch.batch
+        return whole if get_worker_info() is None else Parcel(whole)
+
+
+class SeededScenes(Dataset):
+    """Items of a data set, each with the draws of an epoch of a run.
+
+    Args:
+        dataset: The data set, with its transforms.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, dataset: SceneDataset, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, draw: Draw) -> Any:
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Sequence[Any]:
+        if any(not isinstance(draw, Sequence) or len(draw) != 2 for draw in draws):
+            raise Sg2ImError(
+                "A batch of a SceneLoader is a list of pairs of epoch and item, got "
+                f"{str(draws)[:60]}: give such a batch_sampler, or use PyG's DataLoader for plain "
+                "indices."
+            )
+        epochs, indices = np.asarray(draws, np.int64).reshape(-1, 2).T
+        return self.dataset.items_at(indices, draw_keys(self.seed, epochs, indices))
+
+
+class EpochBatches(Sampler[list[Draw]]):
+    """Batches of draws of one epoch.
+
+    Args:
+        pictures: Number of pictures.
+        batch_size: Pictures a batch.
+        shuffle: Whether each epoch has an order of its own.
+        seed: Seed of the orders.
+        drop_last: Whether to leave out the pictures that do not fill a last batch.
+
+    Attributes:
+        epoch: The epoch of the next pass.
+    """
+
+    def __init__(
+        self, pictures: int, batch_size: int, shuffle: bool, seed: int, drop_last: bool = False
+    ) -> None:
+        if batch_size < 1:
+            raise Sg2ImError(f"batch_size must be at least 1, got {batch_size}.")
+        if seed < 0:
+            raise Sg2ImError(f"seed must be at least 0, got {seed}.")
+        self.pictures = pictures
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.drop_last = drop_last
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        # No generator itself: which epoch it is counts from here on, not from the first batch.
+        return self._batches(self.epoch)
+
+    def _batches(self, epoch: int) -> Iterator[list[Draw]]:
+        order: Sequence[int] = range(self.pictures)
+        if self.shuffle:
+            order = epoch_order(self.pictures, self.seed, epoch)
+        for batch in range(len(self)):
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [(epoch, index) for index in chosen]
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.pictures, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise Sg2ImError(f"{name} must be a whole number, got {value!r}.") from error
+
+
+def epoch_order(pictures: int, seed: int, epoch: int) -> list[int]:
+    """All pictures in the order of an epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(pictures).tolist()
+
+
+def start_worker(worker: int) -> None:
+    """What a worker process does first."""
+    # Ctrl-C reaches the whole group of processes; only the main one may answer it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
