@@ -18,11 +18,12 @@ import pytest
 
 from sg2im_pyg.data.landscapes import prepare_landscapes
 from tests.data.test_coco import small_coco
+from tests.data.test_visual_genome import released_visual_genome
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-COMMANDS = [line for kind, code in BLOCKS if not kind for line in code.splitlines()]
+COMMANDS = [line for kind, code in BLOCKS if not kind for line in code.splitlines() if line]
 SHORT = """
     --steps 2 --batch_size 2 --data.workers 0 --data.validation_limit 2 --model.gconv_hidden_dim 8
     --model.refinement_dims [8,4] --hardware.accelerator cpu
@@ -40,6 +41,7 @@ def copy(tmp_path_factory):
     (copy / "datasets").mkdir()
     shutil.copy(REPOSITORY / "datasets" / "prepare.py", copy / "datasets")
     small_coco(copy / "COCO_FOLDER")
+    released_visual_genome(copy / "VG_FOLDER")
     for i, graph in enumerate(json_blocks()):
         (copy / ("graphs.json" if not i else f"graphs{i}.json")).write_text(json.dumps(graph))
     # The landscapes are there, with fewer pictures: nothing is drawn.
@@ -78,8 +80,10 @@ def test_every_command_is_known():
 
 @pytest.mark.slow
 def test_the_commands_run(copy):
-    # COCO comes last: pictures from one's own graphs are made by the newest run.
-    for command in sorted(COMMANDS, key=lambda command: "coco" in command):
+    # COCO and Visual Genome come last: pictures from one's own graphs are made by the newest run.
+    for command in sorted(
+        COMMANDS, key=lambda command: bool(re.search("coco|vg64|_genome", command))
+    ):
         words = shlex.split(command)
         if words[0] != "python":
             continue
@@ -87,9 +91,11 @@ def test_the_commands_run(copy):
             words += SHORT if "--resume" not in words else ["--steps", "3"]
         run(copy, words[1:])
     runs = {path.name.rsplit("-", 2)[0] for path in (copy / "runs").iterdir()}
-    assert {"landscapes", "landscapes-no_gconv", "coco64"} <= runs
+    assert {"landscapes", "landscapes-no_gconv", "coco64", "vg64"} <= runs
     assert (copy / "pictures" / "000_image.png").is_file()
-    assert (copy / "PREPARED_FOLDER" / "64x64" / "train.h5").is_file()
+    for folder in ("COCO_FOLDER", "VG_FOLDER"):
+        for name in ("train.h5", "summary.txt", "preview.png"):
+            assert (copy / folder / "64x64" / name).is_file()
 
     [code] = [code for kind, code in BLOCKS if kind == "python" and "from_pretrained" in code]
     [newest] = list((copy / "runs").glob("landscapes-no_gconv-*"))
@@ -97,6 +103,9 @@ def test_the_commands_run(copy):
     assert count == 1
     run(copy, ["-c", code])
     assert (copy / "boat.png").is_file()
+
+    [code] = [code for kind, code in BLOCKS if kind == "python" and "SceneLoader" in code]
+    assert run(copy, ["-c", code]).startswith("SceneGraphBatch(")
 
 
 @pytest.mark.slow
