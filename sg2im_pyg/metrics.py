@@ -1,8 +1,11 @@
 """Metrics of predicted layouts (paper, Section 4.4 and Table 2)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.utils import scatter
+
+from sg2im_pyg.data.transforms import geometric_predicates
 
 
 def box_iou(predicted: Tensor, true: Tensor) -> Tensor:
@@ -88,3 +91,81 @@ def box_diversity(boxes: Tensor, categories: Tensor) -> tuple[float, float]:
     variance = scatter((values - mean[group]) ** 2, group, reduce="mean")
     spread_x, spread_area = variance.sqrt().mean(0).tolist()
     return spread_x, spread_area
+
+
+def mask_iou(predicted: Tensor, true: Tensor) -> Tensor:
+    """Intersection over union of masks, pair by pair; a pixel is set from 0.5 on.
+
+    Both masks lie in the same box, as where masks are predicted for true boxes.
+
+    Args:
+        predicted: Masks in :math:`[0, 1]`, shape :math:`(O, M, M)`.
+        true: Masks in :math:`[0, 1]`, shape :math:`(O, M', M')`. The predicted ones are resized
+            to their size (bilinear) where it differs.
+
+    Returns:
+        Shape :math:`(O,)`; 0 where both masks are empty.
+
+    Raises:
+        ValueError: If the shapes are no masks, or of different numbers.
+
+    Examples:
+        >>> mask_iou(torch.tensor([[[0.9, 0.2], [0.9, 0.2]]]), torch.ones(1, 2, 2))
+        tensor([0.5000])
+    """
+    if predicted.dim() != 3 or true.dim() != 3 or len(predicted) != len(true):
+        raise ValueError(
+            "predicted and true masks must have the shapes (O, M, M) and (O, M', M'), got "
+            f"{tuple(predicted.shape)} and {tuple(true.shape)}"
+        )
+    if predicted.shape != true.shape and len(true):
+        size = (true.size(1), true.size(2))
+        predicted = F.interpolate(
+            predicted.unsqueeze(1).float(), size, mode="bilinear", antialias=True
+        ).squeeze(1)
+    inside, wanted = (predicted >= 0.5).flatten(1), (true >= 0.5).flatten(1)
+    common = (inside & wanted).sum(1).double()
+    union = (inside | wanted).sum(1).double()
+    return torch.where(union > 0, common / union, torch.zeros_like(union)).float()
+
+
+def relation_accuracy(
+    boxes: Tensor, masks: Tensor | None, edge_index: Tensor, relations: Tensor
+) -> float:
+    """Share of a graph's geometric relations that hold between predicted boxes and masks.
+
+    The rules are those by which relations are drawn from true layouts (paper, Section 4.1): see
+    :func:`~sg2im_pyg.data.transforms.geometric_predicates`.
+
+    Args:
+        boxes: Predicted boxes, shape :math:`(O, 4)`.
+        masks: Predicted masks, shape :math:`(O, M, M)`, or :obj:`None`: a box's centre then
+            stands for its mask's.
+        edge_index: Subjects and objects, shape :math:`(2, T)`.
+        relations: Position of each relation in
+            :data:`~sg2im_pyg.data.vocabulary.GEOMETRIC_PREDICATES`, shape :math:`(T,)`.
+
+    Returns:
+        In :math:`[0, 1]`; not a number where there is no relation.
+
+    Raises:
+        ValueError: If there are not as many relations as edges.
+
+    Examples:
+        >>> boxes = torch.tensor([[0.0, 0, 0.2, 0.2], [0.5, 0, 0.8, 0.2]])
+        >>> relation_accuracy(boxes, None, torch.tensor([[0], [1]]), torch.tensor([0]))
+        1.0
+    """
+    return relations_hold(boxes, masks, edge_index, relations).double().mean().item()
+
+
+def relations_hold(
+    boxes: Tensor, masks: Tensor | None, edge_index: Tensor, relations: Tensor
+) -> Tensor:
+    """Which relations hold, shape :math:`(T,)`, bool: see :func:`relation_accuracy`."""
+    if edge_index.dim() != 2 or edge_index.size(0) != 2 or relations.shape != edge_index.shape[1:]:
+        raise ValueError(
+            "edge_index and relations must have the shapes (2, T) and (T,), got "
+            f"{tuple(edge_index.shape)} and {tuple(relations.shape)}"
+        )
+    return geometric_predicates(boxes, masks, edge_index[0], edge_index[1]) == relations

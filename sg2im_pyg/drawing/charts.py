@@ -1,0 +1,94 @@
+"""Bar charts of tables: a row of the table is a horizontal bar."""
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Values = Sequence[float | None]
+
+Chart = tuple[str, Sequence[str], Mapping[str, Values], Values | None, tuple[float, str] | None]
+"""Title; names of the rows; a series of values by its name; deviations of a single series, or
+none; and a value to compare with and its name, or none."""
+
+_COLOURS = ("#3b6ea5", "#9dbfdf", "#d98c3f")
+_INK, _FAINT = "#22272e", "#d7dce2"
+
+
+def draw_row_charts(path: str | os.PathLike[str], charts: Sequence[Chart], footnote: str) -> None:
+    """Writes charts, two beside each other, as one picture.
+
+    Args:
+        path: File to write, PNG whatever its ending.
+        charts: See :data:`Chart`; values that are missing leave their bar out.
+        footnote: Text under the charts.
+    """
+    lines = (len(charts) + 1) // 2
+    most = [max(len(chart[1]) for chart in charts[2 * k : 2 * k + 2]) for k in range(lines)]
+    heights = [0.7 + 0.42 * count for count in most]
+    figure = Figure(figsize=(13, sum(heights) + 0.7), layout="constrained")
+    figure.get_layout_engine().set(hspace=0.06, wspace=0.06)
+    grid = figure.add_gridspec(lines, 2, height_ratios=heights)
+    for number, chart in enumerate(charts):
+        _draw(figure.add_subplot(grid[number // 2, number % 2]), chart)
+    figure.supxlabel(
+        "\n".join(textwrap.wrap(footnote, 150)), x=0.01, ha="left", fontsize=9, color=_INK
+    )
+    figure.savefig(path, dpi=120, format="png", facecolor="white")
+
+
+def _draw(axes: Axes, chart: Chart) -> None:
+    title, names, series, deviations, reference = chart
+    axes.set_title(title, loc="left", fontsize=11, color=_INK)
+    thickness = 0.72 / len(series)
+    values = [value for row in series.values() for value in row if value is not None]
+    spread = [value or 0 for value in deviations or ()]
+    right = max([*values, *([reference[0]] if reference else []), 0]) + max(spread, default=0)
+    for number, (name, row) in enumerate(series.items()):
+        places = [k + (number - (len(series) - 1) / 2) * thickness for k in range(len(names))]
+        known = [k for k, value in enumerate(row) if value is not None]
+        widths = [row[k] for k in known]
+        errors = [(deviations[k] or 0) for k in known] if deviations else None
+        axes.barh(
+            [places[k] for k in known],
+            widths,
+            height=0.88 * thickness,
+            color=_COLOURS[number % len(_COLOURS)],
+            xerr=errors,
+            ecolor=_INK,
+            label=name or None,
+        )
+        for k, width in zip(known, widths, strict=True):
+            assert width is not None
+            edge = width + ((deviations[k] or 0) if deviations else 0)
+            axes.text(
+                max(edge, 0) + 0.012 * (right or 1),
+                places[k],
+                f"{width:.2f}" if right >= 2 else f"{width:.3f}",
+                va="center",
+                fontsize=8.5,
+                color=_INK,
+            )
+    if reference is not None:
+        axes.axvline(reference[0], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
+        axes.text(
+            reference[0],
+            len(names) - 0.42,
+            f"{reference[1]} ",
+            ha="right",
+            va="bottom",
+            fontsize=8.5,
+            color=_INK,
+        )
+    axes.set_yticks(range(len(names)), names, fontsize=9.5, color=_INK)
+    axes.set_ylim(len(names) - 0.4, -0.6)  # the first row on top
+    axes.set_xlim(0, (right or 1) * 1.13)
+    axes.tick_params(axis="both", length=0, colors=_INK, labelsize=9)
+    axes.grid(axis="x", color=_FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)

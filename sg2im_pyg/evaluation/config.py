@@ -1,0 +1,88 @@
+"""All options of an evaluation; the texts below the fields are the help texts of
+``eval/run.py``."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sg2im_pyg.errors import Sg2ImError
+
+
+@dataclass
+class EvaluationConfig:
+    """What is evaluated on which pictures, and how."""
+
+    data: str
+    """Prepared split to evaluate on, such as datasets/landscapes/64x64/test.h5."""
+    checkpoint: list[str] = field(default_factory=list)
+    """Checkpoints of train/run.py or of the 2018 release; each is a row of the table."""
+    images: list[str] = field(default_factory=list)
+    """Folders of pictures (PNG, JPEG, ...) that any other system made for the same split; each is
+    a row of the table."""
+    names: list[str] = field(default_factory=list)
+    """Names of the rows, checkpoints first; by default they follow from the paths."""
+    boxes: Literal["predicted", "true"] = "predicted"
+    """Boxes that pictures are generated from."""
+    masks: Literal["predicted", "true"] = "predicted"
+    """Masks that pictures are generated from."""
+    graphs_per_picture: int | None = None
+    """Graphs that are drawn for each picture, one generated picture each; null: 5 on COCO, as
+    published, and 1 elsewhere."""
+    relationships: Literal["auto", "geometric", "stored", "none"] = "auto"
+    """Relationships of the graphs: drawn from the true layouts, those of the data file, or none;
+    auto: stored ones on Visual Genome, drawn ones elsewhere, and none for a checkpoint of ours
+    that was trained without."""
+    max_objects: int | None = None
+    """Most objects a graph, image node included; others are left out at random. null: all."""
+    limit: int | None = None
+    """Evaluate on the first so many pictures of the split."""
+    network: str = "auto"
+    """Network for Inception score, FID and KID: inception (weights of 2015, fetched on first use),
+    landscapes (the small classifier that comes with sg2im_pyg), a TorchScript or ONNX file, or
+    none; auto: landscapes for landscapes, inception for all other data."""
+    network_output: Literal["auto", "logits", "probabilities", "features"] = "auto"
+    """What such a file gives for a picture; auto: logits, which serve as features too."""
+    network_size: int | None = None
+    """Side in pixels that pictures are resized to before the network; null: as they are."""
+    splits: int = 5
+    """Groups that pictures are divided into for the Inception score (paper: 5)."""
+    kid_subsets: int = 100
+    """Random subsets that KID is averaged over."""
+    kid_subset_size: int = 1000
+    """Pictures a subset; fewer where there are fewer."""
+    batch_size: int = 32
+    """Pictures a batch; figures do not depend on it."""
+    seed: int = 0
+    """Fixes graphs, noise and groups."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps, ... to compute on."""
+    examples: int = 8
+    """Rows of pictures in each part of the report; 0 for none."""
+    save_images: bool = False
+    """Also write each generated picture to OUTPUT/images."""
+
+    def __post_init__(self) -> None:
+        limits: dict[str, tuple[int, int]] = {
+            "graphs_per_picture": (1, 1000),
+            "max_objects": (2, 2**31),
+            "limit": (1, 2**31),
+            "network_size": (8, 4096),
+            "splits": (1, 1000),
+            "kid_subsets": (1, 100_000),
+            "kid_subset_size": (2, 10_000_000),
+            "batch_size": (1, 100_000),
+            "seed": (0, 2**32 - 1),
+            "examples": (0, 1000),
+        }
+        for name, (least, most) in limits.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise Sg2ImError(f"{name} must lie between {least} and {most:,}, got {value}.")
+        if not self.checkpoint and not self.images:
+            raise Sg2ImError(
+                "There is nothing to evaluate: give --checkpoint FILE, --images DIR, or both."
+            )
+        if self.names and len(self.names) != len(self.checkpoint) + len(self.images):
+            raise Sg2ImError(
+                f"There are {len(self.names)} names for {len(self.checkpoint)} checkpoints and "
+                f"{len(self.images)} folders: give one for each, checkpoints first, or none."
+            )
