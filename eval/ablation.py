@@ -14,7 +14,6 @@ ablation.json.
 """
 
 import argparse
-import hashlib
 import json
 import shlex
 import subprocess
@@ -245,7 +244,7 @@ def evaluate_row(
     """A row's figures, and what all rows share; taken from the last time where nothing changed."""
     from sg2im_pyg.evaluation.config import EvaluationConfig
     from sg2im_pyg.evaluation.evaluate import evaluate
-    from sg2im_pyg.files import replace_when_whole
+    from sg2im_pyg.files import replace_when_whole, sha256_of
 
     config = EvaluationConfig(
         data=str(store),
@@ -261,7 +260,7 @@ def evaluate_row(
         examples=0,
     )
     made_of = {
-        "checkpoint": digest(checkpoint),
+        "checkpoint": sha256_of(checkpoint),
         "store": [store.stat().st_size, store.stat().st_mtime_ns],
         "config": asdict(config),
     }
@@ -285,11 +284,6 @@ def evaluate_row(
     shared = {name: kept["result"][name] for name in ("date", "data", "settings", "network")}
     shared["true_pictures"] = (true["pictures"] or {}).get("inception_score")
     return entry, shared
-
-
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -118,7 +118,9 @@ def mask_iou(predicted: Tensor, true: Tensor) -> Tensor:
             "predicted and true masks must have the shapes (O, M, M) and (O, M', M'), got "
             f"{tuple(predicted.shape)} and {tuple(true.shape)}"
         )
-    if predicted.shape != true.shape and len(true):
+    if not len(true):
+        return torch.zeros(0, device=true.device)
+    if predicted.shape != true.shape:
         size = (true.size(1), true.size(2))
         predicted = F.interpolate(
             predicted.unsqueeze(1).float(), size, mode="bilinear", antialias=True

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from sg2im_pyg.files import replace_when_whole, temporary_path
+from sg2im_pyg.files import replace_when_whole, sha256_of, temporary_path
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
@@ -47,3 +47,11 @@ def test_temporary_names_are_hidden_beside_the_file_and_differ_by_process(tmp_pa
     temporary = temporary_path(tmp_path / "a.txt")
     assert temporary.parent == tmp_path
     assert temporary.name.startswith(".a.txt") and str(os.getpid()) in temporary.name
+
+
+def test_the_checksum_is_that_of_the_content(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    # The example of FIPS 180-2, appendix B.1.
+    assert sha256_of(tmp_path / "a") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

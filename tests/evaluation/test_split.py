@@ -1,0 +1,94 @@
+"""Graphs and noise of a split follow from the seed, the picture and the draw alone."""
+
+import pytest
+import torch
+
+from sg2im_pyg import Sg2ImError, Vocabulary
+from sg2im_pyg.data.landscapes import prepare_landscapes
+from sg2im_pyg.evaluation.split import Split, Translation
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    root = tmp_path_factory.mktemp("landscapes")
+    return prepare_landscapes(root, (16, 16), 4, 2, 2, 9, workers=1, progress=False)["test"]
+
+
+def edges(graphs):
+    return [
+        (graph.image_id.item(), graph.edge_index.tolist(), graph.edge_attr.tolist())
+        for graph in graphs.to_data_list()
+    ]
+
+
+def test_a_picture_has_the_same_graph_and_noise_in_any_batch(store):
+    split = Split(store, seed=3)
+    whole = split.graphs(range(9), 0, "geometric")
+    parts = [split.graphs(part, 0, "geometric") for part in split.batches(4)]
+    assert edges(whole) == [row for part in parts for row in edges(part)]
+    assert edges(split.graphs([7], 0, "geometric")) == edges(whole)[7:8]
+    noise = split.noise(range(9), 0, (2, 4, 4))
+    assert noise.shape == (9, 2, 4, 4)
+    assert torch.equal(noise[7], split.noise([7], 0, (2, 4, 4))[0])
+    assert len(noise.unique()) == noise.numel()
+
+
+def test_other_draws_and_other_seeds_give_others(store):
+    split = Split(store, seed=3)
+    first = split.graphs(range(9), 0, "geometric")
+    for other in (
+        split.graphs(range(9), 1, "geometric"),
+        Split(store).graphs(range(9), 0, "geometric"),
+    ):
+        assert edges(other) != edges(first)
+    noise = split.noise(range(9), 0, (1, 4, 4))
+    assert not torch.equal(noise, split.noise(range(9), 1, (1, 4, 4)))
+    assert not torch.equal(noise, Split(store).noise(range(9), 0, (1, 4, 4)))
+    assert noise.std() == pytest.approx(1, abs=0.2)
+
+
+def test_relationships_are_drawn_or_left_out(store):
+    split = Split(store)
+    assert split.usual_relationships() == "geometric" and split.source == "landscapes"
+    none = split.graphs(range(9), 0, "none")
+    assert (none.edge_attr == 0).all() and none.edge_index.size(1) == (none.x != 0).sum()
+    assert torch.equal(split.graphs(range(9), 0, "stored").edge_index, none.edge_index)
+    drawn = split.graphs(range(9), 0, "geometric")
+    assert (drawn.edge_attr != 0).sum() == (drawn.x != 0).sum()
+
+
+def test_a_limit_and_fewer_objects(store):
+    split = Split(store, limit=5, max_objects=3)
+    assert split.pictures == 5 and [len(part) for part in split.batches(2)] == [2, 2, 1]
+    assert split.graphs(range(5), 0, "geometric").batch.bincount().tolist() == [3] * 5
+    assert Split(store, limit=100).pictures == 9
+
+
+def test_names_are_translated_one_by_one(tmp_path):
+    given = Vocabulary(["a", "b", "c"], ["on", "by"])
+    wanted = Vocabulary(["c", "NONE", "x", "a", "NONE", "b"], ["by", "near", "on"])
+    translate = Translation(given, wanted, tmp_path / "m.pt")
+    objects, predicates = translate.tables
+    assert [wanted.objects[i] for i in objects] == list(given.objects)
+    assert [wanted.predicates[i] for i in predicates] == list(given.predicates)
+
+
+def test_graphs_keep_their_own_indices_when_they_are_translated(store, tmp_path):
+    split = Split(store)
+    names = split.vocabulary
+    turned = Vocabulary(names.objects[:0:-1], names.predicates[:0:-1])
+    graphs = split.graphs(range(3), 0, "geometric")
+    before = graphs.x.clone()
+    translated = Translation(names, turned, tmp_path / "m.pt")(graphs)
+    assert torch.equal(graphs.x, before)
+    assert [turned.objects[i] for i in translated.x] == [names.objects[i] for i in graphs.x]
+    assert [turned.predicates[i] for i in translated.edge_attr] == [
+        names.predicates[i] for i in graphs.edge_attr
+    ]
+
+
+def test_a_model_that_lacks_a_name_is_refused(tmp_path):
+    with pytest.raises(Sg2ImError, match="does not know the data's object 'a' and 1 more"):
+        Translation(Vocabulary(["a", "b"], []), Vocabulary(["c"], []), tmp_path / "m.pt")
+    with pytest.raises(Sg2ImError, match="does not know the data's predicate 'on': "):
+        Translation(Vocabulary(["a"], ["on"]), Vocabulary(["a"], []), tmp_path / "m.pt")
