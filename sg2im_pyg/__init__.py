@@ -20,6 +20,7 @@ __getattr__, __dir__ = lazy_names(
         "data": ("SceneGraph", "Vocabulary"),
         "errors": ("Sg2ImError",),
         "model": ("ModelConfig", "Sg2Im"),
-        **dict.fromkeys(("checkpoint", "drawing", "images", "metrics", "nn", "training"), ()),
+        **dict.fromkeys(("checkpoint", "drawing", "evaluation", "images", "metrics", "nn"), ()),
+        **dict.fromkeys(("pretrained", "training"), ()),
     },
 )

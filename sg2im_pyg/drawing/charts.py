@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 Values = Sequence[float | None]
 
@@ -28,13 +29,13 @@ def draw_row_charts(path: str | os.PathLike[str], charts: Sequence[Chart], footn
     lines = (len(charts) + 1) // 2
     most = [max(len(chart[1]) for chart in charts[2 * k : 2 * k + 2]) for k in range(lines)]
     heights = [0.7 + 0.42 * count for count in most]
-    figure = Figure(figsize=(13, sum(heights) + 0.7), layout="constrained")
-    figure.get_layout_engine().set(hspace=0.06, wspace=0.06)
+    engine = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, hspace=0.05, wspace=0.04)
+    figure = Figure(figsize=(13, sum(heights) + 0.8), layout=engine)
     grid = figure.add_gridspec(lines, 2, height_ratios=heights)
     for number, chart in enumerate(charts):
         _draw(figure.add_subplot(grid[number // 2, number % 2]), chart)
     figure.supxlabel(
-        "\n".join(textwrap.wrap(footnote, 150)), x=0.01, ha="left", fontsize=9, color=_INK
+        "\n".join(textwrap.wrap(footnote, 180)), x=0.015, ha="left", fontsize=9, color=_INK
     )
     figure.savefig(path, dpi=120, format="png", facecolor="white")
 
@@ -48,20 +49,22 @@ def _draw(axes: Axes, chart: Chart) -> None:
     right = max([*values, *([reference[0]] if reference else []), 0]) + max(spread, default=0)
     for number, (name, row) in enumerate(series.items()):
         places = [k + (number - (len(series) - 1) / 2) * thickness for k in range(len(names))]
-        known = [k for k, value in enumerate(row) if value is not None]
-        widths = [row[k] for k in known]
+        known = {k: value for k, value in enumerate(row) if value is not None}
+        for k in range(len(names)):
+            if k in known:
+                continue
+            axes.text(0.012 * (right or 1), places[k], "–", va="center", fontsize=9, color=_INK)
         errors = [(deviations[k] or 0) for k in known] if deviations else None
         axes.barh(
             [places[k] for k in known],
-            widths,
+            list(known.values()),
             height=0.88 * thickness,
             color=_COLOURS[number % len(_COLOURS)],
             xerr=errors,
             ecolor=_INK,
             label=name or None,
         )
-        for k, width in zip(known, widths, strict=True):
-            assert width is not None
+        for k, width in known.items():
             edge = width + ((deviations[k] or 0) if deviations else 0)
             axes.text(
                 max(edge, 0) + 0.012 * (right or 1),
@@ -82,7 +85,8 @@ def _draw(axes: Axes, chart: Chart) -> None:
             fontsize=8.5,
             color=_INK,
         )
-    axes.set_yticks(range(len(names)), names, fontsize=9.5, color=_INK)
+    wrapped = ["\n".join(textwrap.wrap(name, 24)) for name in names]
+    axes.set_yticks(range(len(names)), wrapped, fontsize=9.5, color=_INK)
     axes.set_ylim(len(names) - 0.4, -0.6)  # the first row on top
     axes.set_xlim(0, (right or 1) * 1.13)
     axes.tick_params(axis="both", length=0, colors=_INK, labelsize=9)
@@ -91,4 +95,6 @@ def _draw(axes: Axes, chart: Chart) -> None:
     for side in axes.spines.values():
         side.set_visible(False)
     if len(series) > 1:
-        axes.legend(frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+        axes.legend(
+            frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 0.985), ncols=3
+        )

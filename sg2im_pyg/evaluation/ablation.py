@@ -212,15 +212,15 @@ def plot_tables(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None
         path,
         [
             (
-                "Inception score (higher is better)",
+                "Inception score, higher is better",
                 titles,
                 {"": [score.get("mean") for score in scores]},
                 [score.get("deviation") for score in scores],
                 None if real is None else (real, "true pictures"),
             ),
-            ("FID (lower is better)", titles, {"": pictures("fid")}, None, None),
+            ("FID, lower is better", titles, {"": pictures("fid")}, None, None),
             (
-                "Box recall (higher is better)",
+                "Box recall, higher is better",
                 names,
                 {
                     f"at IoU {t}": [entry["layout"][f"box_recall_{t}"] for entry in layouts]
@@ -230,7 +230,7 @@ def plot_tables(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None
                 None,
             ),
             (
-                "Share of relations that hold (higher is better)",
+                "Relations that hold, higher is better",
                 names,
                 {"": [entry["layout"]["relation_accuracy"] for entry in layouts]},
                 None,

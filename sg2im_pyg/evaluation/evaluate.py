@@ -272,19 +272,27 @@ class Painter:
         self.translate = Translation(split.vocabulary, model.vocabulary, system.path)
 
     @torch.no_grad()
-    def paint(self, indices: Sequence[int], draw: int) -> tuple[Batch, Sg2ImOutput]:
-        """Graphs of some pictures, in the data's indices, and what the model gives for them."""
-        graphs = self.split.graphs(indices, draw, self.system.relationships)
+    def paint(self, indices: Sequence[int], draw: int) -> tuple[Batch, Batch, Sg2ImOutput]:
+        """Generates from graphs of some pictures.
+
+        Returns:
+            The graphs that predictions are compared with, and those that the model sees, both in
+            the data's indices; and what it gives. The former have the split's usual relationships
+            also where the model sees none, so that relations that hold by chance are counted.
+        """
+        given = graphs = self.split.graphs(indices, draw, self.system.relationships)
+        if self.system.relationships == "none":
+            graphs = self.split.graphs(indices, draw, self.split.usual_relationships())
         config = self.model.config
         noise = self.split.noise(indices, draw, (config.layout_noise_dim, *config.image_size))
-        moved = self.translate(graphs).to(self.device)
+        moved = self.translate(given).to(self.device)
         boxes = moved.boxes if self.config.boxes == "true" else None
         masks = moved.masks if self.config.masks == "true" else None
-        return graphs, self.model(moved, boxes, masks, noise.to(self.device))
+        return graphs, given, self.model(moved, boxes, masks, noise.to(self.device))
 
     def example(self, index: int, iou: float) -> Example:
         """The pictures of one row of the report."""
-        graphs, output = self.paint([index], 0)
+        graphs, given, output = self.paint([index], 0)
         vocabulary, size = self.split.vocabulary, self.split.dataset.image_size
         scale = max(3, _LAYOUT_SIDE // min(size))
         layouts = [
@@ -295,7 +303,7 @@ class Painter:
             )
         ]
         images = {
-            "graph": draw_graph(graphs.get_example(0), vocabulary),
+            "graph": draw_graph(given.get_example(0), vocabulary),
             "true picture": to_pil(graphs.image)[0],
             "true layout": layouts[0],
             "predicted layout": layouts[1],
@@ -317,7 +325,7 @@ def _score_true_pictures(
     figures = layout.compute()
     # Boxes and masks are compared with themselves here: only their spread says something.
     own = {name: figures[name] for name in ("objects", "sigma_x", "sigma_area")}
-    pictures = None
+    pictures: dict[str, Any] | None = None
     if scores is not None:
         pictures = {
             "inception_score": scores.true_inception_score(),
@@ -351,7 +359,7 @@ def _score_checkpoint(
         if graphs_per_picture > 1:
             title += f", graph {draw + 1} of {graphs_per_picture}"
         for indices in _progress(split, config.batch_size, title):
-            graphs, output = painter.paint(indices, draw)
+            graphs, _, output = painter.paint(indices, draw)
             means = layout.add(graphs, output.boxes, output.masks)
             if draw == 0:
                 iou += means.tolist()
