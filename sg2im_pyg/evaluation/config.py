@@ -47,8 +47,8 @@ class EvaluationConfig:
     """Groups that pictures are divided into for the Inception score (paper: 5)."""
     kid_subsets: int = 100
     """Random subsets that KID is averaged over."""
-    kid_subset_size: int = 1000
-    """Pictures a subset; fewer where there are fewer."""
+    kid_subset_size: int | None = None
+    """Pictures a subset; null: 1000, and half of the split where that is less."""
     batch_size: int = 32
     """Pictures a batch; figures do not depend on it."""
     seed: int = 0

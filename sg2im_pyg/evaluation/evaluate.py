@@ -73,11 +73,10 @@ def evaluate(
     systems = _open_systems(config, split)
     graphs_per_picture = config.graphs_per_picture or (5 if split.source == "coco" else 1)
     network = _open_network(config, split, device)
+    subset_size = config.kid_subset_size or min(1000, max(2, split.pictures // 2))
     scores = None
     if network is not None:
-        scores = PictureScores(
-            network, config.splits, config.seed, config.kid_subsets, config.kid_subset_size
-        )
+        scores = PictureScores(network, config.splits, config.seed, config.kid_subsets, subset_size)
 
     rows = [_score_true_pictures(split, scores, config)]
     examples: dict[str, list[Example]] = {}
@@ -101,6 +100,7 @@ def evaluate(
     settings = {
         **{name: value for name, value in asdict(config).items() if name not in _NO_SETTINGS},
         "graphs_per_picture": graphs_per_picture,
+        "kid_subset_size": subset_size,
         "device": str(device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

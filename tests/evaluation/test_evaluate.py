@@ -75,7 +75,8 @@ def test_batch_size_does_not_matter(stores, checkpoint):
             assert one["pictures"]["inception_score"]["mean"] == pytest.approx(
                 two["pictures"]["inception_score"]["mean"], rel=1e-3
             )
-            assert one["pictures"]["fid"] == pytest.approx(two["pictures"]["fid"], rel=1e-2)
+            if one["kind"] == "checkpoint":
+                assert one["pictures"]["fid"] == pytest.approx(two["pictures"]["fid"], rel=1e-2)
 
 
 def painted(split, model, draws, boxes=False, masks=False):
