@@ -1,10 +1,19 @@
 """Our checkpoints: what is written comes back, and a sentence for every file that is no good."""
 
+import copy
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
-from sg2im_pyg.checkpoint import read_checkpoint, save_checkpoint
+from sg2im_pyg.checkpoint import VERSION, load_players, read_checkpoint, save_checkpoint
+from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
+from sg2im_pyg.training.config import (
+    ImageDiscriminatorConfig,
+    ObjectDiscriminatorConfig,
+    plain_options,
+)
 
 
 @pytest.fixture
@@ -72,6 +81,13 @@ def test_a_newer_version(model, tmp_path):
         {"version": None},
         {"model_config": {"negative_slope": "x"}},
         {"training": 3},
+        {"discriminators": 3},
+        {"vocabulary": {"objects": [["sky"] * 9], "predicates": []}},
+        {"model_config": {"gconv_hidden_dim": 65_536, "gconv_dim": 65_536}},  # more than 50 GB
+        {"model_config": {"image_size": [2**40, 2**40]}},
+        {"model_config": {"gconv_num_layers": 1000}},
+        {"model_config": {"gconv_dim": [[[]]]}},
+        {"generator": {"box_head.layers.0.bias": "x"}},
     ],
 )
 def test_parts_that_do_not_fit(model, tmp_path, change):
@@ -87,7 +103,7 @@ def test_a_full_disk_leaves_the_older_file(model, tmp_path, monkeypatch):
     save_checkpoint(path, model)
     before = path.read_bytes()
 
-    def full(entries, target):
+    def full(entries, target, **_):
         target.write_bytes(b"half")
         raise RuntimeError("unexpected pos 815168 vs 815056")  # what torch's writer says
 
@@ -104,3 +120,99 @@ def test_weights_that_are_not_finite_are_refused(model, tmp_path):
     save_checkpoint(path, model)
     with pytest.raises(Sg2ImError, match="not finite"):
         Sg2Im.from_pretrained(path)
+
+
+LAYERS = ((3, 4, 2), (3, 5, 1))
+
+
+@pytest.fixture
+def opponents(model):
+    return (
+        ObjectDiscriminator(
+            len(model.vocabulary.objects), LAYERS, "instance", 14, 7, negative_slope=0.3
+        ),
+        PatchDiscriminator(LAYERS, "none", 4, patch_scores=True, negative_slope=0.1),
+    )
+
+
+def assert_same_network(found, expected):
+    assert type(found) is type(expected) and not found.training
+    assert found.state_dict().keys() == expected.state_dict().keys()
+    for key, value in expected.state_dict().items():
+        assert torch.equal(found.state_dict()[key], value), key
+    structure = [str(module) for module in expected.modules()]
+    assert [str(module) for module in found.modules()] == structure
+
+
+@pytest.mark.parametrize("kept", [(True, True), (True, False), (False, True), (False, False)])
+def test_discriminators_come_back_without_a_training(model, opponents, tmp_path, kept):
+    given = [network if keep else None for network, keep in zip(opponents, kept, strict=True)]
+    save_checkpoint(tmp_path / "model.pt", model, None, *given)
+    entries = read_checkpoint(tmp_path / "model.pt")
+    assert entries["version"] == VERSION == 1 and ("discriminators" in entries) == any(kept)
+    found = load_players(tmp_path / "model.pt")
+    assert_same_network(found.model, model)
+    for after, before in zip(found[1:], given, strict=True):
+        if before is None:
+            assert after is None
+        else:
+            assert_same_network(after, before)
+    assert_same_network(Sg2Im.from_pretrained(tmp_path / "model.pt"), model)
+
+
+def test_discriminators_of_a_training_are_made_from_its_options(model, tmp_path):
+    objects = ObjectDiscriminator(len(model.vocabulary.objects), LAYERS, object_size=20)
+    pictures = PatchDiscriminator(LAYERS, "instance", patch_scores=True)
+    for as_stored in (asdict, lambda config: plain_options(asdict(config))):
+        training = {
+            "config": {
+                "object_discriminator": as_stored(
+                    ObjectDiscriminatorConfig(layers=LAYERS, object_size=20)
+                ),
+                "image_discriminator": as_stored(
+                    ImageDiscriminatorConfig(
+                        layers=LAYERS, normalization="instance", patch_scores=True
+                    )
+                ),
+            },
+            "discriminators": {
+                "object_discriminator": objects.state_dict(),
+                "image_discriminator": pictures.state_dict(),
+            },
+        }
+        save_checkpoint(tmp_path / "model.pt", model, training)
+        found = load_players(tmp_path / "model.pt")
+        assert_same_network(found.object_discriminator, objects)
+        assert_same_network(found.image_discriminator, pictures)
+        assert found.object_discriminator.object_size == 20
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("object", lambda e: e["options"].update(layers=[[3, 60_000, 1], [60_000, 60_000, 1]])),
+        ("object", lambda e: e["options"].update(layers=[[3, 4]])),
+        ("object", lambda e: e["options"].update(layers=[[3, 4, 1]] * 1000)),
+        ("object", lambda e: e["options"].update(layers="C4-8")),
+        ("object", lambda e: e["options"].update(object_size=10**9)),
+        ("object", lambda e: e["options"].update(num_categories=10**12)),
+        ("object", lambda e: e["options"].update(colour=1)),
+        ("image", lambda e: e["options"].update(normalization="group")),
+        ("image", lambda e: e["options"].update(negative_slope="x")),
+        ("image", lambda e: e["options"].pop("layers")),
+        ("image", lambda e: e["weights"].pop("convs.0.bias")),
+        ("image", lambda e: e["weights"].update({7: 3})),
+        ("image", lambda e: e["weights"]["convs.0.bias"].fill_(torch.nan)),
+        ("image", lambda e: e.pop("options")),
+    ],
+)
+def test_discriminators_that_do_not_fit(model, opponents, tmp_path, part, change):
+    path = tmp_path / "model.pt"
+    save_checkpoint(path, model, None, *opponents)
+    entries = copy.deepcopy(read_checkpoint(path))
+    change(entries["discriminators"][f"{part}_discriminator"])
+    torch.save(entries, path)
+    with pytest.raises(Sg2ImError, match=r"model\.pt") as caught:
+        load_players(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    Sg2Im.from_pretrained(path)  # does not need them

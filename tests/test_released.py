@@ -4,10 +4,15 @@
 ``golden/full.cases.pt`` holds inputs and what the release's code gives for them.
 """
 
+import builtins
 import collections
 import copy
 import os
 import pickle
+import struct
+import warnings
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +22,9 @@ import torch.nn.functional as F
 from torch.nn import LeakyReLU
 
 from sg2im_pyg import Sg2Im, Sg2ImError
-from sg2im_pyg.checkpoint import save_checkpoint
-from sg2im_pyg.nn import compose_layout, crop_objects
-from sg2im_pyg.released import load_released, released_generator
+from sg2im_pyg.checkpoint import load_players, save_checkpoint
+from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator, compose_layout, crop_objects
+from sg2im_pyg.released import load_released, released_generator, save_released
 from sg2im_pyg.training.losses import discriminator_loss, generator_loss
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -277,7 +282,7 @@ def direct_forward(state, options, noise):
     layout = torch.stack([warped[i == IMAGES].sum(0) for i in range(2)])
     layout = torch.cat([layout, noise], dim=1)
 
-    name = options.get("activation", "leakyrelu-0.2")
+    name = options.get("activation", "leakyrelu-0.2").lower()
     slope = float(name.split("-")[1]) if name.startswith("leakyrelu-") else 0.01
     modules = len(options["refinement_dims"])
     features = torch.zeros(2, 1, height // 2**modules, width // 2**modules)
@@ -322,7 +327,24 @@ def save(path, **contents):
         {"activation": "relu"},
         {"activation": "leakyrelu-0.1"},
         {"layout_noise_dim": 0},
+        {"activation": "leakyrelu"},
+        {"activation": "LeakyReLU-0.3"},
         {"image_size": (16, 16), "refinement_dims": [3, 4, 5]},
+        {"image_size": [12, 20], "refinement_dims": (9,)},
+        {"aux_classifier": {"a": [1]}, "attribute_dim": 7},
+        {
+            "image_size": (24, 40),
+            "embedding_dim": 16,
+            "gconv_dim": 24,
+            "gconv_hidden_dim": 40,
+            "gconv_num_layers": 4,
+            "gconv_pooling": "sum",
+            "mlp_normalization": "batch",
+            "mask_size": 8,
+            "layout_noise_dim": 5,
+            "refinement_dims": (20, 7, 11),
+            "activation": "leakyrelu-0.15",
+        },
     ],
     ids=str,
 )
@@ -342,6 +364,130 @@ def test_every_option_gives_the_release_s_pictures(changes, tmp_path):
         torch.testing.assert_close(found.masks, masks, rtol=1e-5, atol=1e-5)
     else:
         assert found.masks is None
+    # And back: the same file, but for what was given up.
+    save_released(tmp_path / "again.pt", model)
+    again = read(tmp_path / "again.pt")["model_state"]
+    assert {k for k in again if not k.endswith("num_batches_tracked")} == (
+        set(state) - {"rel_aux_net.0.weight", "rel_aux_net.0.bias"}
+        | {k for k in again if k.startswith("rel_aux_net.") and "tracked" not in k}
+    )
+    assert all(torch.equal(again[k], state[k]) for k in state if not k.startswith("rel_aux"))
+    assert load_released(tmp_path / "again.pt")[0].config == model.config
+
+
+def direct_crop(image, box, size):
+    """Bilinear, corner pixels at the box's corners, zero outside; one pixel after the other."""
+    channels, height, width = image.shape
+    crop = np.zeros((channels, size, size))
+    for row in range(size):
+        for column in range(size):
+            x = (box[0] + (box[2] - box[0]) * column / (size - 1)) * (width - 1)
+            y = (box[1] + (box[3] - box[1]) * row / (size - 1)) * (height - 1)
+            left, top = int(np.floor(x)), int(np.floor(y))
+            for i, j in ((left, top), (left + 1, top), (left, top + 1), (left + 1, top + 1)):
+                if 0 <= i < width and 0 <= j < height:
+                    share = (1 - abs(x - i)) * (1 - abs(y - j))
+                    crop[:, row, column] += share * image[:, j, i]
+    return crop
+
+
+def direct_convolutions(state, prefix, strides, images, normalization, slope):
+    position = 0
+    for i, stride in enumerate(strides):
+        if i:
+            if normalization == "batch":
+                names = ("running_mean", "running_var", "weight", "bias")
+                values = [state[f"{prefix}{position}.{n}"].view(-1, 1, 1) for n in names]
+                images = (images - values[0]) / (values[1] + 1e-5).sqrt() * values[2] + values[3]
+            elif normalization == "instance":
+                mean = images.mean((2, 3), keepdim=True)
+                var = images.var((2, 3), keepdim=True, unbiased=False)
+                images = (images - mean) / (var + 1e-5).sqrt()
+            position += normalization != "none"
+            images = torch.where(images > 0, images, slope * images)
+            position += 1
+        key = f"{prefix}{position}"
+        images = F.conv2d(images, state[f"{key}.weight"], state[f"{key}.bias"], stride)
+        position += 1
+    return images
+
+
+@pytest.mark.parametrize("normalization", ["batch", "instance", "none"])
+@pytest.mark.parametrize("own_vocabulary", [True, False])
+def test_discriminators_give_the_release_s_scores(normalization, own_vocabulary, tmp_path):
+    generator = torch.Generator().manual_seed(11)
+    convolutions = ((3, 7, 1), (4, 5, 2), (2, 9, 1))
+    arch = "C3-7,C4-5-2,C2-9-1"
+    strides = [stride for *_, stride in convolutions]
+
+    def random(*shape):
+        return torch.randn(shape, generator=generator) / max(shape[-1], 1) ** 0.5
+
+    def conv_state(prefix):
+        state, position, fan_in = {}, 0, 3
+        for i, (kernel, channels, _) in enumerate(convolutions):
+            if i and normalization == "batch":
+                for name in ("weight", "bias", "running_mean"):
+                    state[f"{prefix}{position}.{name}"] = random(fan_in)
+                state[f"{prefix}{position}.running_var"] = random(fan_in).abs() + 0.5
+            position += (i > 0) * (1 + (normalization != "none"))
+            state[f"{prefix}{position}.weight"] = random(channels, fan_in, kernel, kernel)
+            state[f"{prefix}{position}.bias"] = random(channels)
+            position, fan_in = position + 1, channels
+        return state
+
+    objects = conv_state("discriminator.cnn.0.")
+    for name, shape in (
+        ("cnn.2", (1024, 9)),
+        ("real_classifier", (1, 1024)),
+        ("obj_classifier", (5, 1024)),
+    ):
+        objects[f"discriminator.{name}.weight"] = random(*shape)
+        objects[f"discriminator.{name}.bias"] = random(shape[0])
+    pictures = {**conv_state("cnn."), "classifier.weight": random(1, 9, 1, 1)}
+    options = {"arch": arch, "normalization": normalization, "activation": "leakyrelu-0.1"}
+    options |= {"padding": "valid", "pooling": "avg"}
+    path = save(
+        tmp_path / "released.pt",
+        model_kwargs=SMALL,
+        model_state=make_state(SMALL),
+        d_obj_kwargs={**options, "object_size": 13, **({"vocab": VOCAB} if own_vocabulary else {})},
+        d_obj_state={f"module.{key}": value for key, value in objects.items()},
+        d_img_kwargs=options,
+        d_img_state=pictures,
+    )
+    _, object_discriminator, image_discriminator = load_released(path)
+    images = torch.randn(2, 3, 15, 19, generator=generator)
+    boxes = torch.rand(len(IMAGES), 4, generator=generator) * 0.5
+    boxes[:, 2:] += 0.45
+    crops = torch.stack(
+        [
+            torch.from_numpy(direct_crop(images[i].numpy(), box, 13))
+            for i, box in zip(IMAGES.tolist(), boxes.double().numpy(), strict=True)
+        ]
+    ).float()
+    features = direct_convolutions(
+        objects, "discriminator.cnn.0.", strides, crops, normalization, 0.1
+    )
+    hidden = features.mean(dim=(2, 3)) @ objects["discriminator.cnn.2.weight"].T
+    hidden += objects["discriminator.cnn.2.bias"]
+
+    def head(name):
+        key = f"discriminator.{name}"
+        return hidden @ objects[f"{key}.weight"].T + objects[f"{key}.bias"]
+
+    with torch.no_grad():
+        scores, logits = object_discriminator(images, boxes, IMAGES)
+        found = image_discriminator(images)
+    expected = direct_convolutions(pictures, "cnn.", strides, images, normalization, 0.1)
+    torch.testing.assert_close(scores, head("real_classifier"), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, head("obj_classifier"), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def read(path):
+    with torch.serialization.safe_globals([collections.defaultdict, list]):
+        return torch.load(path, weights_only=True)
 
 
 def test_missing_options_have_the_release_s_defaults(tmp_path):
@@ -361,6 +507,83 @@ def test_missing_options_have_the_release_s_defaults(tmp_path):
     assert (config.mask_size, config.layout_noise_dim) == (0, 0)
     assert (config.gconv_pooling, config.normalization) == ("mean", "batch")
     assert config.mlp_normalization == "none"
+
+
+@pytest.mark.parametrize("size", [16, (16, 16), [16, 16], np.int64(16), (np.int32(16), 16)])
+def test_sizes_come_as_numbers_and_as_pairs(size, tmp_path):
+    options = {**SMALL, "image_size": (16, 16)}
+    contents = {"model_kwargs": {**options, "image_size": size}, "model_state": make_state(options)}
+    config = load_released(save(tmp_path / "released.pt", **contents))[0].config
+    assert config.image_size == (16, 16) and {type(n) for n in config.image_size} == {int}
+
+
+def test_numpy_numbers_and_filled_histories_are_read(entries, tmp_path):
+    """As a program of 2018 would have left them, under numpy's name of then and of now."""
+    history = collections.defaultdict(list)
+    kinds = (np.float32(0.5), np.float64(-2), np.int64(3), np.uint8(4), np.bool_(True))
+    history["total_loss"] = [1.25, *kinds, np.dtype(">i4").type(7)]
+    changed = {**entries, "losses": history, "best_t": [np.float64(1)]}
+    changed["model_kwargs"] = {**entries["model_kwargs"], "gconv_dim": np.int64(16)}
+    for zipped in (False, True):
+        path = tmp_path / f"{zipped}.pt"
+        torch.save(changed, path, _use_new_zipfile_serialization=zipped)
+        again = load_released(path)
+        for model, expected in zip(again, load_released(OFFICIAL), strict=True):
+            assert all(
+                map(torch.equal, model.state_dict().values(), expected.state_dict().values())
+            )
+        assert type(again[0].config.gconv_dim) is int
+    old = (tmp_path / "False.pt").read_bytes()
+    names = (b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
+    assert sum(map(old.count, names)) == 1
+    for before, after in (names, names[::-1]):
+        (tmp_path / "other.pt").write_bytes(old.replace(before, after))
+        assert load_released(tmp_path / "other.pt")[2] is not None
+
+
+def test_names_come_from_their_indices_where_the_list_is_missing(entries, tmp_path):
+    changed = copy.deepcopy(entries)
+    vocab = changed["model_kwargs"]["vocab"]
+    wanted = tuple(vocab.pop("object_idx_to_name")), tuple(vocab.pop("pred_idx_to_name"))
+    del vocab["object_name_to_idx"]["grass"]
+    changed["d_obj_kwargs"].pop("vocab")
+    model, object_discriminator, _ = load_released(save(tmp_path / "released.pt", **changed))
+    assert model.vocabulary.objects == ("__image__", "sky", "NONE", *wanted[0][3:])
+    assert model.vocabulary.predicates == wanted[1]
+    assert object_discriminator.category_head.out_features == len(wanted[0])
+
+
+def test_weights_of_other_kinds_and_from_gpus_are_read(entries, tmp_path):
+    changed = copy.deepcopy(entries)
+    state = changed["model_state"]
+    state["box_net.0.weight"] = state["box_net.0.weight"].half()
+    state["box_net.0.bias"] = state["box_net.0.bias"].double()
+    state["box_net.2.bias"] = torch.tensor([0, 1, 2, 3])
+    state["box_net.2.weight"] = state["box_net.2.weight"].T.contiguous().T  # other strides
+    path = save(tmp_path / "mixed.pt", **changed)
+    model = load_released(path)[0]
+    for i, name in ((0, "weight"), (0, "bias"), (2, "weight"), (2, "bias")):
+        found = model.box_head.layers[i].get_parameter(name)
+        assert torch.equal(found, state[f"box_net.{i}.{name}"].float())
+    raw = path.read_bytes()
+    assert b"ctorch\nFloatStorage\n" in raw and b"X\x03\x00\x00\x00cpu" in raw
+    raw = raw.replace(b"ctorch\nFloatStorage\n", b"ctorch.cuda\nFloatStorage\n")
+    raw = raw.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:1")
+    path.write_bytes(raw)
+    from_gpu = load_released(path)[0]
+    assert {value.device.type for value in from_gpu.state_dict().values()} == {"cpu"}
+    assert all(map(torch.equal, from_gpu.state_dict().values(), model.state_dict().values()))
+
+
+def test_names_pickled_by_python_2_are_read(entries, tmp_path):
+    """There a plain string is a string of bytes."""
+    path = save(tmp_path / "released.pt", **entries)
+    raw, text = path.read_bytes(), "obj_embeddings.weight"
+    new = b"X" + struct.pack("<I", len(text)) + text.encode()
+    assert raw.count(new) >= 1
+    path.write_bytes(raw.replace(new, b"U" + bytes([len(text)]) + text.encode()))
+    model = load_released(path)[0]
+    assert torch.equal(model.object_embedding.weight, entries["model_state"][text])
 
 
 def test_categories_keep_their_indices_where_the_vocabulary_has_holes(tmp_path):
@@ -405,28 +628,192 @@ def test_lists_of_layers_and_strides_of_one_are_read(entries, tmp_path):
 # --- Files that cannot be loaded ---------------------------------------------------------------
 
 
-class Malicious:
+class Reduced:
+    """Pickles as the call of a function."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.call = (function, arguments) if state is None else (function, arguments, state)
+
     def __reduce__(self):
-        return os.mkdir, ("ran",)
+        return self.call
 
 
-def test_code_in_a_file_is_refused_and_not_run(entries, tmp_path, monkeypatch):
+class Restored:
+    """Runs code when its state is put back."""
+
+    def __setstate__(self, state):
+        Path(state["canary"]).mkdir()
+
+    def __reduce__(self):
+        return Restored, (), {"canary": "ran"}
+
+
+def opened():
+    Path("ran").mkdir()
+
+
+NUMPY_SCALAR = np.float32(0).__reduce__()[0]
+HOSTILE = {
+    "system": lambda: Reduced(os.system, "mkdir ran"),
+    "mkdir": lambda: Reduced(os.mkdir, "ran"),
+    "eval": lambda: Reduced(builtins.eval, "__import__('os').mkdir('ran')"),
+    "exec": lambda: Reduced(builtins.exec, "import os; os.mkdir('ran')"),
+    "getattr": lambda: Reduced(getattr, Reduced(__import__, "os"), "mkdir"),
+    "nested load": lambda: Reduced(partial(torch.load, weights_only=False), "inner.pt"),
+    "factory": lambda: collections.defaultdict(opened, {"a": 1}),
+    "factory of os": lambda: Reduced(collections.defaultdict, os.getcwd),
+    "state": lambda: Restored(),
+    "state of a dict": lambda: Reduced(collections.OrderedDict, state={"a": Reduced(opened)}),
+    "class": lambda: Restored,
+    "path": lambda: Path("ran"),
+    "module": lambda: torch.nn.Linear(1, 1),
+    "numpy array": lambda: np.zeros(3),
+    "numpy objects": lambda: Reduced(NUMPY_SCALAR, np.dtype("O"), Reduced(opened)),
+}
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_code_in_a_file_is_refused_and_not_run(kind, zipped, entries, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for zipped in (False, True):
-        contents = {**entries, "args": Malicious()}
-        torch.save(contents, "evil.pt", _use_new_zipfile_serialization=zipped)
-        with pytest.raises(Sg2ImError, match=r"evil.pt holds pickled code \(\w+.mkdir\)"):
-            load_released("evil.pt")
-    Path("plain.pt").write_bytes(pickle.dumps(Malicious()))
-    with pytest.raises(Sg2ImError, match=r"plain.pt"):
+    save(tmp_path / "inner.pt", a=Reduced(os.mkdir, "ran"))
+    contents = {**entries, "args": {"nothing": HOSTILE[kind]()}}
+    torch.save(contents, "evil.pt", _use_new_zipfile_serialization=zipped)
+    for load in (load_released, load_players, Sg2Im.from_pretrained):
+        with pytest.raises(Sg2ImError, match=r"evil\.pt (holds pickled code|can not be)") as caught:
+            load("evil.pt")
+        assert "\n" not in str(caught.value)
+    assert not Path("ran").exists()
+    Path("plain.pt").write_bytes(pickle.dumps(HOSTILE[kind]()))
+    with pytest.raises(Sg2ImError, match=r"plain\.pt"):
         load_released("plain.pt")
     assert not Path("ran").exists()
+
+
+def test_the_hostile_files_would_run_their_code(tmp_path, monkeypatch):
+    """So that the test above tests something."""
+    monkeypatch.chdir(tmp_path)
+    for kind in ("system", "mkdir", "eval", "exec", "nested load", "state", "state of a dict"):
+        save(tmp_path / "inner.pt", a=Reduced(os.mkdir, "ran"))
+        torch.save([HOSTILE[kind]()], "evil.pt")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                torch.load("evil.pt", weights_only=False)
+            except TypeError:  # what a call gave is no state
+                pass
+        assert Path("ran").is_dir(), kind
+        Path("ran").rmdir()
+
+
+def test_built_in_types_are_names_only_and_can_not_be_called(entries, tmp_path):
+    for kind in (list, int, str):
+        path = save(tmp_path / "called.pt", **{**entries, "args": Reduced(kind, "1")})
+        with pytest.raises(Sg2ImError, match=r"called\.pt can not be read"):
+            load_released(path)
 
 
 def test_allowing_the_containers_leaves_torch_as_it_was():
     before = set(torch.serialization.get_safe_globals())
     load_released(OFFICIAL)
     assert set(torch.serialization.get_safe_globals()) == before
+
+
+def nested(depth, kind):
+    value = kind()
+    for _ in range(depth):
+        value = {"a": value} if kind is dict else [value]
+    return value
+
+
+def laughs():
+    """Ten lists of ten lists and so on: small in a file, endless when it is shown."""
+    value = [1] * 10
+    for _ in range(50):
+        value = [value] * 10
+    return value
+
+
+def deep_pickle(depth):
+    """A dict nested in itself, which Python's own pickle could not write."""
+    return b"\x80\x02" + b"}X\x01\x00\x00\x00a" * depth + b"}" + b"s" * depth + b"."
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("model_kwargs", "gconv_dim", 65_536),  # 50 GB, with the next
+        ("model_kwargs", "gconv_hidden_dim", 65_536),
+        ("model_kwargs", "gconv_dim", 10**30),
+        ("model_kwargs", "gconv_num_layers", 900),
+        ("model_kwargs", "layout_noise_dim", 60_000),
+        ("model_kwargs", "image_size", (2**40, 2**40)),
+        ("model_kwargs", "refinement_dims", [65_536] * 5),
+        ("model_kwargs", "refinement_dims", laughs()),
+        ("model_kwargs", "gconv_pooling", laughs()),
+        ("model_kwargs", "activation", laughs()),
+        ("model_kwargs", "activation", "leakyrelu-nan"),
+        ("model_kwargs", "activation", nested(200, dict)),
+        ("model_kwargs", "vocab", laughs()),
+        ("model_kwargs", "vocab", {"object_idx_to_name": laughs(), "pred_idx_to_name": ["a"]}),
+        ("model_kwargs", "vocab", {"object_name_to_idx": {"a": 10**15}}),
+        ("d_obj_kwargs", "arch", "C9999999999-8-2"),
+        ("d_obj_kwargs", "arch", "C4-60000-1,C60000-60000-1"),
+        ("d_obj_kwargs", "arch", ["C4-8"] * 500),
+        ("d_obj_kwargs", "object_size", 10**9),
+        ("d_obj_kwargs", "object_size", 3),
+        ("d_img_kwargs", "activation", "leakyrelu-x"),
+        ("model_state", "box_net.0.bias", torch.zeros(1).expand(24)),
+        ("model_state", "box_net.0.bias", torch.zeros(24, dtype=torch.complex64)),
+        ("model_state", "box_net.0.bias", torch.zeros(24).to_sparse()),
+        ("model_state", "box_net.0.bias", torch.zeros(24, device="meta")),
+    ],
+    ids=lambda value: str(value)[:20] if isinstance(value, str) else type(value).__name__,
+)
+def test_absurd_options_and_weights_get_a_sentence(part, name, value, entries, tmp_path):
+    changed = {**entries, part: {**entries[part], name: value}}
+    path = save(tmp_path / "absurd.pt", **changed)
+    with pytest.raises(Sg2ImError, match=r"absurd\.pt") as caught:
+        load_released(path)
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+def test_weights_larger_than_the_file_get_a_sentence(entries, tmp_path):
+    """The pickle claims a storage of 2^30 numbers, and a tensor of them."""
+    claimed = b"J" + struct.pack("<i", 2**30)
+    torch.save({**entries, "x": torch.arange(199.0)}, tmp_path / "new.pt")
+    path = save(tmp_path / "old.pt", **entries, x=torch.arange(199.0))
+    raw = path.read_bytes()
+    assert raw.count(b"K\xc7") >= 2
+    path.write_bytes(raw.replace(b"K\xc7", claimed))
+    with pytest.raises(Sg2ImError, match=r"old\.pt can not be read"):
+        load_released(path)
+    with zipfile.ZipFile(tmp_path / "new.pt") as archive:
+        parts = {part.filename: archive.read(part) for part in archive.infolist()}
+    with zipfile.ZipFile(tmp_path / "changed.pt", "w") as archive:
+        for part, content in parts.items():
+            is_pickle = part.endswith("data.pkl")
+            archive.writestr(part, content.replace(b"K\xc7", claimed) if is_pickle else content)
+    with pytest.raises(Sg2ImError, match=r"changed\.pt can not be read"):
+        load_released(tmp_path / "changed.pt")
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for part, content in parts.items():
+            archive.writestr(part, content)
+        archive.writestr("new/data/9999", bytes(2**24))
+    with pytest.raises(Sg2ImError, match=r"bomb\.pt has [\d,]+ bytes and claims to hold"):
+        load_released(tmp_path / "bomb.pt")
+
+
+@pytest.mark.parametrize("depth", [1000, 100_000])
+def test_deeply_nested_files_get_a_sentence(depth, tmp_path):
+    path = save(tmp_path / "deep.pt", a={})
+    raw, inner = path.read_bytes(), deep_pickle(depth)
+    header = raw[: raw.index(b"\x80\x02", raw.index(b"protocol_version"))]
+    path.write_bytes(header + inner + b"\x80\x02]q\x00.")
+    with pytest.raises(Sg2ImError, match=r"deep\.pt"):
+        load_released(path)
+    with pytest.raises(Sg2ImError, match=r"deep\.pt"):
+        Sg2Im.from_pretrained(path)
 
 
 @pytest.mark.parametrize("contents", [b"", b"not a checkpoint", b"PK\x03\x04", b"\x80\x02}q."])
@@ -471,7 +858,7 @@ def change_vocab(entries, **changes):
         (lambda e: e["model_state"]["box_net.0.bias"].fill_(torch.inf), "not finite"),
         (lambda e: e["d_img_kwargs"].update(arch=5), "do not fit together"),
         (lambda e: e["d_img_kwargs"].update(arch=[5]), "do not fit together"),
-        (lambda e: e["d_obj_kwargs"].update(object_size="x"), "do not fit together"),
+        (lambda e: e["d_obj_kwargs"].update(object_size="x"), "object_size from 10 to"),
         (lambda e: e.update(d_obj_state=[1]), "do not fit together"),
         (lambda e: e["model_kwargs"].update(gconv_pooling="wmean"), "wmean"),
         (lambda e: e["model_kwargs"].update(normalization="group"), "group"),
@@ -508,3 +895,110 @@ def test_a_file_is_told_by_its_contents_and_survives_our_own_format(entries, tmp
     graph = {"objects": first.vocabulary.objects[1:3]}
     found, expected = (np.asarray(m.generate([graph], seed=3)[0]) for m in (first, second))
     assert np.array_equal(found, expected)
+
+
+# --- Writing the release's format --------------------------------------------------------------
+
+GIVEN_UP = ("rel_aux_net.", "classifier.")
+
+
+def test_a_file_of_the_release_comes_out_as_it_went_in(entries, tmp_path):
+    save_released(tmp_path / "again.pt", *load_released(OFFICIAL))
+    assert (tmp_path / "again.pt").read_bytes()[:4] == OFFICIAL.read_bytes()[:4]  # no zip
+    again = read(tmp_path / "again.pt")
+    assert list(again) == list(entries)
+    for name in ("model_kwargs", "d_obj_kwargs", "d_img_kwargs", "vocab", "model_best_state"):
+        assert again[name] == entries[name]
+        assert str(again[name]) == str(entries[name])  # kinds of containers and order as well
+    for name in ("losses", "d_losses"):
+        assert type(again[name]) is type(entries[name])
+    for name in ("model_state", "d_obj_state", "d_img_state"):
+        assert list(again[name]) == list(entries[name]) or name == "d_img_state"
+        assert set(again[name]) == set(entries[name])
+        for key, value in again[name].items():
+            wanted = entries[name][key]
+            assert (value.shape, value.dtype) == (wanted.shape, wanted.dtype)
+            if key.startswith(GIVEN_UP):
+                assert not value.any()
+            else:
+                assert torch.equal(value, wanted)
+
+
+def make_players(**changes):
+    torch.manual_seed(3)
+    options = {"image_size": (8, 16), "refinement_dims": (6, 4), "gconv_hidden_dim": 9}
+    options |= {"gconv_num_layers": 2, "mask_size": 4, "negative_slope": 1e-5, **changes}
+    vocabulary = Sg2Im.from_pretrained(OFFICIAL).vocabulary
+    layers = ((3, 5, 2), (3, 6, 1))
+    players = (
+        Sg2Im(vocabulary, **options),
+        ObjectDiscriminator(len(vocabulary.objects), layers, "instance", 12, negative_slope=0.3),
+        PatchDiscriminator(layers, "none", negative_slope=1 / 3),
+    )
+    for player in players:
+        for name, value in player.state_dict().items():
+            if "running" in name or "tracked" in name:
+                value += 3
+    return players
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"gconv_num_layers": 0, "gconv_pooling": "sum"},
+        {"mlp_normalization": "batch", "normalization": "instance"},
+        {"mask_size": 0, "layout_noise_dim": 0, "negative_slope": 0.0},
+        {"mlp_normalization": "batch", "gconv_num_layers": 0, "normalization": "none"},
+    ],
+    ids=str,
+)
+def test_our_models_come_back_from_the_release_s_format(changes, tmp_path):
+    players = make_players(**changes)
+    save_released(tmp_path / "released.pt", *players)
+    save_checkpoint(tmp_path / "ours.pt", players[0], None, *players[1:])
+    for path in (tmp_path / "released.pt", tmp_path / "ours.pt"):
+        found = load_players(path)
+        assert found.model.config == players[0].config
+        assert found.model.vocabulary == players[0].vocabulary
+        for before, after in zip(players, found, strict=True):
+            assert before.state_dict().keys() == after.state_dict().keys()
+            for key, value in before.state_dict().items():
+                assert torch.equal(value, after.state_dict()[key]), key
+            assert str(list(before.modules())) == str(list(after.modules()))  # with their slopes
+            assert slopes(before) == slopes(after)
+        assert found.object_discriminator.object_size == 12
+        graph = {"objects": ["sky", "boat"], "relationships": [[0, "above", 1]]}
+        pictures = [
+            np.asarray(model.generate([graph], seed=2)[0]) for model in (players[0], found.model)
+        ]
+        assert np.array_equal(*pictures)
+
+
+def slopes(module):
+    return [m.negative_slope for m in module.modules() if isinstance(m, LeakyReLU)]
+
+
+def test_names_of_unused_indices_survive(tmp_path):
+    path = save(tmp_path / "released.pt", model_kwargs=SMALL, model_state=make_state(SMALL))
+    save_released(tmp_path / "again.pt", load_released(path)[0])
+    vocab = read(tmp_path / "again.pt")["vocab"]
+    assert vocab["object_idx_to_name"] == VOCAB["object_idx_to_name"]
+    assert vocab["object_name_to_idx"] == {"__image__": 0, "sky": 1, "grass": 4}
+    assert load_released(tmp_path / "again.pt")[1:] == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("players", "option"),
+    [
+        (lambda p: [make_players(mask_head="transposed")[0]], "mask_head 'transposed'"),
+        (lambda p: [p[0], None, PatchDiscriminator(patch_scores=True)], "patch_scores True"),
+        (lambda p: [p[0], None, PatchDiscriminator(in_channels=4)], "in_channels 4"),
+        (lambda p: [p[0], ObjectDiscriminator(10, hidden_channels=8)], "hidden_channels 8"),
+        (lambda p: [p[0], ObjectDiscriminator(12)], "num_categories 12"),
+    ],
+)
+def test_what_the_release_can_not_say_is_named(players, option, tmp_path):
+    with pytest.raises(Sg2ImError, match=f"no place for {option}, only for"):
+        save_released(tmp_path / "released.pt", *players(make_players()))
+    assert not list(tmp_path.iterdir())

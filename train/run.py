@@ -5,6 +5,7 @@
     python train/run.py --optimizer.lr 2e-4 --steps 500       options on top of a configuration
     python train/run.py --config landscapes --config no_gconv one of the paper's ablations
     python train/run.py --resume                              go on with the newest run
+    python train/run.py --init FILE                           a new run from a checkpoint's weights
     torchrun --nproc_per_node 8 train/run.py --config coco64 --hardware.devices 8
 
 A run writes its options, curves, checkpoints and sample pictures to one folder, whose name is

@@ -22,6 +22,7 @@ from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 
 _NEWEST = "newest"
 _MOST_YAML_BYTES = 2**20
+_EITHER = "--init starts a new training and --resume goes on with one: give one of them."
 
 
 @dataclass
@@ -62,6 +63,8 @@ def parse_command(arguments: list[str], repository: Path, description: str) -> T
         files, rest = own.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise Sg2ImError(f"{error}: see --help for all options.") from error
+    if files.resume is not None and any(word.partition("=")[0] == "--init" for word in rest):
+        raise Sg2ImError(_EITHER)
 
     configs = [find_config(name, repository) for name in files.config]
     checkpoint = run_dir = None
@@ -74,9 +77,13 @@ def parse_command(arguments: list[str], repository: Path, description: str) -> T
         else:
             chosen = configs or [repository / "train" / "configs" / "landscapes.yaml"]
         config = _parse(parser, chosen, rest)
+        if files.resume is not None and config.init != _stored_init(stored):
+            raise Sg2ImError(_EITHER)
 
     root = config.data.root or repository / "datasets" / config.data.name
     config.data.root = str(Path(root).absolute())
+    if config.init is not None:
+        config.init = str(Path(config.init).absolute())
     kind: Literal["new", "numbered", "existing"] = "existing"  # that of the resumed run
     if files.run_dir is not None:
         given = Path(files.run_dir).absolute()
@@ -235,9 +242,14 @@ def check_yaml(path: Path) -> None:
     for name in ("config", "resume", "run_dir"):
         if name in options:
             raise Sg2ImError(f"{path} holds {name!r}, which is for the command line alone.")
-    empty = [name for name, value in options.items() if value is None]
+    empty = [name for name, value in options.items() if value is None and name != "init"]
     if empty:
         raise Sg2ImError(f"{path} names {empty[0]!r} without a value: add one, or leave it out.")
+
+
+def _stored_init(options: str) -> str | None:
+    """What a resumed run was started from; :func:`check_yaml` has accepted its options."""
+    return yaml.safe_load(options).get("init")
 
 
 def _one_line(error: Exception) -> str:

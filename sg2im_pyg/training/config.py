@@ -140,6 +140,9 @@ class TrainingConfig:
     """End after so many validations in a row without a better one; 0 for never."""
     max_skipped_steps: int = 20
     """End after so many steps in a row whose losses are not finite; single ones are skipped."""
+    init: str | None = None
+    """Checkpoint whose weights a new training starts from, of this library or of the 2018 release;
+    names of the vocabulary are matched. A resumed run has its own weights."""
 
     def __post_init__(self) -> None:
         at_least = {

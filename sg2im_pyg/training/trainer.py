@@ -29,6 +29,7 @@ from sg2im_pyg.data.transforms import DropRelationships
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.files import replace_when_whole
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
+from sg2im_pyg.training.initial import start_from
 from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
 from sg2im_pyg.training.logging import RunLogger
 from sg2im_pyg.training.resume import (
@@ -121,7 +122,9 @@ def train(
             f"The networks can not be made on {fabric.device} ({first_line(error)}): choose "
             "smaller ones, or a device with more memory."
         ) from error
-    progress = Progress()
+    progress, initial = Progress(), ""
+    if config.init is not None and checkpoint is None:
+        initial = start_from(Path(config.init), players, config, vocabulary)
     torch.manual_seed(config.seed + fabric.global_rank)  # each process draws noise of its own
 
     # ---- Resume
@@ -147,7 +150,7 @@ def train(
         pin_memory=fabric.device.type == "cuda",
     )
     logger = RunLogger(run_dir, config.steps, progress.step, batches.batch_size, active=first)
-    logger.say(_summary(config, run_dir, fabric, pictures, held_out, players, progress))
+    logger.say(_summary(config, run_dir, fabric, pictures, held_out, players, progress) + initial)
 
     def save(name: str) -> None:
         if first:

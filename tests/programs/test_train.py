@@ -50,7 +50,7 @@ def root(tmp_path_factory):
 def test_help_explains_every_option(tmp_path):
     result = run("train/run.py", "--help", cwd=tmp_path)
     assert result.returncode == 0
-    for text in ("--resume", "--losses.box", "Learning rate", "--model.image_size"):
+    for text in ("--resume", "--init", "--losses.box", "Learning rate", "--model.image_size"):
         assert text in result.stdout
 
 
@@ -100,6 +100,7 @@ def test_train_resume_and_generate_from_another_directory(root, tmp_path):
         (["--config", "landscapes", "--config", "wrong.yaml"], "wrong.yaml: "),
         (["--config", "nothing.yaml"], "There is no configuration nothing.yaml"),
         (["--resume", "nowhere"], "no run that can be resumed"),
+        (["--resume", "nowhere", "--init", "first.pt"], "give one of them"),
         (["--config", "coco64", "--data.root", "nowhere"], "datasets/prepare.py coco"),
     ],
 )

@@ -1,0 +1,125 @@
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sg2im_pyg import Sg2Im, Vocabulary
+from sg2im_pyg.checkpoint import load_players, read_checkpoint, save_checkpoint
+from sg2im_pyg.nn import PatchDiscriminator
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROGRAM = REPOSITORY / "eval" / "convert.py"
+OFFICIAL = REPOSITORY / "tests" / "golden" / "full.official.pt"
+GRAPH = {"objects": ["sky", "boat"], "relationships": [[0, "above", 1]]}
+
+
+@pytest.fixture
+def convert(monkeypatch):
+    """The program with a command line, in this process."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    specification = importlib.util.spec_from_file_location("convert", PROGRAM)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["convert.py", *map(str, arguments)])
+        module.run_program(module.main)
+
+    return call
+
+
+@pytest.fixture
+def fails(convert, capsys):
+    """The one sentence with which the program ends."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            convert(*arguments)
+        assert ended.value.code == 1
+        error = capsys.readouterr().err
+        assert error.startswith("Error: ") and error.count("\n") == 1
+        return error
+
+    return call
+
+
+def assert_same_players(first, second):
+    for one, other in zip(first, second, strict=True):
+        assert one.state_dict().keys() == other.state_dict().keys()
+        assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+def test_there_and_back_again(convert, tmp_path, capsys):
+    convert(OFFICIAL, tmp_path / "ours.pt")
+    printed = capsys.readouterr().out
+    assert f"{OFFICIAL} (format of the 2018 release)" in printed
+    assert f"{tmp_path / 'ours.pt'} (format of sg2im_pyg)" in printed
+    assert "10 objects, 7 predicates" in printed
+    for name in ("generator", "object discriminator", "image discriminator"):
+        assert f"{name} (" in printed
+    assert "head for relations" in printed and "never called" in printed
+    assert read_checkpoint(tmp_path / "ours.pt")["format"] == "sg2im_pyg.checkpoint"
+
+    convert(tmp_path / "ours.pt", tmp_path / "again.pt")
+    assert "left out    nothing" in capsys.readouterr().out
+    convert(tmp_path / "again.pt", tmp_path / "ours again.pt")
+    expected = load_players(OFFICIAL)
+    for name in ("ours", "again", "ours again"):
+        found = load_players(tmp_path / f"{name}.pt")
+        assert found.model.config == expected.model.config
+        assert found.model.vocabulary == expected.model.vocabulary
+        assert_same_players(found, expected)
+        picture = found.model.generate([GRAPH], seed=1)[0]
+        assert np.array_equal(picture, expected.model.generate([GRAPH], seed=1)[0])
+
+
+def test_the_format_can_be_named(convert, tmp_path, capsys):
+    """For example, to leave all but the networks of a checkpoint out."""
+    model = Sg2Im.from_pretrained(OFFICIAL)
+    training = {"progress": {"step": 42}, "optimizers": {"x": torch.zeros(1000)}}
+    save_checkpoint(tmp_path / "last.pt", model, training)
+    convert(tmp_path / "last.pt", tmp_path / "small.pt", "--to", "sg2im_pyg")
+    assert "progress after step 42" in capsys.readouterr().out
+    entries = read_checkpoint(tmp_path / "small.pt")
+    assert "training" not in entries
+    convert(tmp_path / "small.pt", tmp_path / "released.pt", "--to", "released")
+    convert(tmp_path / "released.pt", tmp_path / "released.pt", "--to", "released", "--overwrite")
+    assert_same_players([Sg2Im.from_pretrained(tmp_path / "released.pt")], [model])
+
+
+def test_what_is_wrong_gets_a_sentence_and_leaves_no_file(fails, tmp_path):
+    taken = tmp_path / "taken.pt"
+    taken.write_bytes(b"mine")
+    assert "taken.pt is there already" in fails(OFFICIAL, taken)
+    assert taken.read_bytes() == b"mine"
+    assert "is a folder" in fails(OFFICIAL, tmp_path)
+    assert "There is no checkpoint" in fails(tmp_path / "missing.pt", tmp_path / "out.pt")
+    assert "taken.pt can not be read" in fails(taken, tmp_path / "out.pt")
+    assert "'theirs'" in fails(OFFICIAL, tmp_path / "out.pt", "--to", "theirs")
+    assert "lies below a file" in fails(OFFICIAL, taken / "out.pt")
+    model = Sg2Im(
+        Vocabulary(["sky"], []), image_size=(8, 8), refinement_dims=(4,), mask_head="transposed"
+    )
+    save_checkpoint(tmp_path / "transposed.pt", model)
+    assert "mask_head 'transposed'" in fails(tmp_path / "transposed.pt", tmp_path / "out.pt")
+    model = Sg2Im.from_pretrained(OFFICIAL)
+    save_checkpoint(
+        tmp_path / "patch.pt", model, image_discriminator=PatchDiscriminator(patch_scores=True)
+    )
+    assert "patch_scores True" in fails(tmp_path / "patch.pt", tmp_path / "out.pt")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"taken.pt", "transposed.pt", "patch.pt"}
+
+
+@pytest.mark.slow
+def test_as_a_person_runs_it(tmp_path):
+    """From another folder; -I leaves out PYTHONPATH and that folder."""
+    command = [sys.executable, "-I", str(PROGRAM), str(OFFICIAL), "out.pt"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert str(tmp_path.resolve() / "out.pt") in done.stdout
+    assert load_players(tmp_path / "out.pt").image_discriminator is not None
