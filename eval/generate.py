@@ -3,20 +3,28 @@
     python eval/generate.py                                   newest run, graphs for landscapes
     python eval/generate.py --checkpoint FILE graphs.json --output DIR
     python eval/generate.py --checkpoint FILE graphs.json --seed 1
+    python eval/generate.py --checkpoint coco64 eval/graphs/coco.json --stretch
+    python eval/generate.py --grow graphs.json                each graph step by step
 
-The file holds one graph or a list of them:
+A checkpoint is a file, or the name of a model of the 2018 release (eval/fetch.py lists them), which
+is fetched into the cache once. The file of graphs holds one graph or a list of them:
 
     {"objects": ["sky", "grass", "sheep"],
      "relationships": [[0, "above", 1], [2, "inside", 1]]}
 
 For each graph three pictures are written: what the model paints (000_image.png), the boxes and
 masks that it predicts (000_layout.png), and the graph (000_graph.png). contact_sheet.png shows
-all of them side by side.
+all of them side by side, figure.png the graphs above their pictures, as the paper's Figure 5 does.
+With --grow each graph starts with its first object and grows by an object or a relationship at a
+time, as in Figure 6: 000_00_image.png, 000_01_image.png, and so on.
+
+What an earlier run left of such names in the output folder is removed.
 """
 
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +37,26 @@ from PIL import Image  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary  # noqa: E402
-from sg2im_pyg.drawing import contact_sheet, draw_graph, draw_layout  # noqa: E402
+from sg2im_pyg.drawing import contact_sheet, draw_graph, draw_layout, figure  # noqa: E402
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
 from sg2im_pyg.files import replace_when_whole  # noqa: E402
 from sg2im_pyg.images import denormalize_images, to_pil  # noqa: E402
+from sg2im_pyg.pretrained import (  # noqa: E402
+    PRETRAINED,
+    fetch_pretrained,
+    released_file,
+    released_path,
+)
 from sg2im_pyg.program import run_program  # noqa: E402
 
 DEFAULT_GRAPHS = REPOSITORY / "eval" / "graphs" / "landscapes.json"
 COLUMNS = ("graph", "predicted layout", "picture")
 MOST_BYTES = 64 * 2**20  # of a graph file; some 100,000 graphs
 ROWS_OF_SHEET = 50  # a sheet of more could hardly be opened
+COLUMNS_OF_FIGURE = 120  # likewise
 LAYOUT_SIDE = 256  # pixels that a layout's drawing has at least, for its labels
+KINDS = ("image", "layout", "graph")
+WRITTEN = re.compile(rf"[0-9]{{3,}}(_[0-9]{{2,}})?_({'|'.join(KINDS)})\.png")
 
 
 def main() -> None:
@@ -58,29 +75,45 @@ def main() -> None:
         for i, graph in enumerate(entries)
     ]
     make_folder(output)
+    remove_earlier(output)
     print(f"checkpoint     {checkpoint}")
     print(f"graphs         {source} ({len(graphs)})")
 
-    rows = []
-    digits = max(3, len(str(len(graphs) - 1)))
-    bar = tqdm(graphs, unit="picture", disable=None, leave=False)
-    for i, graph in enumerate(bar):
-        image, layout = paint(model, graph, options.seed)
+    total = len(graphs)
+    pictures = number(graphs)
+    if options.grow:
+        total = sum(map(count_steps, entries))
+        pictures = number_steps(entries, model.vocabulary)
+    names: list[str] = []
+    rows: list[list[Image.Image]] = []
+    groups: list[list[tuple[Image.Image, Image.Image]]] = []
+    for name, i, graph in tqdm(pictures, total=total, unit="picture", disable=None, leave=False):
+        image, layout = paint(model, graph, options.seed, options.stretch)
         drawing = draw_graph(graph, model.vocabulary, min_size=layout.size[::-1])
-        for kind, picture in (("image", image), ("layout", layout), ("graph", drawing)):
-            save(picture, output / f"{i:0{digits}}_{kind}.png")
-        if i < ROWS_OF_SHEET:
+        for kind, picture in zip(KINDS, (image, layout, drawing), strict=True):
+            save(picture, output / f"{name}_{kind}.png")
+        if len(names) < ROWS_OF_SHEET:
             rows.append([drawing, layout, image])
-    titles = [str(i) for i in range(len(rows))]
+        if len(names) < COLUMNS_OF_FIGURE:
+            if not groups or (options.grow and i == len(groups)):
+                groups.append([])
+            groups[-1].append((draw_graph(graph, model.vocabulary), image))
+        names.append(name)
+    titles = names[: len(rows)] if options.grow else [str(i) for i in range(len(rows))]
     sheet = contact_sheet(rows, COLUMNS, titles, cell_height=max(LAYOUT_SIDE, rows[0][1].height))
     save(sheet, output / "contact_sheet.png")
+    save(figure(groups, max(LAYOUT_SIDE, rows[0][2].height)), output / "figure.png")
 
-    first, last = f"{0:0{digits}}", f"{len(graphs) - 1:0{digits}}"
-    for kind in ("image", "layout", "graph"):
-        until = f" ... {last}_{kind}.png" if len(graphs) > 1 else ""
-        print(f"{kind:14} {output / f'{first}_{kind}.png'}{until}")
-    beyond = f" (the first {len(rows)} graphs)" if len(rows) < len(graphs) else ""
-    print(f"contact sheet  {output / 'contact_sheet.png'}{beyond}")
+    for kind in KINDS:
+        until = f" ... {names[-1]}_{kind}.png" if len(names) > 1 else ""
+        print(f"{kind:14} {output / f'{names[0]}_{kind}.png'}{until}")
+    for title, file, shown in (
+        ("contact sheet", "contact_sheet.png", len(rows)),
+        ("figure", "figure.png", sum(map(len, groups))),
+    ):
+        what = "steps" if options.grow else "graphs"
+        beyond = f" (the first {shown} {what})" if shown < len(names) else ""
+        print(f"{title:14} {output / file}{beyond}")
 
 
 def parse_options() -> Namespace:
@@ -98,7 +131,8 @@ def parse_options() -> Namespace:
         "--checkpoint",
         type=str | None,
         metavar="FILE",
-        help="checkpoint of train/run.py or of the 2018 release; null: the best of the newest run",
+        help="checkpoint of train/run.py or of the 2018 release, or the name of a released model "
+        "such as coco64; null: the best of the newest run",
     )
     option(
         "--output",
@@ -112,6 +146,16 @@ def parse_options() -> Namespace:
         default=0,
         help="seed of the noise: a graph and a seed give the same picture, whatever other graphs "
         "are in the file",
+    )
+    option(
+        "--stretch",
+        action="store_true",
+        help="stretch the contrast of each picture from black to white, as the 2018 release does",
+    )
+    option(
+        "--grow",
+        action="store_true",
+        help="grow each graph from its first object, by an object or a relationship at a time",
     )
     option(
         "--device", type=str, default="auto", help="auto, cpu, cuda, cuda:1, mps, ... to compute on"
@@ -159,6 +203,44 @@ def parse_graph(entries: Mapping[str, Any], where: str, vocabulary: Vocabulary) 
         raise Sg2ImError(f"{where}: {error}") from error
 
 
+def number(graphs: list[SceneGraph]) -> Iterator[tuple[str, int, SceneGraph]]:
+    """Each graph with the name that its files begin with, and its place in the file."""
+    digits = max(3, len(str(len(graphs) - 1)))
+    for i, graph in enumerate(graphs):
+        yield f"{i:0{digits}}", i, graph
+
+
+def number_steps(
+    entries: list[Mapping[str, Any]], vocabulary: Vocabulary
+) -> Iterator[tuple[str, int, SceneGraph]]:
+    """What :func:`number` gives, for each step of each graph; the graphs have been checked."""
+    digits = max(3, len(str(len(entries) - 1)))
+    for i, graph in enumerate(entries):
+        places = max(2, len(str(count_steps(graph) - 1)))
+        for k, step in enumerate(grow(graph)):
+            yield f"{i:0{digits}}_{k:0{places}}", i, SceneGraph.from_json(step, vocabulary)
+
+
+def count_steps(entries: Mapping[str, Any]) -> int:
+    return len(entries["objects"]) + len(entries.get("relationships", []))
+
+
+def grow(entries: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The steps in which a graph grows: its first object, then one object or relationship more at
+    a time. Objects come in their order, each relationship once both of its objects are there."""
+    objects = entries["objects"]
+    waiting: dict[int, list[Any]] = {}
+    for relationship in entries.get("relationships", []):
+        subject, _, obj = relationship
+        waiting.setdefault(max(subject, obj), []).append(relationship)
+    there: list[Any] = []
+    for last in range(len(objects)):
+        yield {"objects": objects[: last + 1], "relationships": there}
+        for relationship in waiting.get(last, []):
+            there = [*there, relationship]
+            yield {"objects": objects[: last + 1], "relationships": there}
+
+
 def choose_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
@@ -178,6 +260,8 @@ def choose_device(name: str) -> torch.device:
 def find_checkpoint(given: str | None) -> Path:
     """The checkpoint given, or that of the run that wrote one last: its best, else its last."""
     if given is not None:
+        if is_name(given):
+            return find_released(given)
         if not given or Path(given).is_dir():
             raise Sg2ImError(
                 f"--checkpoint {given!r} is no file: give one, such as RUN/checkpoints/best.pt."
@@ -198,6 +282,28 @@ def find_checkpoint(given: str | None) -> Path:
     return best if best.is_file() else newest / "last.pt"
 
 
+def is_name(given: str) -> bool:
+    """Whether this can only be the name of a released model: a path has a suffix or a separator,
+    or there is something of that name."""
+    if given in PRETRAINED and not Path(given).is_file():
+        return True
+    return bool(re.fullmatch(r"\w[\w-]*", given)) and not Path(given).exists()
+
+
+def find_released(name: str) -> Path:
+    try:
+        released_file(name)
+    except Sg2ImError as error:
+        hint = str(error).split(": ", 1)[1]
+        raise Sg2ImError(
+            f"--checkpoint {name!r} is neither a file, such as RUN/checkpoints/best.pt, nor a "
+            f"released model: {hint}"
+        ) from error
+    if not released_path(name).is_file():
+        print(f"There is no file {name} here: it is fetched from the 2018 release.", flush=True)
+    return fetch_pretrained(name)
+
+
 def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -205,7 +311,16 @@ def make_folder(path: Path) -> None:
         raise Sg2ImError(f"--output {path} is a file, or lies below one: give a folder.") from error
 
 
-def paint(model: Sg2Im, graph: SceneGraph, seed: int) -> tuple[Image.Image, Image.Image]:
+def remove_earlier(folder: Path) -> None:
+    """Removes the numbered pictures of an earlier run, which had other graphs."""
+    for path in folder.iterdir():
+        if WRITTEN.fullmatch(path.name) and path.is_file():
+            path.unlink()
+
+
+def paint(
+    model: Sg2Im, graph: SceneGraph, seed: int, stretch: bool
+) -> tuple[Image.Image, Image.Image]:
     """The picture, and a drawing of the predicted layout.
 
     Graphs are not batched: each is painted with the same noise, so that pictures differ where
@@ -215,7 +330,7 @@ def paint(model: Sg2Im, graph: SceneGraph, seed: int) -> tuple[Image.Image, Imag
     size = model.config.image_size
     scale = max(4, LAYOUT_SIDE // min(size))
     layout = draw_layout(batch.x, output.boxes, output.masks, model.vocabulary, size, scale)
-    return to_pil(denormalize_images(output.images))[0], layout
+    return to_pil(denormalize_images(output.images, stretch))[0], layout
 
 
 def save(image: Image.Image, path: Path) -> None:

@@ -8,6 +8,8 @@ from torch import Tensor
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_FLAT = 1e-5  # share of white; what differs by less is one grey and the rounding of float32
+
 
 def normalize_images(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 pictures, shape :math:`(N, 3, H, W)`, to the ImageNet normalisation (release)."""
@@ -15,11 +17,26 @@ def normalize_images(images: Tensor, dtype: torch.dtype = torch.float32) -> Tens
     return normalize(images.to(dtype) / 255, mean, std)
 
 
-def denormalize_images(images: Tensor) -> Tensor:
-    """The inverse of :func:`normalize_images`, rounded and cut off at black and white."""
+def denormalize_images(images: Tensor, stretch: bool = False) -> Tensor:
+    """The inverse of :func:`normalize_images`, rounded and cut off at black and white.
+
+    Args:
+        images: Pictures in the ImageNet normalisation, shape :math:`(N, 3, H, W)`.
+        stretch: Stretch the contrast of each picture before rounding: its darkest value of all
+            channels becomes 0 and its brightest 255, as the release shows its pictures. A picture
+            of one grey stays as it is.
+
+    Returns:
+        uint8 pictures, shape :math:`(N, 3, H, W)`.
+    """
     images = images.detach().float()
     mean, std = _statistics(images.device, images.dtype)
-    return (denormalize(images, mean, std) * 255).round().clamp(0, 255).to(torch.uint8)
+    images = denormalize(images, mean, std)
+    if stretch:
+        darkest = images.amin((1, 2, 3), keepdim=True)
+        extent = images.amax((1, 2, 3), keepdim=True) - darkest
+        images = torch.where(extent > _FLAT, (images - darkest) / extent.clamp(_FLAT), images)
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:

@@ -16,6 +16,7 @@ from sg2im_pyg.drawing import (
     contact_sheet,
     draw_graph,
     draw_layout,
+    figure,
     image_grid,
 )
 from sg2im_pyg.drawing.graphs import _curve
@@ -347,3 +348,68 @@ def test_a_crowd_of_objects_is_drawn():
     vocabulary = Vocabulary(["a long name of a thing"], [])
     drawing = draw_layout(torch.ones(300).long(), boxes, None, vocabulary, (64, 64), 4)
     assert drawing.size == (256, 256)
+
+
+def boxes_of(image, colour):
+    """The rectangles of a colour, as [left, top, right, bottom], in reading order."""
+    rows, columns = (np.abs(pixels(image) - np.array(colour)).max(-1) <= 2).nonzero()
+    left = sorted(set(columns) - {c + 1 for c in columns})
+    top = sorted(set(rows) - {r + 1 for r in rows})
+    right = sorted(set(columns) - {c - 1 for c in columns})
+    bottom = sorted(set(rows) - {r - 1 for r in rows})
+    return [
+        [x0, y0, x1 + 1, y1 + 1]
+        for y0, y1 in zip(top, bottom, strict=True)
+        for x0, x1 in zip(left, right, strict=True)
+        if tuple(pixels(image)[y0, x0]) == colour
+    ]
+
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def test_figure_puts_graphs_above_their_pictures_in_the_same_column():
+    column = plain(RED, (60, 30)), plain(BLUE, (4, 8))  # 80 x 40 when enlarged
+    image = figure([[column] * 3], image_height=40)
+    graphs, below = boxes_of(image, RED), boxes_of(image, BLUE)
+    assert len(graphs) == len(below) == 3
+    for (x0, y0, x1, y1), (u0, v0, u1, v1) in zip(graphs, below, strict=True):
+        assert (x1 - x0, y1 - y0) == (60, 30)  # text is not scaled
+        assert abs(v1 - v0 - 40) <= 2 and abs(u1 - u0 - 20) <= 2  # smooth edges
+        assert abs((x0 + x1) - (u0 + u1)) <= 2 and y1 < v0
+    assert len({y0 for _, y0, _, _ in graphs}) == 1
+    steps = {b[0] - a[0] for a, b in zip(graphs, graphs[1:], strict=False)}
+    assert len(steps) == 1
+
+
+@pytest.mark.parametrize(
+    "count, most_width, rows",
+    [(6, 2400, [6]), (7, 2400, [4, 3]), (8, 2400, [4, 4]), (13, 2400, [5, 4, 4]), (4, 250, [2, 2])],
+)
+def test_long_figures_are_shared_evenly_among_double_rows(count, most_width, rows):
+    column = plain(RED, (100, 20)), plain(BLUE, (20, 20))
+    image = figure([[column] * count], image_height=20, most_width=most_width)
+    found = Counter(box[1] for box in boxes_of(image, RED))
+    assert [found[y] for y in sorted(found)] == rows
+    assert image.width <= most_width
+
+
+def test_each_group_of_a_figure_begins_a_double_row_below_a_line():
+    column = plain(RED, (20, 20)), plain(BLUE, (20, 20))
+    image = figure([[column] * 2, [column], [column] * 7], image_height=20)
+    found = Counter(box[1] for box in boxes_of(image, RED))
+    assert [found[y] for y in sorted(found)] == [2, 1, 4, 3]
+    coloured = np.ptp(pixels(image), axis=-1).max(axis=1) > 100
+    lines = (~coloured & (pixels(image).min(-1).min(axis=1) < 255)).nonzero()[0]
+    assert len(lines) == 4 and lines[1] - lines[0] == lines[3] - lines[2] == 1  # 2 pixels each
+    assert sorted(found)[0] < lines[0] < sorted(found)[1] < lines[2] < sorted(found)[2]
+
+
+def test_figure_reduces_graphs_that_are_too_large_and_needs_a_column():
+    column = plain(RED, (2000, 100)), plain(BLUE, (8, 8))
+    image = figure([[column]])
+    [(x0, y0, x1, y1)] = boxes_of(image, RED)
+    assert (x1 - x0, y1 - y0) == (640, 32)
+    for empty in ([], [[]]):
+        with pytest.raises(ValueError, match="at least one column"):
+            figure(empty)

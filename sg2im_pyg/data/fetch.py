@@ -94,10 +94,22 @@ def fetch(
         Sg2ImError: If a file of this name is there but is not the right one; if the disk has not
             enough room; if no address has the file.
     """
+    return fetch_from(file, folder, mirror, progress, patience)[0]
+
+
+def fetch_from(
+    file: RemoteFile,
+    folder: str | Path,
+    mirror: str | None = None,
+    progress: bool = True,
+    patience: Patience = PATIENCE,
+) -> tuple[Path, str | None]:
+    """What :func:`fetch` does; gives also the address that had the file, :obj:`None` if it was
+    there."""
     path = Path(folder) / file.name
     if path.exists():
         verify(file, path, progress)
-        return path
+        return path, None
     part = _Part(path)
     addresses = _addresses(file, mirror, part.origin.get("address"))
     check_space({path.parent: bytes_left(file, path.parent)}, f"Downloading {file.name}")
@@ -119,7 +131,7 @@ def fetch(
             part.path.replace(path)
             part.discard()
             _mark_verified(file, path)
-            return path
+            return path, address
     kept = "; what came so far is kept for the next attempt" if part.size() else ""
     raise Sg2ImError(
         f"{file.name} could not be downloaded from {', nor from '.join(failures)}{kept}: check the "
@@ -253,6 +265,9 @@ def _receive(
         _write(response, file, part, start, total, progress)
     if total is not None and part.size() < total:  # urllib3 before 2 says nothing
         raise _Broken(f"the connection ended after {part.size():,} of {total:,} bytes")
+    if total is not None and part.size() > total:
+        part.discard()
+        raise _Unusable(f"the server sends more than the {total:,} bytes that it announced")
 
 
 def _write(

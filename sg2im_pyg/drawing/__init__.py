@@ -3,6 +3,13 @@
 from sg2im_pyg.drawing.graphs import draw_graph
 from sg2im_pyg.drawing.layouts import draw_layout
 from sg2im_pyg.drawing.palette import category_colours
-from sg2im_pyg.drawing.sheets import contact_sheet, image_grid
+from sg2im_pyg.drawing.sheets import contact_sheet, figure, image_grid
 
-__all__ = ["category_colours", "contact_sheet", "draw_graph", "draw_layout", "image_grid"]
+__all__ = [
+    "category_colours",
+    "contact_sheet",
+    "draw_graph",
+    "draw_layout",
+    "figure",
+    "image_grid",
+]

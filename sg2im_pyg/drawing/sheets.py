@@ -4,9 +4,13 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from sg2im_pyg.drawing.palette import INK, WHITE, load_font, shorten, text_size
+from sg2im_pyg.drawing.palette import GREY, INK, WHITE, load_font, mix, shorten, text_size
 
 Rows = Sequence[Sequence[Image.Image | None]]
+Column = tuple[Image.Image, Image.Image]
+
+_RULE = mix(WHITE, GREY, 0.4)  # between the groups of a figure
+_LARGEST_GRAPH = (1280, 640)  # height and width in a figure
 
 
 def image_grid(rows: Rows, cell_size: tuple[int, int] | None = None, gap: int = 4) -> Image.Image:
@@ -91,6 +95,73 @@ def contact_sheet(
         y = top + gap + k * (cell_height + gap) + cell_height / 2
         draw.text((left, y), title, fill=INK, font=font, anchor="rm")
     return sheet
+
+
+def figure(
+    groups: Sequence[Sequence[Column]],
+    image_height: int = 256,
+    most_columns: int = 6,
+    most_width: int = 2400,
+) -> Image.Image:
+    """A row of graphs over the row of their pictures, as in Figures 5 and 6 of the paper.
+
+    All columns are as wide as the widest, and where there are too many for one such double row
+    they are shared evenly among several. Graphs keep their size, so that their text is equally
+    large everywhere; only those beyond 640 pixels wide or 1280 high are reduced.
+
+    Args:
+        groups: The drawing of a graph and the picture below it, for each column. Each group, such
+            as the steps in which a graph grows, begins a double row, with a line above it.
+        image_height: Height of the pictures in pixels. They are enlarged (bicubic) or reduced
+            (Lanczos) to it, their proportions kept.
+        most_columns: Columns that a double row has at most.
+        most_width: Pixels that a double row is wide at most, unless it has a single column.
+
+    Raises:
+        ValueError: If there is no column.
+    """
+    columns = [
+        (_reduced(graph, _LARGEST_GRAPH), _fit(image, (image_height, most_width)))
+        for group in groups
+        for graph, image in group
+    ]
+    if not columns:
+        raise ValueError("a figure needs at least one column")
+    gap = max(8, image_height // 8)
+    wide = max(image.width for column in columns for image in column)
+    most = max(1, min(most_columns, (most_width - gap) // (wide + gap)))
+    rows: list[tuple[Sequence[Column], bool]] = []  # and whether a group begins
+    start = 0
+    for group in groups:
+        parts = -(-len(group) // most)
+        for k in range(parts):
+            # As many in each row, and where that does not come out even one more in the first.
+            count = len(group) // parts + (k < len(group) % parts)
+            rows.append((columns[start : start + count], k == 0))
+            start += count
+    width = gap + max(len(row) for row, _ in rows) * (wide + gap)
+    heights = [max(graph.height for graph, _ in row) for row, _ in rows]
+    spaces = [0, *(2 * gap if begins else gap for _, begins in rows[1:])]
+    below = gap // 2 + image_height + gap  # what follows the graphs of a row
+    canvas = Image.new("RGB", (width, gap + sum(heights) + sum(spaces) + len(rows) * below), WHITE)
+    draw = ImageDraw.Draw(canvas)
+    y = gap
+    for (row, begins), height, space in zip(rows, heights, spaces, strict=True):
+        if begins and space:
+            line = y + (space - gap) // 2
+            draw.line([(gap, line), (width - gap, line)], _RULE, 2)
+        y += space
+        for k, (graph, image) in enumerate(row):
+            middle = gap + k * (wide + gap) + wide // 2
+            canvas.paste(graph, (middle - graph.width // 2, y + (height - graph.height) // 2))
+            top = y + height + gap // 2 + (image_height - image.height) // 2
+            canvas.paste(image, (middle - image.width // 2, top))
+        y += height + below
+    return canvas
+
+
+def _reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.height <= size[0] and image.width <= size[1] else _fit(image, size)
 
 
 def _grid(rows: Rows, cell_height: int, widths: Sequence[int], gap: int) -> Image.Image:

@@ -245,7 +245,15 @@ def _open_network(
     source = config.network
     if source == "auto":
         source = "landscapes" if split.source == "landscapes" else "inception"
-    return load_feature_network(source, device, config.network_output, config.network_size)
+    try:
+        return load_feature_network(source, device, config.network_output, config.network_size)
+    except Sg2ImError as error:
+        if source != "inception":
+            raise
+        raise Sg2ImError(
+            f"{error} To do without it, give --network FILE, or --network none for no Inception "
+            "score, FID and KID."
+        ) from error
 
 
 # Scores ----------------------------------------------------------------------------------------

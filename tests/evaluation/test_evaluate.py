@@ -296,3 +296,14 @@ def test_rows_of_the_same_name_get_numbers(stores, checkpoint):
     assert len(set(names)) == 3 and names[2] == f"{names[1]} (2)"
     config = options(stores, checkpoint=[str(checkpoint)], names=["ours"], limit=1)
     assert system(evaluate(config))["name"] == "ours"
+
+
+def test_where_inception_can_not_be_had_the_sentence_says_what_else_to_do(
+    stores, checkpoint, monkeypatch
+):
+    def refuse(*_, **__):
+        raise Sg2ImError("inception could not be downloaded.")
+
+    monkeypatch.setattr("sg2im_pyg.pretrained.fetch_file", refuse)
+    with pytest.raises(Sg2ImError, match="could not be downloaded. .* or --network none"):
+        evaluate(options(stores, checkpoint=[str(checkpoint)], network="inception"))

@@ -10,9 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from sg2im_pyg import SceneGraph, Sg2Im
+from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary, pretrained
 from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.data.landscapes import landscape_vocabulary
+from sg2im_pyg.data.vocabulary import UNUSED
+from sg2im_pyg.drawing import draw_graph
+from sg2im_pyg.images import IMAGENET_MEAN, IMAGENET_STD
+from sg2im_pyg.released import save_released
+from tests.data import test_download
+
+server = test_download.server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = REPOSITORY / "eval" / "generate.py"
@@ -87,8 +94,14 @@ def test_as_a_person_runs_it(checkpoint, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     out = tmp_path.resolve() / "out"
     count = len(json.loads((REPOSITORY / "eval/graphs/landscapes.json").read_text("utf-8")))
-    assert len(list(out.iterdir())) == 3 * count + 1
-    for name in ("000_image.png", "000_layout.png", "000_graph.png", "contact_sheet.png"):
+    assert len(list(out.iterdir())) == 3 * count + 2
+    for name in (
+        "000_image.png",
+        "000_layout.png",
+        "000_graph.png",
+        "contact_sheet.png",
+        "figure.png",
+    ):
         assert str(out / name) in done.stdout
 
 
@@ -96,11 +109,13 @@ def test_writes_pictures_layouts_graphs_and_a_sheet(checkpoint, generate, tmp_pa
     graphs = write(tmp_path / "graphs.json", [MEADOW, SHEEP])
     generate("--checkpoint", checkpoint, graphs, "--output", tmp_path / "out")
     sizes = {path.name: Image.open(path).size for path in (tmp_path / "out").iterdir()}
-    assert len(sizes) == 7  # nothing temporary is left
+    assert len(sizes) == 8  # nothing temporary is left
     assert sizes["001_image.png"] == (48, 32)
     assert sizes["001_layout.png"] == (384, 256)
     assert sizes["001_graph.png"][0] >= 384
     assert sizes["contact_sheet.png"][1] > 2 * 256
+    # Graphs over pictures of 256 pixels, and both graphs side by side.
+    assert sizes["figure.png"][0] > 2 * 384 and 256 < sizes["figure.png"][1] < 2 * 256 + 300
     output = capsys.readouterr().out
     assert str(checkpoint) in output and str(graphs) in output
 
@@ -150,9 +165,12 @@ def test_long_files_get_a_sheet_of_their_first_graphs(
     checkpoint, generate, program, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setattr(program, "ROWS_OF_SHEET", 2)
+    monkeypatch.setattr(program, "COLUMNS_OF_FIGURE", 3)
     graphs = write(tmp_path / "graphs.json", [MEADOW] * 4)
     generate("--checkpoint", checkpoint, graphs, "--output", tmp_path)
-    assert "(the first 2 graphs)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "contact_sheet.png (the first 2 graphs)" in printed
+    assert "figure.png (the first 3 graphs)" in printed
     assert Image.open(tmp_path / "contact_sheet.png").height < 3 * 256
     assert (tmp_path / "003_image.png").is_file()
 
@@ -239,6 +257,183 @@ def test_checkpoint_of_the_newest_run_is_found(
     (tmp_path / "runs" / "a" / "checkpoints" / "best.pt").unlink()
     generate(graphs)
     assert str(newest).format("a", "last") in capsys.readouterr().out
+
+
+def test_an_earlier_run_leaves_nothing_in_the_folder(checkpoint, generate, tmp_path):
+    out = tmp_path / "out"
+    graphs = write(tmp_path / "graphs.json", [MEADOW] * 3)
+    generate("--checkpoint", checkpoint, graphs, "--output", out, "--grow")
+    assert (out / "002_02_image.png").is_file()
+    (out / "1000_layout.png").touch()  # of a run of many graphs
+    kept = ["01_image.png", "000_image.jpg", "000_image.png.txt", "a000_image.png"]
+    kept += ["000_0_image.png", "000_00_mask.png", "000_IMAGE_.png", "notes.txt", "٣٣٣_image.png"]
+    for name in kept:
+        (out / name).write_text("somebody's own", encoding="utf-8")
+    (out / "004_image.png").mkdir()  # no file of ours
+    generate("--checkpoint", checkpoint, write(tmp_path / "one.json", MEADOW), "--output", out)
+    written = {f"000_{kind}.png" for kind in ("image", "layout", "graph")}
+    found = {path.name for path in out.iterdir()}
+    assert found == {*written, *kept, "004_image.png", "contact_sheet.png", "figure.png"}
+
+
+def test_stretched_pictures_reach_black_and_white(checkpoint, generate, tmp_path):
+    graphs = write(tmp_path / "graphs.json", [SHEEP])
+    generate("--checkpoint", checkpoint, graphs, "--output", tmp_path, "--stretch")
+    [(_, output)] = Sg2Im.from_pretrained(checkpoint).generate_outputs([SHEEP], seed=0)
+    painted = output.images[0].double().permute(1, 2, 0).numpy()
+    painted = painted * IMAGENET_STD + IMAGENET_MEAN  # with what is beyond black and white
+    expected = 255 * (painted - painted.min()) / (painted.max() - painted.min())
+    found = picture(tmp_path, 0)
+    assert (found.min(), found.max()) == (0, 255)
+    assert np.abs(found - expected).max() <= 0.51
+
+
+# ---- growing graphs
+
+
+def test_graphs_grow_by_an_object_or_a_relationship_at_a_time(program):
+    entries = {
+        "objects": ["sky", "grass", "sheep"],
+        "relationships": [[2, "inside", 1], [0, "above", 1], [1, "below", 0], [0, "above", 0]],
+    }
+    steps = [(len(step["objects"]), step["relationships"]) for step in program.grow(entries)]
+    itself, above, below, inside = (
+        [0, "above", 0],
+        [0, "above", 1],
+        [1, "below", 0],
+        [2, "inside", 1],
+    )
+    assert steps == [
+        (1, []),
+        (1, [itself]),
+        (2, [itself]),
+        (2, [itself, above]),
+        (2, [itself, above, below]),
+        (3, [itself, above, below]),
+        (3, [itself, above, below, inside]),
+    ]
+    assert len(steps) == program.count_steps(entries)
+    assert list(program.grow({"objects": ["sky"]})) == [{"objects": ["sky"], "relationships": []}]
+
+
+def test_each_step_is_painted_with_the_same_noise(checkpoint, generate, program, tmp_path, capsys):
+    graphs = write(tmp_path / "graphs.json", [MEADOW, SHEEP])
+    out = tmp_path / "out"
+    generate("--checkpoint", checkpoint, graphs, "--output", out, "--grow", "--seed", 2)
+    names = sorted(path.name for path in out.glob("*_image.png"))
+    assert names == [f"000_{k:02}_image.png" for k in range(3)] + [
+        f"001_{k:02}_image.png" for k in range(5)
+    ]
+    assert len(list(out.iterdir())) == 3 * len(names) + 2
+    model = Sg2Im.from_pretrained(checkpoint)
+    for k, step in enumerate(program.grow(SHEEP)):
+        expected = model.generate([step], seed=2)[0]  # as if it were alone in its file
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(out / f"001_{k:02}_image.png")), np.asarray(expected)
+        )
+        drawn = draw_graph(step, model.vocabulary, min_size=(256, 384))
+        np.testing.assert_array_equal(
+            np.asarray(Image.open(out / f"001_{k:02}_graph.png")), np.asarray(drawn)
+        )
+    printed = capsys.readouterr().out
+    assert f"{out / '000_00_image.png'} ... 001_04_image.png" in printed
+
+
+def test_long_growth_is_named_with_enough_digits(program):
+    entries = [{"objects": ["sky"] * 101}]
+    names = [name for name, _, _ in program.number_steps(entries, landscape_vocabulary())]
+    assert names[0] == "000_000" and names[-1] == "000_100" and names == sorted(names)
+    assert all(program.WRITTEN.fullmatch(f"{name}_image.png") for name in names)
+
+
+def test_figure_of_grown_graphs_has_a_double_row_for_each(
+    checkpoint, generate, program, monkeypatch, tmp_path
+):
+    shown = []
+    monkeypatch.setattr(
+        program, "figure", lambda groups, height: shown.append(groups) or Image.new("RGB", (1, 1))
+    )
+    graphs = write(tmp_path / "graphs.json", [MEADOW, SHEEP])
+    generate("--checkpoint", checkpoint, graphs, "--output", tmp_path, "--grow")
+    generate("--checkpoint", checkpoint, graphs, "--output", tmp_path)
+    assert [[len(group) for group in groups] for groups in shown] == [[3, 5], [2]]
+
+
+# ---- models of the 2018 release
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    """A file in the release's format with names as its COCO vocabulary has them."""
+    torch.manual_seed(0)
+    coco = json.loads((REPOSITORY / "eval/graphs/coco.json").read_text("utf-8"))
+    names = dict.fromkeys(name for graph in coco for name in graph["objects"])
+    predicates = dict.fromkeys(p for graph in coco for _, p, _ in graph["relationships"])
+    vocabulary = Vocabulary([*list(names)[:2], UNUSED, *list(names)[2:], UNUSED], predicates)
+    path = tmp_path_factory.mktemp("released") / "released.pt"
+    save_released(
+        path,
+        Sg2Im(vocabulary, image_size=(16, 16), refinement_dims=(8, 4), gconv_hidden_dim=16),
+    )
+    return path
+
+
+def test_files_of_the_release_paint_graphs_with_its_names(released, generate, tmp_path):
+    graphs = REPOSITORY / "eval" / "graphs" / "coco.json"
+    generate("--checkpoint", released, graphs, "--output", tmp_path, "--stretch")
+    count = len(json.loads(graphs.read_text("utf-8")))
+    assert len(list(tmp_path.glob("*_image.png"))) == count
+    assert picture(tmp_path, 0).max() == 255
+
+
+def test_a_released_model_is_fetched_by_its_name_once(
+    released, generate, fails, server, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(pretrained, "RELEASE_ADDRESS", server.address)
+    monkeypatch.setenv("SG2IM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    server.put("/small/coco64.pt", released.read_bytes())
+    graphs = REPOSITORY / "eval" / "graphs" / "coco.json"
+    arguments = ("--checkpoint", "coco64", graphs, "--output", tmp_path / "out")
+    generate(*arguments)
+    printed = capsys.readouterr().out
+    assert "no file coco64 here: it is fetched" in printed
+    assert f"checkpoint     {tmp_path / 'cache' / 'coco64.pt'}" in printed
+    Path("coco64").mkdir()  # a folder is no checkpoint
+    generate(*arguments)
+    assert "fetched" not in capsys.readouterr().out
+    assert len(server.requests) == 1
+    (tmp_path / "cache" / "coco64.pt").write_bytes(b"damaged")
+    assert "no longer the file that came" in fails(*arguments)
+    Path("coco64").rmdir()
+    Path("coco64").write_bytes(released.read_bytes())  # a file of that name is what is meant
+    generate(*arguments)
+    assert f"checkpoint     {tmp_path / 'coco64'}" in capsys.readouterr().out
+    assert len(server.requests) == 1
+
+
+def test_what_looks_like_a_path_is_never_taken_for_a_name(fails, server, monkeypatch, tmp_path):
+    monkeypatch.setattr(pretrained, "RELEASE_ADDRESS", server.address)
+    monkeypatch.setenv("SG2IM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    graphs = write(tmp_path / "graphs.json", MEADOW)
+    for path in ("coco64.pt", "./coco64", "models/coco64", "coco64.best"):
+        assert "There is no checkpoint" in fails("--checkpoint", path, graphs)
+    sentence = fails("--checkpoint", "coco46", graphs)
+    assert "neither a file" in sentence and "did you mean 'coco64'?" in sentence
+    Path("mine").mkdir()
+    assert "'mine' is no file" in fails("--checkpoint", "mine", graphs)
+    assert "'' is no file" in fails("--checkpoint", "", graphs)
+    assert server.requests == []
+
+
+def test_graphs_for_visual_genome_are_whole():
+    graphs = json.loads((REPOSITORY / "eval/graphs/visual_genome.json").read_text("utf-8"))
+    for graph in graphs:
+        vocabulary = Vocabulary(
+            dict.fromkeys(graph["objects"]), dict.fromkeys(p for _, p, _ in graph["relationships"])
+        )
+        assert SceneGraph.from_json(graph, vocabulary).to_json(vocabulary) == graph
 
 
 def test_default_graphs_are_made_for_the_landscapes():
