@@ -3,7 +3,7 @@
     python eval/ablation.py                                   landscapes, about an hour on two cores
     python eval/ablation.py --config coco64 --data.root DIR   a published configuration
     python eval/ablation.py --rows full no_gconv --steps 200  some rows, with a smaller budget
-    python eval/ablation.py --config coco64 --take full=coco64.pt no_gconv=coco64_no_gconv.pt
+    python eval/ablation.py --config coco64 --take full=coco64 no_gconv=coco64_no_gconv
 
 The rows are full, no_gconv, no_relationships, no_discriminators, no_object_discriminator,
 no_image_discriminator, true_layout and true_layout_no_gconv; the last two are evaluations of full
@@ -113,7 +113,8 @@ def parse_options() -> tuple[argparse.Namespace, list[str]]:
         nargs="+",
         default=[],
         metavar="ROW=FILE",
-        help="checkpoints of train/run.py or of the 2018 release that are taken instead of trained",
+        help="checkpoints of train/run.py or of the 2018 release, or names of released models, to "
+        "be taken instead of trained",
     )
     option(
         "--output",
@@ -138,6 +139,8 @@ def stem(name: str) -> str:
 
 
 def parse_taken(entries: list[str], rows: list[str]) -> dict[str, Path]:
+    from sg2im_pyg.pretrained import checkpoint_path
+
     taken = {}
     for entry in entries:
         slug, equals, name = entry.partition("=")
@@ -145,7 +148,7 @@ def parse_taken(entries: list[str], rows: list[str]) -> dict[str, Path]:
             raise Sg2ImError(f"--take {entry!r} must be a row and a file, such as full=coco64.pt.")
         if slug not in rows:
             raise Sg2ImError(f"--take names the row {slug!r}; the rows are {', '.join(rows)}.")
-        path = Path(name).absolute()
+        path = checkpoint_path(name, f"--take {slug}=")
         if not path.is_file():
             raise Sg2ImError(f"There is no checkpoint {path} for the row {slug}: check the path.")
         taken[slug] = path

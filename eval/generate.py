@@ -31,22 +31,17 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, installed or not
 
-import torch  # noqa: E402
 from jsonargparse import ArgumentParser, Namespace  # noqa: E402
 from PIL import Image  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary  # noqa: E402
+from sg2im_pyg.device import choose_device  # noqa: E402
 from sg2im_pyg.drawing import contact_sheet, draw_graph, draw_layout, figure  # noqa: E402
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
 from sg2im_pyg.files import replace_when_whole  # noqa: E402
 from sg2im_pyg.images import denormalize_images, to_pil  # noqa: E402
-from sg2im_pyg.pretrained import (  # noqa: E402
-    PRETRAINED,
-    fetch_pretrained,
-    released_file,
-    released_path,
-)
+from sg2im_pyg.pretrained import checkpoint_path  # noqa: E402
 from sg2im_pyg.program import run_program  # noqa: E402
 
 DEFAULT_GRAPHS = REPOSITORY / "eval" / "graphs" / "landscapes.json"
@@ -241,32 +236,10 @@ def grow(entries: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield {"objects": objects[: last + 1], "relationships": there}
 
 
-def choose_device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise Sg2ImError(
-            f"The device {name!r} is unknown or can not be used here: give auto, cpu, or another "
-            "device of this machine."
-        ) from error
-    return device
-
-
 def find_checkpoint(given: str | None) -> Path:
     """The checkpoint given, or that of the run that wrote one last: its best, else its last."""
     if given is not None:
-        if is_name(given):
-            return find_released(given)
-        if not given or Path(given).is_dir():
-            raise Sg2ImError(
-                f"--checkpoint {given!r} is no file: give one, such as RUN/checkpoints/best.pt."
-            )
-        return Path(given).absolute()
+        return checkpoint_path(given, "--checkpoint")
     runs = REPOSITORY / "runs"
     written: dict[Path, float] = {}
     for name in ("best.pt", "last.pt"):
@@ -280,28 +253,6 @@ def find_checkpoint(given: str | None) -> Path:
     newest = max(written, key=lambda folder: written[folder])
     best = newest / "best.pt"
     return best if best.is_file() else newest / "last.pt"
-
-
-def is_name(given: str) -> bool:
-    """Whether this can only be the name of a released model: a path has a suffix or a separator,
-    or there is something of that name."""
-    if given in PRETRAINED and not Path(given).is_file():
-        return True
-    return bool(re.fullmatch(r"\w[\w-]*", given)) and not Path(given).exists()
-
-
-def find_released(name: str) -> Path:
-    try:
-        released_file(name)
-    except Sg2ImError as error:
-        hint = str(error).split(": ", 1)[1]
-        raise Sg2ImError(
-            f"--checkpoint {name!r} is neither a file, such as RUN/checkpoints/best.pt, nor a "
-            f"released model: {hint}"
-        ) from error
-    if not released_path(name).is_file():
-        print(f"There is no file {name} here: it is fetched from the 2018 release.", flush=True)
-    return fetch_pretrained(name)
 
 
 def make_folder(path: Path) -> None:

@@ -84,7 +84,8 @@ def parse_options() -> Namespace:
         type=str,
         default=[],
         metavar="FILE",
-        help="checkpoints of train/run.py or of the 2018 release; each is a row of the table",
+        help="checkpoints of train/run.py or of the 2018 release, or names of released models such "
+        "as coco64; each is a row of the table",
     )
     parser.add_argument(
         "--images",

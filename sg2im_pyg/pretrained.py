@@ -8,6 +8,7 @@ checksum tells whether the file in the cache is still the one that came.
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -108,6 +109,43 @@ def released_path(name: str, folder: str | Path | None = None, full: bool = Fals
     """
     base = cache_folder() if folder is None else Path(folder).absolute()
     return (base / "full" if full else base) / released_file(name, full).name
+
+
+def checkpoint_path(given: str, option: str) -> Path:
+    """The file that a user means: a path, or the name of a released model, which is fetched.
+
+    A name has neither suffix nor separator, and there is no file or folder of that name. Whether
+    there is a file at a path is for its reader to say.
+
+    Args:
+        given: What the user gave.
+        option: The option it was given to, named in errors.
+
+    Raises:
+        Sg2ImError: If it is a folder, or the name of no released model; if that can not be fetched.
+    """
+    path = Path(given)
+    if (
+        re.fullmatch(r"\w[\w-]*", given)
+        and not path.exists()
+        or (given in PRETRAINED and not path.is_file())
+    ):
+        try:
+            released_file(given)
+        except Sg2ImError as error:
+            hint = str(error).split(": ", 1)[1]
+            raise Sg2ImError(
+                f"{option} {given!r} is neither a file, such as RUN/checkpoints/best.pt, nor a "
+                f"released model: {hint}"
+            ) from error
+        if not released_path(given).is_file():
+            say(f"There is no file {given} here: it is fetched from the 2018 release.", True)
+        return fetch_pretrained(given)
+    if not given or path.is_dir():
+        raise Sg2ImError(
+            f"{option} {given!r} is no file: give one, such as RUN/checkpoints/best.pt."
+        )
+    return path.absolute()
 
 
 def fetch_pretrained(

@@ -29,6 +29,7 @@ from sg2im_pyg.evaluation.split import Relationships, Split, Translation
 from sg2im_pyg.files import replace_when_whole
 from sg2im_pyg.images import denormalize_images, to_pil
 from sg2im_pyg.model import Sg2Im, Sg2ImOutput
+from sg2im_pyg.pretrained import checkpoint_path
 from sg2im_pyg.released import is_released
 from sg2im_pyg.serialization import load_entries
 
@@ -173,7 +174,7 @@ def _open_systems(config: EvaluationConfig, split: Split) -> list[CheckpointSyst
     """Everything that is wrong with the systems is said before the first one is scored."""
     systems: list[CheckpointSystem | FolderSystem] = []
     for given in config.checkpoint:
-        path = Path(given).absolute()
+        path = checkpoint_path(given, "--checkpoint")
         training = _training_entry(path)
         Translation(split.vocabulary, load_generator(path).vocabulary, path)
         relationships = split.usual_relationships()

@@ -18,6 +18,7 @@ from jsonargparse import (
 
 from sg2im_pyg.checkpoint import read_checkpoint
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.pretrained import checkpoint_path
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 
 _NEWEST = "newest"
@@ -83,7 +84,7 @@ def parse_command(arguments: list[str], repository: Path, description: str) -> T
     root = config.data.root or repository / "datasets" / config.data.name
     config.data.root = str(Path(root).absolute())
     if config.init is not None:
-        config.init = str(Path(config.init).absolute())
+        config.init = str(checkpoint_path(config.init, "--init"))
     kind: Literal["new", "numbered", "existing"] = "existing"  # that of the resumed run
     if files.run_dir is not None:
         given = Path(files.run_dir).absolute()

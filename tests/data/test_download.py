@@ -109,6 +109,7 @@ class Handler(BaseHTTPRequestHandler):
             if answer.moved_to:
                 self.send_header("Location", answer.moved_to)
             self.send_header("Content-Length", "0")
+            self.send_header("Connection", "close")
             self.end_headers()
             return
         found = re.fullmatch(r"bytes=(\d+)-", request.range or "") if answer.ranges else None
@@ -116,6 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         if start is not None and start >= len(content):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Connection", "close")
             self.end_headers()
             return
         body = content[start or 0 :]
