@@ -250,6 +250,23 @@ def test_a_run_goes_on_when_the_file_is_gone(config, vocabulary, tmp_path, monke
     assert load_players(tmp_path / "broken" / "checkpoints" / "last.pt").image_discriminator
 
 
+def test_a_run_cut_off_before_its_first_checkpoint_begins_with_the_file_again(
+    config, vocabulary, tmp_path, monkeypatch
+):
+    save_released(tmp_path / "first.pt", *make_networks(config, vocabulary))
+    config.init = str(tmp_path / "first.pt")
+    run = tmp_path / "run"
+    first = before_the_first_step(monkeypatch, config, run)  # ended by an exception
+    assert not (run / "checkpoints").exists()
+    again = parse_command(["--resume", str(run)], tmp_path, "")
+    assert again.checkpoint is None and again.config.init == config.init
+    second = before_the_first_step(monkeypatch, again.config, run)
+    expected = load_players(tmp_path / "first.pt")
+    for found in (first, second):
+        for key, value in expected.model.state_dict().items():
+            assert torch.equal(found["generator"][key], value)
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
