@@ -231,7 +231,8 @@ def crop_objects(images: Tensor, boxes: Tensor, batch: Tensor, size: int) -> Ten
     maps = corner.unsqueeze(2) * (1 - steps) + opposite.unsqueeze(2) * steps
     map_x = maps[:, 0].unsqueeze(1).expand(-1, size, -1)
     map_y = maps[:, 1].unsqueeze(2).expand(-1, -1, size)
-    return _sample(images[batch], map_x, map_y)
+    # Not images[batch]: the sums of its gradient depend on how the threads of a CPU take turns.
+    return _sample(images.index_select(0, batch), map_x, map_y)
 
 
 def _check_floating(**tensors: Tensor) -> None:

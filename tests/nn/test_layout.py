@@ -357,3 +357,22 @@ def test_objects_may_be_numbered_in_32_bits():
         assert torch.equal(found, make(vectors, boxes, None, batch, (4, 4)))
     none = factor_layout(vectors[:0], boxes[:0], None, batch[:0], (4, 4))
     assert none.multiply().shape == (0, 5, 4, 4)
+
+
+def test_gradients_of_crops_are_the_same_each_time_with_several_threads():
+    """A seed fixes a training only if no sum depends on how threads take turns."""
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 64, 64, requires_grad=True)
+    batch = torch.tensor([0] * 5 + [1] * 3 + [2] * 17 + [3] * 11)
+    boxes = torch.rand(36, 2, 2).sort(1).values.flatten(1)
+    upstream = torch.randn(36, 3, 32, 32)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        crops = crop_objects(images, boxes, batch, 32)
+        first, *others = (
+            torch.autograd.grad(crops, images, upstream, retain_graph=True)[0] for _ in range(100)
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(first, other) for other in others)
