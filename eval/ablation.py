@@ -16,6 +16,7 @@ ablation.json.
 import argparse
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -56,6 +57,7 @@ def main() -> None:
     taken = parse_taken(options.take, [row.slug for row in rows])
     trainings, config = plan_trainings(rows, taken, configs, rest, output)
     store = find_store(config, options.split)
+    network = check_evaluations(rows, taken, trainings, store, config.data.name, options)
     make_folder(output)
     print(f"output       {output}")
     for row in rows:
@@ -70,11 +72,8 @@ def main() -> None:
     # ---- Evaluation
     entries, shared = [], {}
     for row in rows:
-        checkpoint = taken.get(row.slug) or taken.get(row.training)
-        if checkpoint is None:
-            # The last step's, not the best one: each row has the same budget.
-            checkpoint = trainings[row.training].run_dir / "checkpoints" / "last.pt"
-        entry, shared = evaluate_row(row, checkpoint, store, options, output)
+        checkpoint = checkpoint_of(row, taken, trainings)
+        entry, shared = evaluate_row(row, checkpoint, store, network, options, output)
         entries.append(entry)
     result = {
         "format": "sg2im_pyg.ablation",
@@ -196,6 +195,30 @@ def find_store(config: Any, split: str) -> Path:
     return path
 
 
+def checkpoint_of(row: Any, taken: dict[str, Path], trainings: dict[str, Training]) -> Path:
+    given = taken.get(row.slug) or taken.get(row.training)
+    # The last step's, not the best one: each row has the same budget.
+    return given or trainings[row.training].run_dir / "checkpoints" / "last.pt"
+
+
+def check_evaluations(
+    rows: list,
+    taken: dict[str, Path],
+    trainings: dict[str, Training],
+    store: Path,
+    source: str,
+    options: argparse.Namespace,
+) -> str | None:
+    """Says what is wrong with the evaluations; returns the checksum of their network."""
+    from sg2im_pyg.evaluation.evaluate import check_evaluation
+
+    network = None
+    for row in rows:
+        checkpoint = checkpoint_of(row, taken, trainings)
+        network = check_evaluation(evaluation_config(row, checkpoint, store, options), source)
+    return network
+
+
 def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -223,14 +246,22 @@ def run_training(training: Training) -> None:
     arguments = [*training.arguments, where, str(training.run_dir)]
     command = [sys.executable, str(REPOSITORY / "train" / "run.py"), *arguments]
     began = time.monotonic()
+    interrupted = False
     with subprocess.Popen(command) as process:
+        # SIGTERM comes to this process alone: without this the training would go on unseen.
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         while True:
             try:
                 status = process.wait()
                 break
             except KeyboardInterrupt:
-                continue  # it got the Ctrl-C too: it saves its state and ends
-    if status in (INTERRUPTED, -2):
+                # It got the Ctrl-C too: it saves its state and ends. Only a signal that was sent
+                # to this process alone has to be handed on, and who sent it can not be told.
+                if interrupted:
+                    process.terminate()
+                interrupted = True
+        signal.signal(signal.SIGTERM, before)
+    if status in (INTERRUPTED, -signal.SIGINT, -signal.SIGTERM):
         print("The same command goes on from here.", file=sys.stderr)
         sys.exit(INTERRUPTED)
     if status:
@@ -241,20 +272,19 @@ def run_training(training: Training) -> None:
     print(f"Trained in {(time.monotonic() - began) / 60:.1f} minutes.", flush=True)
 
 
-def evaluate_row(
-    row: Any, checkpoint: Path, store: Path, options: argparse.Namespace, output: Path
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A row's figures, and what all rows share; taken from the last time where nothing changed."""
+def evaluation_config(row: Any, checkpoint: Path, store: Path, options: argparse.Namespace) -> Any:
+    """The options of a row's evaluation."""
+    from sg2im_pyg.data import SceneDataset
     from sg2im_pyg.evaluation.config import EvaluationConfig
-    from sg2im_pyg.evaluation.evaluate import evaluate
-    from sg2im_pyg.files import replace_when_whole, sha256_of
 
-    config = EvaluationConfig(
+    # Visual Genome has no masks: with its true boxes the predicted ones are used, as in training.
+    without_masks = store.is_file() and not SceneDataset(store).mask_size
+    return EvaluationConfig(
         data=str(store),
         checkpoint=[str(checkpoint)],
         names=[row.title],
         boxes=row.layout,
-        masks=row.layout,
+        masks="predicted" if without_masks else row.layout,
         graphs_per_picture=options.graphs_per_picture,
         relationships="auto" if row.relationships else "none",
         limit=options.limit,
@@ -262,10 +292,26 @@ def evaluate_row(
         device=options.device,
         examples=0,
     )
+
+
+def evaluate_row(
+    row: Any,
+    checkpoint: Path,
+    store: Path,
+    network: str | None,
+    options: argparse.Namespace,
+    output: Path,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A row's figures, and what all rows share; taken from the last time where nothing changed."""
+    from sg2im_pyg.evaluation.evaluate import evaluate
+    from sg2im_pyg.files import replace_when_whole, sha256_of
+
+    config = evaluation_config(row, checkpoint, store, options)
     made_of = {
         "checkpoint": sha256_of(checkpoint),
         "store": [store.stat().st_size, store.stat().st_mtime_ns],
         "config": asdict(config),
+        "network": network,
     }
     path = output / "evaluations" / f"{row.slug}.json"
     kept = read_json(path)
@@ -281,10 +327,15 @@ def evaluate_row(
         "title": row.title,
         "checkpoint": str(checkpoint),
         "layout_is": row.layout,
+        "boxes": config.boxes,
+        "masks": config.masks,
+        "relationships": system["relationships"],
         "layout": system["layout"],
         "pictures": system["pictures"],
     }
     shared = {name: kept["result"][name] for name in ("date", "data", "settings", "network")}
+    own = ("boxes", "masks", "relationships")  # a row's, not those of all
+    shared["settings"] = {k: v for k, v in shared["settings"].items() if k not in own}
     shared["true_pictures"] = (true["pictures"] or {}).get("inception_score")
     return entry, shared
 

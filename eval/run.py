@@ -17,6 +17,7 @@ import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryFile
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, installed or not
@@ -42,7 +43,7 @@ def main() -> None:
     from sg2im_pyg.evaluation.curves import write_curves
     from sg2im_pyg.evaluation.evaluate import evaluate
     from sg2im_pyg.evaluation.report import write_report
-    from sg2im_pyg.evaluation.table import format_categories, format_table
+    from sg2im_pyg.evaluation.table import clean, format_categories, format_table
     from sg2im_pyg.files import replace_when_whole
 
     config = EvaluationConfig(
@@ -53,18 +54,21 @@ def main() -> None:
     evaluation = evaluate(config, output / "images" if config.save_images else None, command)
     result = evaluation.result
 
+    # Shown before they are written: on a full disk they are not lost.
+    print(format_table(result))
+    for system in result["systems"]:
+        if system["categories"]:
+            print(f"\n{format_categories(system)}")
+        for note in [*system["notes"], *(system["pictures"] or {}).get("notes", [])]:
+            print(f"Note on {clean(system['name'])}: {clean(note)}")
+    sys.stdout.flush()
+
     output.mkdir(parents=True, exist_ok=True)
     with replace_when_whole(output / "evaluation.json") as temporary:
         temporary.write_text(json.dumps(result, indent=2, allow_nan=False), encoding="utf-8")
     write_report(output / "report.html", result, evaluation.examples)
     write_curves(output / "tensorboard", result, evaluation.examples)
 
-    print(format_table(result))
-    for system in result["systems"]:
-        if system["categories"]:
-            print(f"\n{format_categories(system)}")
-        for note in [*system["notes"], *(system["pictures"] or {}).get("notes", [])]:
-            print(f"Note on {system['name']}: {note}")
     print(f"\nfigures      {output / 'evaluation.json'}")
     print(f"report       {output / 'report.html'}")
     print(f"curves       tensorboard --logdir {output}")
@@ -121,6 +125,8 @@ def choose_output(given: str | None, config) -> Path:
         output = Path(given).absolute()
     else:
         first = Path([*config.checkpoint, *config.images][0]).absolute()
+        if first.name == "..":
+            first = first.resolve()
         split = Path(config.data).stem
         if config.checkpoint and first.parent.name == "checkpoints":
             output = first.parents[1] / "evaluation" / split
@@ -128,6 +134,8 @@ def choose_output(given: str | None, config) -> Path:
             output = REPOSITORY / "runs" / "evaluation" / f"{first.stem}-{split}"
     try:
         output.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=output):  # refused now, not after hours of work
+            pass
     except (FileExistsError, NotADirectoryError) as error:
         raise Sg2ImError(
             f"--output {output} is a file, or lies below one: give a folder."

@@ -110,7 +110,10 @@ def training_state_of(
                 f"{run_dir} holds a training with other options ({name}: {there[name]} there, "
                 f"{wanted[name]} asked for): ask for the same, or give another --output."
             )
-    step = training.get("progress", {}).get("step", 0)
+    progress = training.get("progress")
+    step = progress.get("step", 0) if isinstance(progress, dict) else 0
+    if type(step) is not int:
+        raise Sg2ImError(f"{last} does not say how far it was trained: give another --output.")
     return ("done" if step >= config.steps else "begun"), step
 
 

@@ -21,6 +21,7 @@ from sg2im_pyg.evaluation.table import (
 )
 
 _CELL_HEIGHT = 160  # pixels of the pictures in a sheet
+_LONGEST = 200  # bytes of a run's name; file systems take 255, with what is appended to it
 _DEVICES = {
     "CON",
     "PRN",
@@ -60,7 +61,7 @@ def write_curves(
 
 
 def run_names(names: Sequence[str]) -> list[str]:
-    """Names of runs for names of systems: such as any system's files can have, and all different.
+    """Names of runs for names of systems: such as any computer's files can have, and all different.
 
     Examples:
         >>> run_names(["full/best", "full:best", "..", "aux"])
@@ -70,7 +71,9 @@ def run_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     for name in names:
         safe = "".join(c if c.isalnum() or c in " _.-()+=," else "-" for c in clean(name))
-        run = safe.strip(" .")[:80].rstrip(" .") or "system"
+        # File systems count bytes, of which a character can have four.
+        short = safe.strip(" .")[:80].encode()[:_LONGEST].decode(errors="ignore")
+        run = short.rstrip(" .") or "system"
         if run.partition(".")[0].strip().upper() in _DEVICES:
             run = run.replace(run.partition(".")[0], run.partition(".")[0] + "_", 1)
         number, first = 1, run

@@ -1,8 +1,8 @@
 """Evaluates systems on a prepared split: predicted layouts, and pictures (paper, Section 4)."""
 
-import re
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from sg2im_pyg import __version__
 from sg2im_pyg.checkpoint import load_generator
-from sg2im_pyg.data.images import load_image
+from sg2im_pyg.data.images import MAX_PIXELS, load_image
 from sg2im_pyg.device import choose_device
 from sg2im_pyg.drawing import draw_graph, draw_layout
 from sg2im_pyg.errors import Sg2ImError
@@ -73,11 +73,13 @@ def evaluate(
     split = Split(Path(config.data).absolute(), config.limit, config.max_objects, config.seed)
     systems = _open_systems(config, split)
     graphs_per_picture = config.graphs_per_picture or (5 if split.source == "coco" else 1)
-    network = _open_network(config, split, device)
+    network = _open_network(config, split.source, device)
     subset_size = config.kid_subset_size or min(1000, max(2, split.pictures // 2))
     scores = None
     if network is not None:
         scores = PictureScores(network, config.splits, config.seed, config.kid_subsets, subset_size)
+
+    writers = _open_writers(images_folder, systems, split, graphs_per_picture)
 
     rows = [_score_true_pictures(split, scores, config)]
     examples: dict[str, list[Example]] = {}
@@ -87,10 +89,9 @@ def evaluate(
         if isinstance(system, FolderSystem):
             rows.append(_score_folder(system, split, scores, config))
             continue
-        model = system.open(split, device)
+        model = system.open(split).to(device)
         painter = Painter(model, system, split, config, graphs_per_picture, device)
-        folder = images_folder / _file_name(system.name) if images_folder else None
-        row, iou = _score_checkpoint(painter, scores, folder, graphs_per_picture)
+        row, iou = _score_checkpoint(painter, scores, writers[system.name], graphs_per_picture)
         rows.append(row)
         several = len(config.checkpoint) > 1
         for title, chosen in _choose_examples(iou, config.examples).items():
@@ -127,6 +128,30 @@ def evaluate(
     return Evaluation(result, examples)
 
 
+def check_evaluation(config: EvaluationConfig, source: str) -> str | None:
+    """Says what is wrong with an evaluation before the trainings that it is to follow.
+
+    Args:
+        config: All options. The data file and checkpoints that are not there yet are passed over.
+        source: Name of the data set, where its file is not there yet.
+
+    Returns:
+        SHA-256 checksum of the network of the picture scores; none without one.
+
+    Raises:
+        Sg2ImError: If a file is missing or does not fit the others.
+    """
+    device = choose_device(config.device)
+    if Path(config.data).is_file():
+        split = Split(Path(config.data).absolute(), config.limit, config.max_objects, config.seed)
+        made = [path for path in config.checkpoint if Path(path).is_file()]
+        if made:
+            _open_systems(replace(config, checkpoint=made, names=[]), split)
+        source = split.source
+    network = _open_network(config, source, device)
+    return None if network is None else network.sha256
+
+
 _NO_SETTINGS = ("checkpoint", "images", "names", "data", "save_images", "examples")
 
 
@@ -142,11 +167,11 @@ class CheckpointSystem:
     relationships: Relationships
     step: int | None
 
-    def open(self, split: Split, device: torch.device) -> Sg2Im:
-        """The model, for pictures of the split's size.
+    def open(self, split: Split) -> Sg2Im:
+        """The model, for pictures of the split's size, on the CPU.
 
         Raises:
-            Sg2ImError: If it makes pictures of another size.
+            Sg2ImError: If it makes pictures of another size, or does not know the split's names.
         """
         model = load_generator(self.path)
         if model.config.image_size != split.dataset.image_size:
@@ -158,7 +183,8 @@ class CheckpointSystem:
                 f"{self.path} makes pictures of {made}, {split.path} holds pictures of {wanted}: "
                 "give data of the model's size."
             )
-        return model.to(device)
+        Translation(split.vocabulary, model.vocabulary, self.path)
+        return model
 
 
 @dataclass
@@ -168,6 +194,8 @@ class FolderSystem:
     name: str
     path: Path
     files: list[Path]
+    resized: int
+    """How many of them are of another size than the split's pictures."""
 
 
 def _open_systems(config: EvaluationConfig, split: Split) -> list[CheckpointSystem | FolderSystem]:
@@ -176,24 +204,33 @@ def _open_systems(config: EvaluationConfig, split: Split) -> list[CheckpointSyst
     for given in config.checkpoint:
         path = checkpoint_path(given, "--checkpoint")
         training = _training_entry(path)
-        Translation(split.vocabulary, load_generator(path).vocabulary, path)
         relationships = split.usual_relationships()
         if config.relationships != "auto":
             relationships = config.relationships
-        elif (training.get("config") or {}).get("data", {}).get("relationships") is False:
+        elif _entry(training, "config", "data", "relationships") is False:
             relationships = "none"
-        step = (training.get("progress") or {}).get("step")
-        systems.append(CheckpointSystem(_system_name(path), path, relationships, step))
+        step = _entry(training, "progress", "step")
+        if type(step) is not int or not 0 <= step < 2**63:  # whatever a foreign file says there
+            step = None
+        system = CheckpointSystem(_system_name(path), path, relationships, step)
+        system.open(split)
+        systems.append(system)
     for given in config.images:
         path = Path(given).absolute()
-        systems.append(FolderSystem(path.name or str(path), path, _picture_files(path)))
-    for system, name in zip(systems, config.names, strict=False):
-        system.name = name
-    taken: dict[str, int] = {"true pictures": 1}
-    for system in systems:
-        taken[system.name] = taken.get(system.name, 0) + 1
-        if taken[system.name] > 1:
-            system.name = f"{system.name} ({taken[system.name]})"
+        if path.name == "..":
+            path = path.resolve()
+        files = _picture_files(path)
+        resized = _count_resized(files, split.dataset.image_size)
+        systems.append(FolderSystem(path.name or str(path), path, files, resized))
+    for named, name in zip(systems, config.names, strict=False):
+        named.name = name
+    taken = {"true pictures"}
+    for named in systems:
+        number, first = 1, named.name
+        while named.name in taken:
+            number += 1
+            named.name = f"{first} ({number})"
+        taken.add(named.name)
     if config.masks == "true" and not split.dataset.mask_size and config.checkpoint:
         raise Sg2ImError(f"{split.path} has no true masks: use --masks predicted.")
     return systems
@@ -206,6 +243,13 @@ def _training_entry(path: Path) -> dict[str, Any]:
         return {}
     training = entries.get("training")
     return training if isinstance(training, dict) else {}
+
+
+def _entry(training: Any, *names: str) -> Any:
+    """An entry of nested dicts; none where a foreign file has something else on the way."""
+    for name in names:
+        training = training.get(name) if isinstance(training, dict) else None
+    return training
 
 
 def _system_name(path: Path) -> str:
@@ -233,19 +277,36 @@ def _picture_files(folder: Path) -> list[Path]:
     return files
 
 
-def _file_name(name: str) -> str:
-    """A system's name as the name of a folder on any system."""
-    return re.sub(r"[^\w.() -]+", "-", name).strip(" .-")[:80] or "system"
+def _count_resized(files: list[Path], size: tuple[int, int]) -> int:
+    """How many pictures are of another height and width, by what their first bytes say.
+
+    Files that are no pictures are left to :func:`~sg2im_pyg.data.images.load_image`, which says
+    so here, before hours of other systems.
+    """
+    resized = 0
+    for path in files:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                with Image.open(path) as image:
+                    found = (image.height, image.width)
+        except Exception:  # Pillow raises nearly anything at foreign bytes
+            load_image(path, size)
+            continue
+        if found[0] * found[1] > MAX_PIXELS:
+            load_image(path, size)
+        resized += found != size
+    return resized
 
 
 def _open_network(
-    config: EvaluationConfig, split: Split, device: torch.device
+    config: EvaluationConfig, data_source: str, device: torch.device
 ) -> FeatureNetwork | None:
     if config.network == "none":
         return None
     source = config.network
     if source == "auto":
-        source = "landscapes" if split.source == "landscapes" else "inception"
+        source = "landscapes" if data_source == "landscapes" else "inception"
     try:
         return load_feature_network(source, device, config.network_output, config.network_size)
     except Sg2ImError as error:
@@ -356,13 +417,15 @@ def _score_true_pictures(
 
 
 def _score_checkpoint(
-    painter: Painter, scores: PictureScores | None, folder: Path | None, graphs_per_picture: int
+    painter: Painter,
+    scores: PictureScores | None,
+    writer: "_PictureWriter",
+    graphs_per_picture: int,
 ) -> tuple[dict[str, Any], list[float]]:
     """A checkpoint's row, and the mean IoU of the boxes of each picture's first graph."""
     split, system, config = painter.split, painter.system, painter.config
     layout = LayoutScores(split.vocabulary)
     iou: list[float] = []
-    writer = _PictureWriter(folder, graphs_per_picture)
     for draw in range(graphs_per_picture):
         title = system.name
         if graphs_per_picture > 1:
@@ -372,7 +435,7 @@ def _score_checkpoint(
             means = layout.add(graphs, output.boxes, output.masks)
             if draw == 0:
                 iou += means.tolist()
-            if scores is not None or folder is not None:
+            if scores is not None or writer.folder is not None:
                 images = denormalize_images(output.images)
                 if scores is not None:
                     scores.add(images)
@@ -416,15 +479,14 @@ def _score_folder(
             bar.update(len(part))
         bar.close()
         height, width = split.dataset.image_size
-        with Image.open(system.files[0]) as first:
-            if (first.height, first.width) != (height, width):
-                notes.append(
-                    f"The first picture has {first.height} x {first.width} pixels: pictures were "
-                    f"resized to {height} x {width}, the size of the split's."
-                )
+        if system.resized:
+            notes.append(
+                f"Of the {len(system.files):,} pictures {system.resized:,} had another size and "
+                f"were resized to {height} x {width}, the size of the split's."
+            )
     if len(system.files) % split.pictures:
         notes.append(
-            f"{len(system.files):,} pictures stand against {split.pictures:,} of the split."
+            f"Its pictures, {len(system.files):,}, stand against the split's {split.pictures:,}."
         )
     return {
         "name": system.name,
@@ -439,21 +501,58 @@ def _score_folder(
 
 
 class _PictureWriter:
-    """Writes generated pictures under the number of their true picture."""
+    """Writes generated pictures under the number of their true picture.
 
-    def __init__(self, folder: Path | None, graphs_per_picture: int) -> None:
+    Raises:
+        Sg2ImError: If the folder holds other pictures, which would be taken for the system's.
+    """
+
+    def __init__(self, folder: Path | None, split: Split, graphs_per_picture: int) -> None:
         self.folder = folder
         self.several = graphs_per_picture > 1
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        own = {
+            self._name(split.image_id(index), draw)
+            for index in range(split.pictures)
+            for draw in range(graphs_per_picture)
+        }
+        for path in sorted(folder.iterdir()):
+            if path.suffix.lower() in PICTURE_SUFFIXES and path.name not in own:
+                raise Sg2ImError(
+                    f"{folder} holds pictures that this evaluation does not make, such as "
+                    f"{path.name}: delete that folder, or give another --output."
+                )
 
     def write(self, images: Tensor, image_ids: list[int], draw: int) -> None:
         if self.folder is None:
             return
         for image, image_id in zip(to_pil(images), image_ids, strict=True):
-            name = f"{image_id:012}_{draw}.png" if self.several else f"{image_id:012}.png"
-            with replace_when_whole(self.folder / name) as temporary:
+            with replace_when_whole(self.folder / self._name(image_id, draw)) as temporary:
                 image.save(temporary, format="PNG")
+
+    def _name(self, image_id: int, draw: int) -> str:
+        return f"{image_id:012}_{draw}.png" if self.several else f"{image_id:012}.png"
+
+
+def _open_writers(
+    folder: Path | None,
+    systems: list[CheckpointSystem | FolderSystem],
+    split: Split,
+    graphs_per_picture: int,
+) -> dict[str, _PictureWriter]:
+    """A writer for each checkpoint, by its name; each writes to a folder of its own."""
+    names = [system.name for system in systems if isinstance(system, CheckpointSystem)]
+    folders: list[Path | None] = [None] * len(names)
+    if folder is not None:
+        from sg2im_pyg.evaluation.curves import run_names  # brings TensorBoard with it
+
+        folders = [folder / name for name in run_names(names)]
+    return {
+        name: _PictureWriter(own, split, graphs_per_picture)
+        for name, own in zip(names, folders, strict=True)
+    }
 
 
 def _choose_examples(iou: list[float], count: int) -> dict[str, list[int]]:

@@ -128,3 +128,5 @@ def test_runs_of_different_systems_are_different():
     runs = run_names(["a/b", "a:b", "A-B", "a-b (2)", "x" * 200, "x" * 300])
     assert len({run.lower() for run in runs}) == 6
     assert runs[0] == "a-b" and max(map(len, runs)) < 100
+    # File systems count bytes, of which each of these characters has four.
+    assert max(len(run.encode()) for run in run_names(["\U0001d49c" * 80] * 11)) < 255

@@ -12,7 +12,7 @@ from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.data import SceneDataset
 from sg2im_pyg.data.landscapes import landscape_vocabulary
 from sg2im_pyg.evaluation.config import EvaluationConfig
-from sg2im_pyg.evaluation.evaluate import evaluate
+from sg2im_pyg.evaluation.evaluate import check_evaluation, evaluate
 from sg2im_pyg.evaluation.features import load_feature_network
 from sg2im_pyg.evaluation.picture_scores import PictureScores
 from sg2im_pyg.evaluation.split import Split
@@ -155,9 +155,19 @@ def test_a_folder_stands_in_the_same_table(stores, checkpoint, tmp_path):
     assert row["pictures"]["inception_score"]["mean"] == pytest.approx(real["mean"], rel=0.2)
     assert system(evaluation, 1)["pictures"]["fid"] > 1
 
-    Image.new("RGB", (40, 30)).save(folder / "0.png")
+    for path in (folder / "10.png", folder / "below" / "3.png"):  # none is the first
+        Image.new("RGB", (40, 30)).save(path)
     notes = system(evaluate(options(stores, images=[str(folder)], network="landscapes")))["notes"]
-    assert len(notes) == 1 and "40" in notes[0] and "resized to 16 x 16" in notes[0]
+    assert len(notes) == 1
+    assert "Of the 12 pictures 2 had another size and were resized to 16 x 16" in notes[0]
+
+
+def test_a_folder_given_by_two_dots_has_a_name(stores, tmp_path, monkeypatch):
+    inside = tmp_path / "theirs" / "inside"
+    inside.mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(inside / "0.png")
+    monkeypatch.chdir(inside)
+    assert system(evaluate(options(stores, images=[".."])))["name"] == "theirs"
 
 
 def test_result_is_plain_json_without_nan(stores, checkpoint):
@@ -251,7 +261,13 @@ def test_a_model_without_masks(stores, tmp_path):
     assert row["layout"]["mean_iou"] > 0
 
 
-def test_what_does_not_fit_is_said_before_anything_is_scored(stores, checkpoint, tmp_path):
+def test_what_does_not_fit_is_said_before_anything_is_scored(
+    stores, checkpoint, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise AssertionError("scored")
+
+    monkeypatch.setattr("sg2im_pyg.evaluation.evaluate._score_true_pictures", refuse)
     large = tmp_path / "large.pt"
     save_checkpoint(large, tiny_model(image_size=(32, 32)))
     foreign = tmp_path / "foreign.pt"
@@ -263,12 +279,18 @@ def test_what_does_not_fit_is_said_before_anything_is_scored(stores, checkpoint,
     (no_picture / "a.png").write_bytes(b"no picture")
     good = [str(checkpoint)]
     for given, sentence in (
-        ({"checkpoint": [str(large)]}, "makes pictures of 32 x 32, .* holds pictures of 16 x 16"),
+        (
+            {"checkpoint": [*good, str(large)]},
+            "makes pictures of 32 x 32, .* holds pictures of 16 x 16",
+        ),
         ({"checkpoint": [str(foreign)]}, "does not know the data's object 'sky' and 15 more"),
         ({"checkpoint": [str(tmp_path / "none.pt")]}, "There is no checkpoint"),
         ({"images": [str(empty)]}, "holds no picture"),
         ({"images": [str(tmp_path / "none")]}, "There is no folder"),
-        ({"images": [str(no_picture)], "network": "landscapes"}, "a.png is no picture"),
+        (
+            {"checkpoint": good, "images": [str(no_picture)], "network": "landscapes"},
+            "a.png is no picture",
+        ),
         ({"checkpoint": good, "data": str(tmp_path / "none.h5")}, "There is no data file"),
         ({"checkpoint": good, "device": "gpu7"}, "device 'gpu7' is unknown"),
     ):
@@ -296,6 +318,72 @@ def test_rows_of_the_same_name_get_numbers(stores, checkpoint):
     assert len(set(names)) == 3 and names[2] == f"{names[1]} (2)"
     config = options(stores, checkpoint=[str(checkpoint)], names=["ours"], limit=1)
     assert system(evaluate(config))["name"] == "ours"
+    # A number that another row has as its own name is passed over.
+    config = options(
+        stores, checkpoint=[str(checkpoint)] * 3, names=["ours", "ours", "ours (2)"], limit=1
+    )
+    names = [row["name"] for row in evaluate(config).result["systems"]]
+    assert len(set(names)) == 4
+
+
+def test_each_checkpoint_writes_pictures_to_a_folder_of_its_own(stores, checkpoint, tmp_path):
+    names = ["a/b", "a:b", "A-B", "\U0001d49c" * 80]  # the last one: four bytes a character
+    config = options(stores, checkpoint=[str(checkpoint)] * 4, names=names, limit=2, examples=0)
+    evaluate(config, tmp_path)
+    folders = list(tmp_path.iterdir())
+    assert len({folder.name.lower() for folder in folders}) == 4
+    assert all(len(list(folder.glob("*.png"))) == 2 for folder in folders)
+
+
+def test_pictures_of_another_evaluation_are_not_mixed_with_new_ones(stores, checkpoint, tmp_path):
+    def write(**more):
+        config = options(stores, checkpoint=[str(checkpoint)], examples=0, **more)
+        evaluate(config, tmp_path)
+        return len(list(tmp_path.rglob("*.png")))
+
+    assert write(limit=2) == 2
+    assert write(limit=2) == 2
+    assert write(limit=3) == 3
+    for more in ({"limit": 2}, {"limit": 3, "graphs_per_picture": 2}):
+        with pytest.raises(Sg2ImError, match="holds pictures that this evaluation does not make"):
+            write(**more)
+    assert len(list(tmp_path.rglob("*.png"))) == 3
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"config": [1], "progress": [1]},
+        {"config": {"data": None}, "progress": {"step": "many"}},
+        {"config": {"data": [1]}, "progress": {"step": float("nan")}},
+        {"progress": {"step": 2**63}},
+        {"progress": {"step": -1}},
+        {"progress": {"step": True}},
+        {"progress": {"step": torch.zeros(2)}},
+    ],
+)
+def test_what_a_foreign_file_says_of_its_training_is_not_trusted(stores, training, tmp_path):
+    path = tmp_path / "foreign.pt"
+    save_checkpoint(path, tiny_model(), training)
+    row = system(evaluate(options(stores, checkpoint=[str(path)], limit=1, examples=0)))
+    assert row["step"] is None and row["relationships"] == "geometric"
+
+
+def test_an_evaluation_is_checked_before_its_checkpoints_are_made(stores, checkpoint, tmp_path):
+    missing, there = str(tmp_path / "later.pt"), [str(checkpoint)]
+    assert check_evaluation(options(stores, checkpoint=[missing]), "landscapes") is None
+    network = load_feature_network("landscapes")
+    later = EvaluationConfig(data=str(tmp_path / "later.h5"), checkpoint=[missing], device="cpu")
+    assert check_evaluation(later, "landscapes") == network.sha256
+    large = tmp_path / "large.pt"
+    save_checkpoint(large, tiny_model(image_size=(32, 32)))
+    for given, sentence in (
+        ({"checkpoint": [str(large)]}, "makes pictures of 32 x 32"),
+        ({"checkpoint": there, "network": str(tmp_path / "no.pt")}, "no.pt does not exist"),
+        ({"checkpoint": there, "device": "gpu7"}, "device 'gpu7' is unknown"),
+    ):
+        with pytest.raises(Sg2ImError, match=sentence):
+            check_evaluation(options(stores, **given), "landscapes")
 
 
 def test_where_inception_can_not_be_had_the_sentence_says_what_else_to_do(

@@ -4,12 +4,19 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
-from sg2im_pyg.data.landscapes import prepare_landscapes
+from sg2im_pyg import Sg2Im
+from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.data.landscapes import landscape_vocabulary, prepare_landscapes
+from sg2im_pyg.data.scene import Scene
+from sg2im_pyg.data.store import SceneWriter
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = [
@@ -90,6 +97,72 @@ def test_rows_are_trained_once_and_both_tables_are_written(root, tmp_path):
     assert "== Training of" not in fourth.stdout and f"taken from {given}" in fourth.stdout
 
 
+class Mean(torch.nn.Module):
+    """A network whose features are a picture's mean colour, in some unit."""
+
+    def __init__(self, unit: float) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def forward(self, images):
+        return images.double().mean((2, 3)) / self.unit
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_evaluations_are_made_anew_with_another_network_and_without_masks_with_boxes(tmp_path):
+    rng = np.random.default_rng(0)
+    names = landscape_vocabulary()
+    with SceneWriter(tmp_path / "16x16" / "test.h5", names, (16, 16), 0) as writer:
+        for number in range(4):
+            corners = np.sort(rng.random((3, 2, 2)), axis=1).reshape(3, 4).astype(np.float32)
+            image = rng.integers(0, 256, (16, 16, 3), np.uint8)
+            writer.add(Scene(number, image, rng.integers(1, 17, 3), corners))
+    checkpoint = tmp_path / "a.pt"
+    model = Sg2Im(names, image_size=(16, 16), refinement_dims=(8, 4), mask_size=4)
+    save_checkpoint(checkpoint, model)
+    network = tmp_path / "network.pt"
+    found = []
+    for unit in (1.0, 1.0, 2.0):
+        if not found or unit != 1.0:
+            torch.jit.script(Mean(unit)).save(network)
+        result = run(
+            *("--rows", "full", "true_layout", "--take", f"full={checkpoint}", "--output=out"),
+            *(*TINY, f"--data.root={tmp_path}", f"--network={network}"),
+            cwd=tmp_path,
+        )
+        assert result.returncode == 0, result.stderr
+        written = json.loads((tmp_path / "out" / "ablation.json").read_text(encoding="utf-8"))
+        found.append((result.stdout.count("== Evaluation of"), written))
+    assert [count for count, _ in found] == [2, 0, 2]
+    fid = [written["rows"][0]["pictures"]["fid"] for _, written in found]
+    assert fid[0] == fid[1] == pytest.approx(4 * fid[2], rel=1e-3)
+    rows = found[0][1]["rows"]
+    assert [row["boxes"] for row in rows] == ["predicted", "true"]
+    assert [row["masks"] for row in rows] == ["predicted", "predicted"]
+    assert not {"boxes", "masks", "relationships"} & found[0][1]["settings"].keys()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to be caught")
+def test_sigterm_ends_the_training_too_and_the_same_command_goes_on(root, tmp_path):
+    command = [sys.executable, "-u", str(REPOSITORY / "eval" / "ablation.py"), "--rows", "full"]
+    command += [*TINY, f"--data.root={root}", "--output=out", "--limit=4", "--steps=1000000"]
+    command += ["--checkpoint_every=5"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        last = tmp_path / "out" / "full" / "checkpoints" / "last.pt"
+        end = time.monotonic() + 120
+        while not last.is_file() and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.1)  # before its first step a training has nothing to save
+        process.terminate()
+        output = process.stdout.read()  # to its end: no training is left that could write to it
+    assert process.returncode == 130 and "Traceback" not in output
+    assert "everything is saved" in output and "The same command goes on from here." in output
+    assert last.is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -101,6 +174,10 @@ def test_rows_are_trained_once_and_both_tables_are_written(root, tmp_path):
         (["--run_dir=a"], "--run_dir can not be given here"),
         (["--stepz", "3"], "stepz"),
         (["--data.name=coco"], "There is no data file"),
+        (["--limit=0"], "limit must lie between"),
+        (["--graphs_per_picture=0"], "graphs_per_picture must lie between"),
+        (["--network=none.onnx"], "none.onnx does not exist"),
+        (["--device=gpu7"], "device 'gpu7' is unknown"),
     ],
 )
 def test_mistakes_are_said_before_anything_is_trained(tmp_path, arguments, sentence):

@@ -83,11 +83,35 @@ def test_one_command_writes_figures_report_curves_and_pictures(place, tmp_path):
     assert ours["pictures"] == result["systems"][1]["pictures"] == theirs["pictures"]
 
 
+@pytest.mark.slow
+def test_figures_are_shown_also_where_they_can_not_be_written(place, tmp_path):
+    checkpoint = place / "my run" / "checkpoints" / "best.pt"
+    (tmp_path / "out" / "evaluation.json").mkdir(parents=True)
+    name = "a\x1b[31m\nrow"  # control characters are for no terminal
+    result = run(
+        *("--checkpoint", checkpoint, "--data", place / "16x16" / "test.h5", "--output=out"),
+        *("--names", name, "--limit=2", "--splits=1", "--examples=0"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "R@0.3" in result.stdout and "Note on a?[31m row: " in result.stdout
+    assert "\x1b" not in result.stdout
+
+
 def test_help_explains_every_option(tmp_path):
     result = run("--help", cwd=tmp_path)
     assert result.returncode == 0
     for text in ("--images DIR", "--graphs_per_picture", "as published", "--network", "--output"):
         assert text in result.stdout
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 0)() == 0, reason="root writes everywhere")
+def test_a_folder_that_can_not_be_written_to_is_refused_at_once(place, tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    data = place / "16x16" / "test.h5"
+    result = run("--checkpoint=none.pt", "--data", data, "--output", closed, cwd=tmp_path)
+    assert result.returncode == 1 and "The system refuses access" in result.stderr
 
 
 @pytest.mark.parametrize(
