@@ -47,6 +47,7 @@ from sg2im_pyg.serialization import (
     is_plain_option,
     load_entries,
     save_entries,
+    shortened,
     weight_problem,
     weight_shapes,
 )
@@ -175,12 +176,17 @@ def _generator(entries: Any, path: Path) -> Sg2Im:
     _checked(entries, path)
     with _damage_named(path):
         _check_plain(entries["model_config"])
-        config = config_from_dict(entries["model_config"])
-        check_extent(config, entries["generator"], path.absolute())
         for names in entries["vocabulary"].values():
             if not isinstance(names, (list, tuple)) or not all(map(is_plain_option, names)):
                 raise TypeError("a vocabulary that is no list of names")
-        vocabulary = Vocabulary.from_dict(entries["vocabulary"])
+        try:
+            config = config_from_dict(entries["model_config"])
+            vocabulary = Vocabulary.from_dict(entries["vocabulary"])
+        except Sg2ImError as error:
+            raise Sg2ImError(
+                f"The checkpoint {path.absolute()} holds wrong options: {shortened(error)}"
+            ) from error
+        check_extent(config, entries["generator"], path.absolute())
         return _filled(lambda: Sg2Im(vocabulary, config), entries["generator"], path)
 
 
@@ -220,7 +226,7 @@ def _filled(make: Callable[[], _M], weights: Mapping[str, Any], path: Path) -> _
     if differing:
         raise KeyError(f"weights of {str(differing[0])[:100]}")
     for name, shape in shapes.items():
-        problem = weight_problem(weights[name], shape)
+        problem = weight_problem(weights[name], shape, name)
         if problem:
             diverged = ", from a training that diverged" if "not finite" in problem else ""
             raise Sg2ImError(
@@ -242,7 +248,7 @@ def _damage_named(path: Path) -> Iterator[None]:
             raise
         raise Sg2ImError(
             f"The parts of the checkpoint {path.absolute()} do not fit together "
-            f"({first_line(error)}): give a file that train/run.py wrote."
+            f"({shortened(first_line(error))}): give a file that train/run.py wrote."
         ) from error
 
 
@@ -253,15 +259,15 @@ def _checked(entries: Any, path: Path) -> dict[str, Any]:
             f"{path.absolute()} is a file of torch, but no checkpoint of sg2im_pyg: give a file "
             "that train/run.py wrote, or one of the 2018 release."
         )
-    if type(entries.get("version")) is not int:
+    if type(entries.get("version")) is not int or entries["version"] < 1:
         raise Sg2ImError(
             f"{path.absolute()} names no version of its format, so it is damaged: give a file that "
             "train/run.py wrote."
         )
     if entries["version"] > VERSION:
         raise Sg2ImError(
-            f"{path.absolute()} has version {entries['version']}, this program reads up to "
-            f"{VERSION}: update sg2im_pyg."
+            f"{path.absolute()} has version {shortened(entries['version'])}, this program reads up "
+            f"to {VERSION}: update sg2im_pyg."
         )
     parts = {"vocabulary": dict, "model_config": dict, "generator": dict}
     for name in ("training", "discriminators"):

@@ -27,6 +27,7 @@ from sg2im_pyg.serialization import (
     is_plain_option,
     load_entries,
     save_entries,
+    shortened,
     weight_problem,
     weight_shapes,
 )
@@ -322,8 +323,8 @@ def _damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
         if isinstance(error, Sg2ImError):
             raise
         raise Sg2ImError(
-            f"The parts of the checkpoint {path} do not fit together ({first_line(error)}): use "
-            "a whole file of the 2018 release."
+            f"The parts of the checkpoint {path} do not fit together "
+            f"({shortened(first_line(error))}): use a whole file of the 2018 release."
         ) from error
 
 
@@ -372,11 +373,11 @@ def _released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str]
         )
         vocabulary = _vocabulary(_vocab(entries), path)
     except Sg2ImError as error:
-        raise Sg2ImError(f"The checkpoint {path} holds wrong options: {error}") from None
+        raise Sg2ImError(f"The checkpoint {path} holds wrong options: {shortened(error)}") from None
     except (TypeError, ValueError) as error:
         raise Sg2ImError(
-            f"The checkpoint {path} holds a wrong option in 'model_kwargs' ({error}): use a file "
-            "of the 2018 release."
+            f"The checkpoint {path} holds a wrong option in 'model_kwargs' ({shortened(error)}): "
+            "use a file of the 2018 release."
         ) from error
     check_extent(config, entries["model_state"], path)
     return _filled(lambda: Sg2Im(vocabulary, config), entries["model_state"], GENERATOR, path)
@@ -410,8 +411,8 @@ def _check_choice(
 ) -> None:
     if options.get(name, choices[0]) not in choices:
         raise Sg2ImError(
-            f"The checkpoint {path} holds the option {name!r} with the value {options[name]!r}; "
-            f"it must be one of {', '.join(choices)}."
+            f"The checkpoint {path} holds the option {name!r} with the value "
+            f"{shortened(repr(options[name]))}; it must be one of {', '.join(choices)}."
         )
 
 
@@ -472,8 +473,8 @@ def _layer(name: str, path: str | os.PathLike[str]) -> tuple[int, int, int]:
     match = re.fullmatch(r"C(\d+)-(\d+)(?:-(\d+))?", name)
     if not match:
         raise Sg2ImError(
-            f"The discriminator in {path} has the layer {name!r}; only convolutions such as "
-            "'C4-64-2' (kernel, channels, stride) can be loaded."
+            f"The discriminator in {path} has the layer {shortened(repr(name))}; only convolutions "
+            "such as 'C4-64-2' (kernel, channels, stride) can be loaded."
         )
     return int(match[1]), int(match[2]), int(match[3] or 1)
 
@@ -592,7 +593,12 @@ def _filled(
                 f"The checkpoint {path} holds the parameter {key[:100]!r}, which a model with its "
                 "options does not have: use a whole file of the 2018 release."
             )
-        problem = weight_problem(value, wanted[ours])
+        if ours in copied:
+            raise Sg2ImError(
+                f"The checkpoint {path} holds the parameter {key!r} twice, with and without "
+                "'module.' before it: use a whole file of the 2018 release."
+            )
+        problem = weight_problem(value, wanted[ours], ours)
         if problem:
             raise Sg2ImError(
                 f"The parameter {key!r} of the checkpoint {path} {problem}: use a whole file of "

@@ -1,14 +1,17 @@
 """Reads files of torch without running code from them, and writes them whole."""
 
 import errno
+import io
 import os
+import pickletools
 import re
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +23,8 @@ from sg2im_pyg.files import replace_when_whole
 
 _MOST_ENTRIES = 1000
 """Of a list among a network's options; more would be no option."""
+_MOST_SHOWN = 300  # characters of what a file holds, in a sentence about it
+_PICKLES = 5  # in a row, in the format before PyTorch 1.6
 
 
 class _Name:
@@ -60,6 +65,16 @@ SAFE_GLOBALS: tuple[tuple[Any, str], ...] = (
 what is put in its place. The histories in the 2018 release's checkpoints are
 :class:`collections.defaultdict` of :class:`list`, and may hold numpy's numbers."""
 
+_NAMES = re.compile(
+    r"collections OrderedDict|torch Size|torch device|torch\.nn\.parameter Parameter"
+    r"|torch (u?int|b?float|complex)\d+|torch bool|torch(\.cuda)? \w+Storage"
+    r"|torch\._utils _rebuild_(tensor|tensor_v2|parameter)|_codecs encode|"
+    + "|".join(re.escape(" ".join(name.rsplit(".", 1))) for _, name in SAFE_GLOBALS)
+    + f"|__builtin__ ({'|'.join(_BUILTIN_NAMES)}|long|unicode)"  # as Python 2 called them
+)
+"""What a file may name in all, as :mod:`pickletools` writes it. :func:`torch.load` would also call
+:class:`bytearray` and classes of tensors, which take as much memory as the file asks for."""
+
 
 def load_entries(path: str | os.PathLike[str]) -> Any:
     """The contents of a file of torch, old format or new, tensors on the CPU.
@@ -73,18 +88,18 @@ def load_entries(path: str | os.PathLike[str]) -> Any:
     path.open("rb").close()  # says what the system refuses; all that follows is about the contents
     try:
         _check_archive(path)
+        _check_pickles(path)
         with warnings.catch_warnings(), _only_safe_globals():
             warnings.simplefilter("ignore")  # about old pickles: they are read, or refused below
-            return torch.load(path, map_location="cpu", weights_only=True)
+            entries = torch.load(path, map_location="cpu", weights_only=True)
+        _check_contents(entries, path)
+        return entries
     except Sg2ImError:
         raise
     except Exception as error:  # damaged bytes can raise nearly anything from the unpickler
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code:
-            raise Sg2ImError(
-                f"{path} holds pickled code ({code[1]}), which could do anything when it is "
-                "loaded: it is refused; use a file that holds only tensors and plain containers."
-            ) from None
+            raise _refused(path, code[1]) from None
         raise Sg2ImError(
             f"{path} can not be read as a checkpoint, it is damaged, cut off or of another kind: "
             "give a file that train/run.py wrote, or one of the 2018 release."
@@ -119,8 +134,9 @@ def weight_shapes(make: Callable[[], Module]) -> dict[str, torch.Size]:
         return {key: value.shape for key, value in make().state_dict().items()}
 
 
-def weight_problem(value: Any, shape: torch.Size) -> str | None:
-    """What keeps a value of a file from being the weight of a shape, as the end of a sentence."""
+def weight_problem(value: Any, shape: torch.Size, name: str = "") -> str | None:
+    """What keeps a value of a file from being the weight of a shape and a name, as the end of a
+    sentence."""
     if type(value) not in (Tensor, Parameter):
         return "is no tensor"
     if value.shape != shape:
@@ -131,16 +147,31 @@ def weight_problem(value: Any, shape: torch.Size) -> str | None:
         return "does not hold real numbers"
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return "has fewer numbers than its shape says"
-    return None if value.isfinite().all() else "holds numbers that are not finite"
+    value = value.float()  # what it becomes in a network: beyond float32 there is only infinity
+    if not value.isfinite().all():
+        return "holds numbers that are not finite"
+    if name.endswith("running_var") and (value < 0).any():
+        return "holds variances below zero"
+    return None
 
 
 def is_plain_option(value: Any) -> bool:
     """Whether a value of a file can be an option of a network: a number, a short text, or a list
     of such. Others could make a sentence that shows them endless."""
     if isinstance(value, (list, tuple)):
-        flat = [n for entry in value[:_MOST_ENTRIES] for n in _entries_of(entry)]
+        flat: list[Any] = []
+        for entry in value[:_MOST_ENTRIES]:
+            flat += _entries_of(entry)
+            if len(flat) > _MOST_ENTRIES:  # the same list a thousand times takes few bytes
+                return False
         return len(value) < _MOST_ENTRIES and all(map(_is_short, flat))
     return _is_short(value)
+
+
+def shortened(text: object) -> str:
+    """What is told of a file's contents in a sentence, as much as a person would read."""
+    text = str(text)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 def _entries_of(entry: Any) -> list[Any]:
@@ -156,7 +187,7 @@ def _is_short(value: Any) -> bool:
 def _check_archive(path: Path) -> None:
     """Checks that a zip archive does not grow when it is read; torch's own never do."""
     with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
+        if not _is_archive(file):
             return
     with zipfile.ZipFile(path) as archive:
         claimed = sum(part.file_size for part in archive.infolist())
@@ -165,6 +196,102 @@ def _check_archive(path: Path) -> None:
             f"{path} has {path.stat().st_size:,} bytes and claims to hold {claimed:,}, which "
             "torch.save never writes: it is refused; save the file again with torch.save."
         )
+
+
+def _is_archive(file: IO[bytes]) -> bool:
+    """Whether torch will take it for a zip archive: today's format."""
+    return file.read(4) == b"PK\x03\x04"
+
+
+def _check_pickles(path: Path) -> None:
+    """Checks what the pickles of a file name, before anything is made of them.
+
+    Raises:
+        Sg2ImError: At a name that is not among :data:`_NAMES`.
+    """
+    with path.open("rb") as file:
+        if not _is_archive(file):
+            file.seek(0)
+            for _ in range(_PICKLES):
+                _check_pickle(file, path)
+            return
+    with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            if part.filename.lower().endswith(".pkl"):  # torch's reader does not mind the case
+                _check_pickle(io.BytesIO(archive.read(part)), path)
+
+
+def _check_pickle(file: IO[bytes], path: Path) -> None:
+    """Checks one pickle.
+
+    Bytes are pickled as text to be encoded in Latin-1. Any other use of that function could be put
+    into itself, and with a codec such as "hex" double its memory each time.
+    """
+    kept: dict[int, object] = {}  # what the pickle can come back to
+    top: object = None
+    encoding: list[object] = []  # what has followed the function that encodes
+    for operation, given, _ in pickletools.genops(file):
+        kind, argument = operation.name, cast(Any, given)
+        if kind in ("BINPUT", "LONG_BINPUT"):
+            kept[argument] = top
+            continue
+        top = None
+        if kind == "GLOBAL":
+            if not _NAMES.fullmatch(argument):
+                raise _refused(path, argument.replace(" ", "."))
+            top = argument
+        elif kind == "BINUNICODE":
+            top = "latin1" if argument == "latin1" else "text"
+        elif kind in ("BINGET", "LONG_BINGET"):
+            top = kept.get(argument)
+        elif kind in ("TUPLE2", "REDUCE"):
+            top = kind
+        if encoding:
+            encoding.append(top)
+            if len(encoding) == 5:
+                text, rest = encoding[1], encoding[2:]
+                if text not in ("text", "latin1") or rest != ["latin1", "TUPLE2", "REDUCE"]:
+                    raise _refused(path, "_codecs.encode")
+                encoding, top = [], None
+        elif top == "_codecs encode":
+            encoding.append(top)
+    if encoding:
+        raise _refused(path, "_codecs.encode")
+
+
+def _check_contents(entries: Any, path: Path) -> None:
+    """Checks that a file holds all that its tensors need, and makes its dicts plain ones.
+
+    An :class:`~collections.OrderedDict` in a file can have attributes that hide its methods.
+
+    Raises:
+        Sg2ImError: If its tensors have more bytes than it.
+    """
+    waiting, seen = [entries], set()
+    storages: dict[int, int] = {}
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, Tensor):
+            if entry.layout is torch.strided and entry.device.type == "cpu":
+                storage = entry.untyped_storage()
+                storages[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(entry, (dict, list, tuple, set)) and id(entry) not in seen:
+            seen.add(id(entry))
+            if isinstance(entry, OrderedDict):
+                vars(entry).clear()
+            waiting += dict.values(entry) if isinstance(entry, dict) else entry
+    if sum(storages.values()) > path.stat().st_size:
+        raise Sg2ImError(
+            f"{path} has {path.stat().st_size:,} bytes, fewer than its tensors: it is damaged; "
+            "give another file."
+        )
+
+
+def _refused(path: Path, name: str) -> Sg2ImError:
+    return Sg2ImError(
+        f"{path} holds pickled code ({name[:100]}), which could do anything when it is loaded: it "
+        "is refused; use a file that holds only tensors and plain containers."
+    )
 
 
 @contextmanager

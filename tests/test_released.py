@@ -5,6 +5,7 @@
 """
 
 import builtins
+import codecs
 import collections
 import copy
 import os
@@ -711,6 +712,62 @@ def test_built_in_types_are_names_only_and_can_not_be_called(entries, tmp_path):
         path = save(tmp_path / "called.pt", **{**entries, "args": Reduced(kind, "1")})
         with pytest.raises(Sg2ImError, match=r"called\.pt can not be read"):
             load_released(path)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_what_could_take_memory_without_end_is_refused_before_it_is_made(zipped, entries, tmp_path):
+    """Both are among what torch.load(weights_only=True) calls."""
+    endless = {
+        "bytearray": Reduced(bytearray, 10**15),
+        "hex": Reduced(codecs.encode, Reduced(codecs.encode, "ab", "hex"), "hex"),
+    }
+    for name, value in endless.items():
+        path = tmp_path / f"{name}.pt"
+        torch.save({**entries, "args": value}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(Sg2ImError, match=f"{name}.pt holds pickled code"):
+            load_released(path)
+
+
+def test_bytes_and_counters_of_python_2_in_a_history_are_read(entries, tmp_path):
+    history = {
+        "log": b"\x00\xffab" * 9,
+        "kinds": [int, str],
+        "counts": collections.defaultdict(int),
+    }
+    for zipped in (False, True):
+        torch.save(
+            {**entries, "history": history},
+            tmp_path / "a.pt",
+            _use_new_zipfile_serialization=zipped,
+        )
+        assert load_released(tmp_path / "a.pt")[1] is not None
+
+
+def test_attributes_of_a_dict_do_not_hide_its_methods(entries, tmp_path):
+    class Hidden:
+        def __reduce__(self):
+            state = {"items": 7, "keys": 7, "get": 7}
+            return collections.OrderedDict, (), state, None, iter(entries["model_state"].items())
+
+    hidden = Hidden()
+    path = save(tmp_path / "a.pt", **{**entries, "model_state": hidden})
+    model = load_released(path)[0]
+    assert torch.equal(model.box_head.layers[0].bias, entries["model_state"]["box_net.0.bias"])
+
+
+def test_weights_that_no_training_gives_are_refused(entries, tmp_path):
+    variance = next(key for key in entries["model_state"] if key.endswith("running_var"))
+    below = {**entries["model_state"], variance: -torch.ones_like(entries["model_state"][variance])}
+    with pytest.raises(Sg2ImError, match="holds variances below zero"):
+        load_released(save(tmp_path / "a.pt", **{**entries, "model_state": below}))
+    bias = "box_net.0.bias"
+    large = entries["model_state"][bias].double() + 1e300
+    beyond = {**entries["model_state"], bias: large}
+    with pytest.raises(Sg2ImError, match="not finite"):
+        load_released(save(tmp_path / "b.pt", **{**entries, "model_state": beyond}))
+    twice = {**entries["model_state"], f"module.{bias}": entries["model_state"][bias]}
+    with pytest.raises(Sg2ImError, match="twice, with and without 'module.'"):
+        load_released(save(tmp_path / "d.pt", **{**entries, "model_state": twice}))
 
 
 def test_allowing_the_containers_leaves_torch_as_it_was():
