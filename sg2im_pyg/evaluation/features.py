@@ -12,7 +12,6 @@ do anything when they are loaded, are never unpickled. An ONNX file is data for 
 libraries of further operations are loaded for it.
 """
 
-import hashlib
 import os
 import re
 import warnings
@@ -33,6 +32,7 @@ from sg2im_pyg.evaluation.landscape_classifier import (
     is_classifier,
     load_classifier,
 )
+from sg2im_pyg.files import sha256_of
 from sg2im_pyg.serialization import load_entries
 
 Output = Literal["auto", "logits", "probabilities", "features"]
@@ -82,7 +82,7 @@ class FeatureNetwork:
     ) -> None:
         self.name = name
         self.path = path
-        self.sha256 = _checksum(path)
+        self.sha256 = sha256_of(path)
         self.size = size
         self._run = run
         self._output = output
@@ -514,14 +514,6 @@ def _are_probabilities(values: Tensor) -> bool:
     sums = values.double().sum(1)
     near_one = (sums - 1).abs().max() < 1e-3  # half precision on 1000 classes is off by 1e-4
     return values.shape[1] > 1 and values.min().item() >= -1e-6 and bool(near_one)
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _last_line(error: Exception) -> str:
