@@ -37,6 +37,8 @@ def main() -> None:
     source, output = Path(options.file).absolute(), Path(options.output).absolute()
     if output.is_dir():
         raise Sg2ImError(f"{output} is a folder: give a file to write.")
+    if output.exists() and not output.is_file():  # renaming would put a file in its place
+        raise Sg2ImError(f"{output} is a device or a pipe: give a file to write.")
     if any(folder.is_file() for folder in output.parents):
         raise Sg2ImError(f"{output} lies below a file: give a file in a folder.")
     if output.exists() and not options.overwrite:

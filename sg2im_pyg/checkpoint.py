@@ -44,6 +44,7 @@ from sg2im_pyg.released import (
     released_generator,
 )
 from sg2im_pyg.serialization import (
+    is_plain_name,
     is_plain_option,
     load_entries,
     save_entries,
@@ -177,7 +178,7 @@ def _generator(entries: Any, path: Path) -> Sg2Im:
     with _damage_named(path):
         _check_plain(entries["model_config"])
         for names in entries["vocabulary"].values():
-            if not isinstance(names, (list, tuple)) or not all(map(is_plain_option, names)):
+            if not isinstance(names, (list, tuple)) or not all(map(is_plain_name, names)):
                 raise TypeError("a vocabulary that is no list of names")
         try:
             config = config_from_dict(entries["model_config"])

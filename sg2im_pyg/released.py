@@ -24,6 +24,7 @@ from sg2im_pyg.model import MOST_CHANNELS, ModelConfig, Sg2Im
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
 from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS, smallest_input
 from sg2im_pyg.serialization import (
+    is_plain_name,
     is_plain_option,
     load_entries,
     save_entries,
@@ -424,7 +425,7 @@ def _names(vocab: Any, kind: str, path: str | os.PathLike[str]) -> list[str]:
     """Names in index order: as they are listed, or from the index of each name."""
     if isinstance(vocab, Mapping):
         names = vocab.get(f"{kind}_idx_to_name")
-        if isinstance(names, (list, tuple)) and all(map(is_plain_option, names)):
+        if isinstance(names, (list, tuple)) and all(map(is_plain_name, names)):
             return list(names)
         indices = vocab.get(f"{kind}_name_to_idx")
         if isinstance(indices, Mapping) and all(

@@ -168,6 +168,12 @@ def is_plain_option(value: Any) -> bool:
     return _is_short(value)
 
 
+def is_plain_name(value: Any) -> bool:
+    """Whether a value of a file can be shown as a name of a vocabulary, right or wrong; texts may
+    be as long as they are when a vocabulary is written."""
+    return isinstance(value, str) or is_plain_option(value)
+
+
 def shortened(text: object) -> str:
     """What is told of a file's contents in a sentence, as much as a person would read."""
     text = str(text)

@@ -9,6 +9,7 @@ import torch
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import VERSION, load_players, read_checkpoint, save_checkpoint
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
+from sg2im_pyg.released import save_released
 from sg2im_pyg.training.config import (
     ImageDiscriminatorConfig,
     ObjectDiscriminatorConfig,
@@ -79,6 +80,10 @@ def test_a_newer_version(model, tmp_path):
         {"vocabulary": None},
         {"version": "1"},
         {"version": None},
+        {"version": -1},
+        {"version": 10**500},
+        {"model_config": {"gconv_dim": [["x" * 999] * 999] * 999}},
+        {"vocabulary": {"objects": [["x" * 999] * 999], "predicates": []}},
         {"model_config": {"negative_slope": "x"}},
         {"training": 3},
         {"discriminators": 3},
@@ -94,8 +99,9 @@ def test_parts_that_do_not_fit(model, tmp_path, change):
     path = tmp_path / "model.pt"
     save_checkpoint(path, model)
     torch.save({**read_checkpoint(path), **change}, path)
-    with pytest.raises(Sg2ImError):
+    with pytest.raises(Sg2ImError, match=r"model\.pt") as caught:
         Sg2Im.from_pretrained(path)
+    assert len(str(caught.value)) < 800
 
 
 def test_a_full_disk_leaves_the_older_file(model, tmp_path, monkeypatch):
@@ -123,6 +129,14 @@ def test_weights_that_are_not_finite_are_refused(model, tmp_path):
 
 
 LAYERS = ((3, 4, 2), (3, 5, 1))
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_long_names_come_back(released, tmp_path):
+    vocabulary = Vocabulary(["x" * 5000, "NONE", "größe", "NONE"], ["y" * 5000])
+    model = Sg2Im(vocabulary, image_size=(8, 8), refinement_dims=(4,), gconv_hidden_dim=8)
+    (save_released if released else save_checkpoint)(tmp_path / "model.pt", model)
+    assert Sg2Im.from_pretrained(tmp_path / "model.pt").vocabulary == vocabulary
 
 
 @pytest.fixture

@@ -8,8 +8,10 @@ import builtins
 import codecs
 import collections
 import copy
+import io
 import os
 import pickle
+import pickletools
 import struct
 import warnings
 import zipfile
@@ -716,9 +718,10 @@ def test_built_in_types_are_names_only_and_can_not_be_called(entries, tmp_path):
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_what_could_take_memory_without_end_is_refused_before_it_is_made(zipped, entries, tmp_path):
-    """Both are among what torch.load(weights_only=True) calls."""
+    """All are among what torch.load(weights_only=True) calls."""
     endless = {
         "bytearray": Reduced(bytearray, 10**15),
+        "tensor": Reduced(torch.FloatTensor, 10**15),
         "hex": Reduced(codecs.encode, Reduced(codecs.encode, "ab", "hex"), "hex"),
     }
     for name, value in endless.items():
@@ -741,6 +744,34 @@ def test_bytes_and_counters_of_python_2_in_a_history_are_read(entries, tmp_path)
             _use_new_zipfile_serialization=zipped,
         )
         assert load_released(tmp_path / "a.pt")[1] is not None
+
+
+def test_tensors_must_be_in_the_file(entries, tmp_path):
+    """A file of the old format may say at its end that no tensor follows."""
+    whole = save(tmp_path / "whole.pt", **entries).read_bytes()
+    stream = io.BytesIO(whole)
+    for _ in range(4):
+        collections.deque(pickletools.genops(stream), maxlen=0)
+    (tmp_path / "cut.pt").write_bytes(whole[: stream.tell()] + pickle.dumps([], protocol=2))
+    with pytest.raises(Sg2ImError, match=r"cut\.pt has [\d,]+ bytes, fewer than its tensors"):
+        load_released(tmp_path / "cut.pt")
+
+
+@pytest.mark.parametrize(
+    ("part", "option", "value"),
+    [
+        ("model_kwargs", "refinement_dims", [["x" * 999] * 999] * 999),  # a GB to show, in 20 kB
+        ("model_kwargs", "refinement_dims", [["x" * 999] * 900]),
+        ("model_kwargs", "gconv_pooling", ["x" * 999] * 900),
+        ("d_img_kwargs", "arch", "x" * 1000),
+    ],
+    ids=["lists of lists", "a list", "a choice", "a layer"],
+)
+def test_wrong_options_are_shown_in_part(part, option, value, entries, tmp_path):
+    changed = {**entries, part: {**entries[part], option: value}}
+    with pytest.raises(Sg2ImError, match=r"wrong\.pt") as caught:
+        load_released(save(tmp_path / "wrong.pt", **changed))
+    assert len(str(caught.value)) < 800
 
 
 def test_attributes_of_a_dict_do_not_hide_its_methods(entries, tmp_path):

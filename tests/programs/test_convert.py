@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,13 @@ def test_what_is_wrong_gets_a_sentence_and_leaves_no_file(fails, tmp_path):
     assert "patch_scores True" in fails(tmp_path / "patch.pt", tmp_path / "out.pt")
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"taken.pt", "transposed.pt", "patch.pt"}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of Unix")
+def test_what_is_no_file_is_not_replaced(fails, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a device or a pipe" in fails(OFFICIAL, tmp_path / "pipe", "--overwrite")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.slow
