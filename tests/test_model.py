@@ -11,6 +11,7 @@ from torch_geometric.loader import DataLoader
 
 import sg2im_pyg.model
 from sg2im_pyg import ModelConfig, SceneGraph, Sg2Im, Sg2ImError, Vocabulary
+from sg2im_pyg.data.batching import most_objects
 from sg2im_pyg.model import config_from_dict
 from sg2im_pyg.nn import compose_layout
 from sg2im_pyg.nn.layout import pays_to_factor
@@ -299,6 +300,48 @@ def test_the_form_of_the_layout_does_not_change_the_pictures(factored, monkeypat
     expected = model.refinement(torch.cat([layout, noise], dim=1))
     monkeypatch.setattr("sg2im_pyg.model.pays_to_factor", lambda *_: factored)
     torch.testing.assert_close(model(graphs, noise=noise).images, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"normalization": "none"}, {"layout_noise_dim": 0}])
+def test_a_copy_for_generation_gives_the_same_pictures(options):
+    model = make_model(**options)
+    for _ in range(3):
+        model(model.to_batch(GRAPHS))  # running statistics that are not the fresh ones
+    copied, noise = model.for_generation(), make_noise(model)
+    model.eval()
+    graphs = model.to_batch(GRAPHS)
+    for found, expected in zip(
+        copied(graphs, noise=noise), model(graphs, noise=noise), strict=True
+    ):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert np.abs(arrays(copied.generate(GRAPHS, 1)) - arrays(model.generate(GRAPHS, 1))).max() <= 1
+    assert not any(parameter.requires_grad for parameter in copied.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    with pytest.raises(RuntimeError, match="can not be trained"):
+        copied.train()
+    copied.train(False)
+
+
+@torch.no_grad()
+def test_the_plain_network_gives_the_same_pictures():
+    model = make_model().eval()
+    graphs, noise = model.to_batch(GRAPHS), make_noise(model)
+    found = model(graphs, noise=noise).images
+    model.refinement.economical = False
+    torch.testing.assert_close(found, model(graphs, noise=noise).images, rtol=0, atol=1e-5)
+
+
+def test_the_most_objects_are_known_without_asking_the_device():
+    model = make_model()
+    graphs = model.to_batch(GRAPHS)
+    assert most_objects(graphs) == 4
+    graphs.ptr = None
+    assert most_objects(graphs) == 4
+    del graphs._slice_dict
+    graphs.ptr = torch.tensor([0, 4, 6, 9])
+    assert most_objects(graphs) == 4
+    assert most_objects(SceneGraph(x=torch.zeros(3).long())) == 3
 
 
 def test_many_objects_are_not_factored():

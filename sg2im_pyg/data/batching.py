@@ -130,6 +130,20 @@ def set_slices(batch: Batch, objects: Tensor, relationships: Tensor) -> None:
     batch._slice_dict, batch._inc_dict = slices, increments
 
 
+def most_objects(graph: Data) -> int:
+    """Number of objects in the graph of a batch that has the most of them.
+
+    Where the batch says how to take it apart, as PyG's and this package's do, nothing waits for
+    its device.
+    """
+    if "batch" not in graph:
+        return len(graph.x)
+    ends = getattr(graph, "_slice_dict", {}).get("x")
+    if ends is None or len(ends) != graph.num_graphs + 1:
+        ends = grouping(graph)[1]
+    return int(torch.as_tensor(ends).diff().max())
+
+
 def split(batch: Batch) -> list[Data]:
     """The graphs of a batch, as views of it where that can be; :obj:`image_id` as a number.
 

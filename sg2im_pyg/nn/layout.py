@@ -36,16 +36,22 @@ def factor_layout(
     batch: Tensor,
     size: tuple[int, int],
     batch_size: int | None = None,
+    most: int | None = None,
 ) -> FactoredLayout:
     """The layout of :func:`compose_layout`, not multiplied out; the arguments are the same.
 
     Its memory grows with the objects of the picture that has the most of them.
+
+    Args:
+        most: Number of objects :math:`K` in the picture with the most of them, if it is known:
+            nothing then waits for the device of the tensors.
     """
     warped = _warp_checked(vectors, boxes, masks, batch, size)
     batch, images = batch.long(), _batch_size(batch, batch_size)
     rank = _rank_in_image(batch, images)
-    width = int(rank.max()) + 1 if len(rank) else 1
-    return _factor(vectors, warped, batch, rank, images, width)
+    if most is None:
+        most = int(rank.max()) + 1 if len(rank) else 1
+    return _factor(vectors, warped, batch, rank, images, most)
 
 
 def pays_to_factor(objects: int, channels: int) -> bool:

@@ -1,11 +1,19 @@
 """The cascaded refinement network (CRN) that turns a layout into a picture."""
 
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import BatchNorm2d, Conv2d, InstanceNorm2d, LeakyReLU, Module, ModuleList, Sequential
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from sg2im_pyg.nn.convolution import add_factored, upsampling_kernel
 from sg2im_pyg.nn.layout import FactoredLayout
+
+_PIXELS_TO_MERGE = 4096
+"""Pixels of a batch from which :func:`~sg2im_pyg.nn.convolution.convolve_upsampled` pays: below,
+its larger kernel costs more than it saves."""
 
 
 class RefinementNetwork(Module):
@@ -22,7 +30,10 @@ class RefinementNetwork(Module):
     A layout may come multiplied out, or as a :class:`FactoredLayout`: the pictures are the same,
     and where objects are few the latter takes a fraction of the work, because pooling a layout is
     pooling its masks, and its part of a convolution is a sum over objects (see
-    :func:`convolve_factored`).
+    :func:`~sg2im_pyg.nn.convolution.add_factored`). Neither is the joined input of a module ever
+    made: each of its parts is convolved by itself, the doubled features without doubling them
+    (see :func:`~sg2im_pyg.nn.convolution.convolve_upsampled`). :meth:`paint` is the same network
+    written plainly.
 
     Args:
         layout_channels: Channels :math:`D` of the layout (noise included).
@@ -30,6 +41,9 @@ class RefinementNetwork(Module):
         normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
         out_channels: Channels of the picture.
         negative_slope: Slope of the LeakyReLUs below zero.
+
+    Attributes:
+        economical: Whether :meth:`forward` saves operations; otherwise it is :meth:`paint`.
 
     Shapes:
         - **input:** layout :math:`(N, D, H, W)`, both sides divisible by :math:`2^m`
@@ -57,21 +71,22 @@ class RefinementNetwork(Module):
             raise ValueError("channels must name the width of at least one module, got none")
         self.layout_channels = layout_channels
         self.channels = tuple(channels)
+        self.economical = True
         self.blocks = ModuleList(
             _Block(
                 _LayoutConv2d(layout_channels + fan_in, fan_out, 3, padding=1),
                 *norm_layers(fan_out, normalization),
-                LeakyReLU(negative_slope),
+                LeakyReLU(negative_slope, inplace=True),
                 Conv2d(fan_out, fan_out, 3, padding=1),
                 *norm_layers(fan_out, normalization),
-                LeakyReLU(negative_slope),
+                LeakyReLU(negative_slope, inplace=True),
             )
             for fan_in, fan_out in zip((1, *self.channels), self.channels, strict=False)
         )
         last = self.channels[-1]
         self.output = Sequential(
             Conv2d(last, last, 3, padding=1),
-            LeakyReLU(negative_slope),
+            LeakyReLU(negative_slope, inplace=True),
             Conv2d(last, out_channels, 1),
         )
         self.reset_parameters()
@@ -90,92 +105,168 @@ class RefinementNetwork(Module):
             layout: Multiplied out, shape :math:`(N, D, H, W)`, or not.
             noise: Channels that follow those of the layout.
         """
-        factored = isinstance(layout, FactoredLayout)
-        planes = layout.masks if isinstance(layout, FactoredLayout) else layout
-        images, _, height, width = planes.shape
+        factored = layout if isinstance(layout, FactoredLayout) else None
+        planes = [noise] if noise is not None and noise.size(1) else []
+        if not isinstance(layout, FactoredLayout):
+            planes.insert(0, layout)
+        self._check_size(layout.masks if isinstance(layout, FactoredLayout) else layout)
+        if not self.economical:
+            dense = [layout.multiply()] if isinstance(layout, FactoredLayout) else []
+            return self.paint(torch.cat([*dense, *planes], dim=1))
+        levels = len(self.blocks)
+        masks = None if factored is None else pyramid(factored.masks, levels)
+        dense = pyramid(torch.cat(planes, dim=1), levels) if planes else None
+        features = None  # the channel of zeros adds nothing
+        for level, block in enumerate(self.blocks):
+            part = None
+            if factored is not None and masks is not None:
+                part = FactoredLayout(factored.vectors, masks[level])
+            features = block(features, part, None if dense is None else dense[level])
+        return self.output(features)
+
+    def paint(self, layout: Tensor) -> Tensor:
+        """The definition of the network, which :meth:`forward` equals.
+
+        Args:
+            layout: With its noise, shape :math:`(N, D, H, W)`.
+        """
+        images, _, height, width = layout.shape
+        factor = 2 ** len(self.blocks)
+        features = layout.new_zeros(images, 1, height // factor, width // factor)
+        for block, pooled in zip(self.blocks, pyramid(layout, len(self.blocks)), strict=True):
+            features = F.interpolate(features, scale_factor=2, mode="nearest")
+            features = block(torch.cat([pooled, features], dim=1))
+        return self.output(features)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Turns the network into one for generation alone: the same pictures in eval mode, faster.
+
+        Batch norm goes into the convolution before it, and what is made of weights alone is made
+        once.
+        """
+        self.eval()
+        for number, block in enumerate(self.blocks):
+            layers: list[Module] = []
+            for layer in block.children():
+                if isinstance(layer, BatchNorm2d):
+                    layers[-1] = fuse_conv_bn_eval(layers[-1], layer)  # type: ignore[type-var]
+                else:
+                    layers.append(layer)
+            if isinstance(layers[0], _LayoutConv2d):
+                layers[0].prepared = {}
+            self.blocks[number] = _Block(*layers)
+
+    def _check_size(self, planes: Tensor) -> None:
+        height, width = planes.shape[2:]
         factor = 2 ** len(self.blocks)
         if height % factor or width % factor:
             raise ValueError(
                 f"{len(self.blocks)} modules need pictures whose sides are multiples of {factor}, "
                 f"got {height} x {width}"
             )
-        if noise is not None and not noise.size(1):
-            noise = None
-        if noise is not None and not factored:
-            planes, noise = torch.cat([planes, noise], dim=1), None
-        planes_by_size = _pyramid(planes, len(self.blocks))
-        noise_by_size = None if noise is None else _pyramid(noise, len(self.blocks))
-        features = planes.new_zeros(images, 1, height // factor, width // factor)
-        for block in self.blocks:
-            features = F.interpolate(features, scale_factor=2, mode="nearest")
-            if noise_by_size is not None:
-                features = torch.cat([noise_by_size.pop(), features], dim=1)
-            planes = planes_by_size.pop()
-            if isinstance(layout, FactoredLayout):
-                features = block(features, FactoredLayout(layout.vectors, planes))
-            else:
-                features = block(torch.cat([planes, features], dim=1))
-        return self.output(features)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layout_channels}, channels={self.channels})"
 
 
 class _LayoutConv2d(Conv2d):
-    """A convolution whose first channels may come as a layout that is not multiplied out."""
+    """The first convolution of a module, whose input may come in parts."""
 
-    def forward(self, features: Tensor, layout: FactoredLayout | None = None) -> Tensor:
-        if layout is None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.prepared: dict[Any, Kernels] | None = None
+        """Kernels of the parts, kept once the weights do not change any more."""
+
+    def forward(
+        self,
+        features: Tensor | None,
+        layout: FactoredLayout | None = None,
+        planes: Tensor | None = None,
+    ) -> Tensor:
+        """The convolution of a layout, of further planes and of features of half their size.
+
+        Args:
+            features: Last channels, shape :math:`(N, F, H / 2, W / 2)`; :obj:`None` for zeros.
+                Where they come alone they are the whole input, :math:`(N, F, H, W)`.
+            layout: First channels.
+            planes: Channels that follow them, :math:`(N, P, H, W)`.
+        """
+        if features is not None and layout is None and planes is None:
             return super().forward(features)
-        return convolve_factored(self, layout, features)
+        depth = 0 if layout is None else layout.vectors.size(2)
+        width = 0 if planes is None else planes.size(1)
+        merge = features is not None and 4 * features[:, 0].numel() >= _PIXELS_TO_MERGE
+        kernels = self._kernels(depth, width, merge)
+        result = None
+        if planes is not None:
+            result = F.conv2d(planes, kernels.planes, self.bias, padding=1)
+        if features is not None:
+            bias = self.bias if result is None else None
+            if merge:
+                part = F.conv_transpose2d(features, kernels.features, bias, stride=2, padding=1)
+            else:
+                features = F.interpolate(features, scale_factor=2, mode="nearest")
+                part = F.conv2d(features, kernels.features, bias, padding=1)
+            result = part if result is None else result.add_(part)
+        if layout is None:
+            assert result is not None
+            return result
+        if result is None:
+            assert self.bias is not None
+            images, _, rows, columns = layout.masks.shape
+            result = self.bias.view(1, -1, 1, 1).expand(images, -1, rows, columns)
+        return add_factored(result, layout, kernels.layout)
+
+    def _kernels(self, depth: int, width: int, merge: bool) -> "Kernels":
+        key = (depth, width, merge, self.weight.device, self.weight.dtype)
+        if self.prepared is not None and key in self.prepared:
+            return self.prepared[key]
+        layout, planes, features = self.weight.split(
+            [depth, width, self.in_channels - depth - width], dim=1
+        )
+        kernels = Kernels(layout, planes, upsampling_kernel(features) if merge else features)
+        if self.prepared is not None:
+            order = torch.channels_last
+            kernels = Kernels(*(kernel.contiguous(memory_format=order) for kernel in kernels))
+            self.prepared[key] = kernels
+        return kernels
+
+
+class Kernels(NamedTuple):
+    """The weights of a module's first convolution by the parts of its input."""
+
+    layout: Tensor
+    """Shape :math:`(C, D, 3, 3)`."""
+    planes: Tensor
+    """Shape :math:`(C, P, 3, 3)`."""
+    features: Tensor
+    """Shape :math:`(C, F, 3, 3)`, or that of :func:`upsampling_kernel`, :math:`(F, C, 4, 4)`."""
 
 
 class _Block(Sequential):
     """A module of the cascade, its first layer a :class:`_LayoutConv2d`."""
 
-    def forward(self, features: Tensor, layout: FactoredLayout | None = None) -> Tensor:
+    def forward(
+        self,
+        features: Tensor | None,
+        layout: FactoredLayout | None = None,
+        planes: Tensor | None = None,
+    ) -> Tensor:
         first, *others = self.children()
-        features = first(features) if layout is None else first(features, layout)
+        result = first(features, layout, planes)
         for layer in others:
-            features = layer(features)
-        return features
+            result = layer(result)
+        return result
 
 
-def convolve_factored(conv: Conv2d, layout: FactoredLayout, features: Tensor) -> Tensor:
-    r"""The convolution of a layout and the features that follow it, without the layout.
-
-    .. math::
-        W_{\text{layout}} * \sum_k v_k m_k = \sum_k (W_{\text{layout}} v_k) * m_k
-
-    Args:
-        conv: Convolution with zero padding that keeps the size.
-        layout: :math:`D` channels in :math:`N` pictures.
-        features: The other channels, shape :math:`(N, C, H, W)`.
-
-    Returns:
-        The same as ``conv(torch.cat([layout.multiply(), features], dim=1))``.
-    """
-    depth, (height, width) = layout.vectors.size(2), conv.kernel_size
-    weight, rest = conv.weight[:, :depth], conv.weight[:, depth:]
-    result = F.conv2d(features, rest, conv.bias, padding="same")
-    # One plane for each object and each position in the kernel: (N, height * width * K, H, W).
-    padded = F.pad(layout.masks, (width // 2, width // 2, height // 2, height // 2))
-    rows, columns = layout.masks.shape[2:]
-    shifted = torch.cat(
-        [padded[:, :, i : i + rows, j : j + columns] for i in range(height) for j in range(width)],
-        dim=1,
-    )
-    kernels = torch.einsum("nkd,cdij->ncijk", layout.vectors, weight).flatten(2)
-    return torch.baddbmm(result.flatten(2), kernels, shifted.flatten(2)).view_as(result)
-
-
-def _pyramid(planes: Tensor, levels: int) -> list[Tensor]:
-    """The planes, and these average-pooled by 2, 4 and so on."""
-    pyramid = [planes]
-    while len(pyramid) < levels:
+def pyramid(planes: Tensor, levels: int) -> list[Tensor]:
+    """The planes and these average-pooled by 2, 4 and so on, the smallest first."""
+    sizes = [planes]
+    while len(sizes) < levels:
         # Each size from the one above it: the mean of means over equal blocks.
-        pyramid.append(F.avg_pool2d(pyramid[-1], 2))
-    return pyramid
+        sizes.append(F.avg_pool2d(sizes[-1], 2))
+    return sizes[::-1]
 
 
 def norm_layers(channels: int, normalization: str) -> list[Module]:

@@ -1,5 +1,7 @@
 """The refinement network against the description of its modules, step by step."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,6 @@ import torch.nn.utils.prune
 
 from sg2im_pyg.nn import RefinementNetwork
 from sg2im_pyg.nn.layout import FactoredLayout
-from sg2im_pyg.nn.refinement import convolve_factored
 
 
 def direct(network: RefinementNetwork, layout, normalization):
@@ -93,16 +94,54 @@ def test_hooks_and_replaced_modules_are_called_whatever_the_form_of_the_layout()
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_convolving_a_factored_layout(kernel):
-    conv = torch.nn.Conv2d(6, 5, kernel, padding=kernel // 2).double()
-    layout = random_layout(3, 4, (6, 9))
-    features = torch.randn(2, 2, 6, 9, dtype=torch.float64, requires_grad=True)
-    found = convolve_factored(conv, layout, features)
-    torch.testing.assert_close(found, conv(torch.cat([layout.multiply(), features], dim=1)))
-    assert torch.autograd.gradcheck(
-        lambda *x: convolve_factored(conv, FactoredLayout(*x[:2]), x[2]), (*layout, features)
-    )
+@pytest.mark.parametrize("normalization", ["batch", "instance", "none"])
+@pytest.mark.parametrize("merged", [True, False])
+@pytest.mark.parametrize("noise_channels", [0, 2])
+def test_saving_operations_changes_no_value_and_no_gradient(
+    normalization, merged, noise_channels, monkeypatch
+):
+    monkeypatch.setattr("sg2im_pyg.nn.refinement._PIXELS_TO_MERGE", 0 if merged else 10**9)
+    network = RefinementNetwork(3 + noise_channels, (6, 5, 4), normalization).double()
+    network.to(memory_format=torch.channels_last)
+    layout = random_layout(3, 3, (16, 8))
+    noise = torch.randn(2, noise_channels, 16, 8, dtype=torch.float64, requires_grad=True)
+    inputs = [*layout, *([noise] if noise_channels else []), *network.parameters()]
+    results, buffers = [], []
+    for network.economical in (True, False):
+        network.load_state_dict(copy.deepcopy(network.state_dict()))
+        images = network(layout, noise)
+        target = torch.linspace(-1, 1, images.numel(), dtype=images.dtype).view_as(images)
+        results.append([images, *torch.autograd.grad((images - target).square().sum(), inputs)])
+        buffers.append(copy.deepcopy(list(network.buffers())))
+        network.apply(lambda m: m.reset_running_stats() if hasattr(m, "running_mean") else None)
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected)
+    for found, expected in zip(*buffers, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("normalization", ["batch", "instance", "none"])
+@pytest.mark.parametrize("merged", [True, False])
+def test_folding_batch_norm_changes_no_picture(normalization, merged, monkeypatch):
+    monkeypatch.setattr("sg2im_pyg.nn.refinement._PIXELS_TO_MERGE", 0 if merged else 10**9)
+    network = RefinementNetwork(5, (6, 5, 4), normalization).double()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for values in (*layer.parameters(), layer.running_mean, layer.running_var):
+                values.uniform_(0.5, 2)
+    folded = copy.deepcopy(network)
+    folded.fold()
+    network.eval()
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
+    for images in (2, 1, 2):  # other sizes are prepared for themselves
+        layout = random_layout(3, 3, (16, 8))
+        noise = torch.randn(2, 2, 16, 8, dtype=torch.float64)
+        part = FactoredLayout(layout.vectors[:images], layout.masks[:images])
+        expected = network.paint(torch.cat([part.multiply(), noise[:images]], dim=1))
+        torch.testing.assert_close(folded(part, noise[:images]), expected)
+        dense = torch.cat([part.multiply(), noise[:images]], dim=1)
+        torch.testing.assert_close(folded(dense), expected)
 
 
 def test_published_widths_are_the_default():
