@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import BatchNorm2d, Conv2d, InstanceNorm2d, LeakyReLU, Module, ModuleList, Sequential
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sg2im_pyg.nn.convolution import add_factored, upsampling_kernel
@@ -111,8 +112,9 @@ class RefinementNetwork(Module):
             planes.insert(0, layout)
         self._check_size(layout.masks if isinstance(layout, FactoredLayout) else layout)
         if not self.economical:
-            dense = [layout.multiply()] if isinstance(layout, FactoredLayout) else []
-            return self.paint(torch.cat([*dense, *planes], dim=1))
+            if isinstance(layout, FactoredLayout):
+                planes.insert(0, layout.multiply())
+            return self.paint(torch.cat(planes, dim=1))
         levels = len(self.blocks)
         masks = None if factored is None else pyramid(factored.masks, levels)
         dense = pyramid(torch.cat(planes, dim=1), levels) if planes else None
@@ -149,7 +151,7 @@ class RefinementNetwork(Module):
         for number, block in enumerate(self.blocks):
             layers: list[Module] = []
             for layer in block.children():
-                if isinstance(layer, BatchNorm2d):
+                if isinstance(layer, _BatchNorm):
                     layers[-1] = fuse_conv_bn_eval(layers[-1], layer)  # type: ignore[type-var]
                 else:
                     layers.append(layer)

@@ -29,6 +29,10 @@ class DataConfig:
     """False leaves only the edges to the image node (the paper's "no relationships")."""
     max_objects: int | None = None
     """Most objects a picture, image node included; others are left out at random."""
+    max_objects_per_batch: int | None = None
+    """Most objects in all pictures together that a process computes at a time, image nodes
+    included: bounds its memory. Where there are more, the pictures with the most lose some at
+    random."""
     limit: int | None = None
     """Use only the first so many training pictures."""
     validation_split: Literal["val", "train"] = "val"
@@ -78,11 +82,18 @@ class OptimizerConfig:
     """Learning rate; the first one where there is a schedule."""
     schedule: Literal["constant", "cosine"] = "constant"
     """cosine lets the learning rate fall to zero over all steps, along half a cosine."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises to its value, in equal parts."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eval_mode_after: int = 100_000
     """Step after which the generator stays in eval mode (batch norm frozen) with its optimizer
     restarted, as in the release; 0 for never."""
+    gradient_clip: float | None = None
+    """Most that the norm of a network's gradient may be; a larger one is scaled down to it."""
+    ema_decay: float | None = None
+    """Decay of a moving average of the generator's weights, 0.999 for example; samples, validation
+    and the generator of the checkpoints are then the average."""
     discriminator_clip: float | None = None
     """Keep each weight of the discriminators within plus and minus this value; the Wasserstein
     loss (losses.adversarial_kind: wgan) needs it, 0.01 for example."""
@@ -100,6 +111,12 @@ class HardwareConfig:
     """Number of machines."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     """Number format: full, mixed half, or mixed bfloat16 precision."""
+    sync_batchnorm: bool = True
+    """Normalise by the batch of all processes together, so that their number changes no result;
+    false: each process by its own part of the batch."""
+    compile: Literal["off", "default", "reduce-overhead"] = "off"
+    """Compile the networks with torch.compile; reduce-overhead also replays the work as CUDA
+    graphs. The first steps take minutes."""
 
 
 @dataclass
@@ -126,6 +143,9 @@ class TrainingConfig:
     """Training steps in all."""
     batch_size: int = 32
     """Pictures a step, over all processes."""
+    accumulation: int = 1
+    """Parts in which a process computes its pictures of a step, one after the other, to save
+    memory; their gradients are summed. Batch norm normalises each part by itself."""
     seed: int = 0
     """Fixes weights, order of the data, random relations and noise."""
     log_every: int = 50
@@ -148,6 +168,7 @@ class TrainingConfig:
         at_least = {
             "steps": 1,
             "batch_size": 1,
+            "accumulation": 1,
             "log_every": 1,
             "sample_every": 1,
             "validate_every": 1,
@@ -159,6 +180,7 @@ class TrainingConfig:
             if getattr(self, name) < least:
                 raise Sg2ImError(f"{name} must be at least {least}, got {getattr(self, name)}.")
         data_at_least = {"limit": 1, "validation_limit": 1, "workers": 0, "max_objects": 2}
+        data_at_least["max_objects_per_batch"] = 2
         for name, least in data_at_least.items():
             value = getattr(self.data, name)
             if value is not None and value < least:
@@ -177,9 +199,17 @@ class TrainingConfig:
                 "optimizer.eval_mode_after must be a step, or 0 for never, got "
                 f"{optimizer.eval_mode_after}."
             )
-        clip = optimizer.discriminator_clip
-        if clip is not None and not 0 < clip < math.inf:
-            raise Sg2ImError(f"optimizer.discriminator_clip must be more than 0, got {clip}.")
+        if optimizer.warmup_steps < 0:
+            raise Sg2ImError(
+                f"optimizer.warmup_steps must be at least 0, got {optimizer.warmup_steps}."
+            )
+        for name in ("gradient_clip", "discriminator_clip"):
+            clip = getattr(optimizer, name)
+            if clip is not None and not 0 < clip < math.inf:
+                raise Sg2ImError(f"optimizer.{name} must be more than 0, got {clip}.")
+        decay = optimizer.ema_decay
+        if decay is not None and not 0 <= decay < 1:
+            raise Sg2ImError(f"optimizer.ema_decay must lie from 0 to below 1, got {decay}.")
         for name, side in (
             ("image_discriminator", min(self.model.image_size)),
             ("object_discriminator", self.object_discriminator.object_size),

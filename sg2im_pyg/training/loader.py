@@ -6,8 +6,11 @@ and the epoch, and the draws of an item's transforms from the seed, the epoch an
 :mod:`sg2im_pyg.data.loader`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
+import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 from torch_geometric.data import Batch
 
@@ -17,7 +20,8 @@ from sg2im_pyg.data.loader import Draw, epoch_order
 
 
 class TrainingBatches(Sampler[list[Draw]]):
-    """Batches of draws without end, from a step on; each epoch is shuffled anew.
+    """Batches of draws without end, from a step on; each epoch is shuffled anew. Each step takes
+    as many of them as there are parts.
 
     Pictures that do not fill a last batch are left out of that epoch.
 
@@ -28,6 +32,7 @@ class TrainingBatches(Sampler[list[Draw]]):
         start_step: Steps that were already made.
         rank: Number of this process.
         world_size: Number of processes; each takes its own share of a batch.
+        parts: Parts in which the share is handed out, see :meth:`places`.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class TrainingBatches(Sampler[list[Draw]]):
         start_step: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        parts: int = 1,
     ) -> None:
         self.pictures = pictures
         self.batch_size = min(batch_size, pictures)
@@ -45,6 +51,13 @@ class TrainingBatches(Sampler[list[Draw]]):
         self.start_step = start_step
         self.rank = rank
         self.world_size = world_size
+        self.parts = parts
+
+    def places(self) -> list[list[int]]:
+        """Places in the batch of all processes of the pictures in each part of this share."""
+        own = range(self.rank, self.batch_size, self.world_size)
+        ends = [len(own) * i // self.parts for i in range(self.parts + 1)]
+        return [list(own[first:end]) for first, end in pairwise(ends)]
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch, first = divmod(self.start_step, self.batches_per_epoch)
@@ -52,12 +65,48 @@ class TrainingBatches(Sampler[list[Draw]]):
             order = epoch_order(self.pictures, self.seed, epoch)
             for batch in range(first, self.batches_per_epoch):
                 chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-                yield [(epoch, index) for index in chosen[self.rank :: self.world_size]]
+                for places in self.places():
+                    yield [(epoch, chosen[place]) for place in places]
             epoch, first = epoch + 1, 0
 
     @property
     def batches_per_epoch(self) -> int:
         return self.pictures // self.batch_size
+
+
+class DeviceBatches(Iterator[Batch]):
+    """Batches on a device. On a GPU the next one is copied (or assembled there) while the device
+    computes: nothing of that makes the computation wait.
+
+    Args:
+        loader: Gives the batches, on the CPU (pinned) or on the device.
+        device: Where they are wanted.
+    """
+
+    def __init__(self, loader: Iterable[Batch], device: torch.device) -> None:
+        self._batches = iter(loader)
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._next: Batch | None = None
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(device))
+            self._next = self._fetch()
+
+    def _fetch(self) -> Batch:
+        with torch.cuda.stream(self._stream):
+            return next(self._batches).to(self._device, non_blocking=True)
+
+    def __next__(self) -> Batch:
+        if self._stream is None or self._next is None:
+            return next(self._batches).to(self._device)
+        current = torch.cuda.current_stream(self._device)
+        current.wait_stream(self._stream)
+        batch = self._next
+        for value in batch.to_dict().values():
+            if isinstance(value, Tensor):
+                value.record_stream(current)
+        self._next = self._fetch()
+        return batch
 
 
 def fixed_batches(dataset: SceneDataset, indices: range, batch_size: int, seed: int) -> list[Batch]:

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 from torch.optim import Optimizer
 
 from sg2im_pyg.checkpoint import read_checkpoint
 from sg2im_pyg.data import Vocabulary
 from sg2im_pyg.errors import Sg2ImError, first_line
-from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.training.config import TrainingConfig, plain_options
-from sg2im_pyg.training.step import Players, adam
+from sg2im_pyg.training.step import Players, adam, bare_optimizer
 
 
 @dataclass
@@ -41,8 +41,19 @@ def training_state(players: Players, config: TrainingConfig, progress: Progress)
             if name != "generator"
         },
         "optimizers": {name: player.optimizer.state_dict() for name, player in players.named()},
+        **_average_state(players),
         "random_state": torch.get_rng_state(),
         "cuda_random_state": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def _average_state(players: Players) -> dict[str, Any]:
+    """What is kept beside the moving average, which is the checkpoint's generator."""
+    if players.average is None:
+        return {}
+    return {
+        "generator": players.generator.bare.state_dict(),
+        "averaged_steps": int(players.average.n_averaged),
     }
 
 
@@ -73,7 +84,7 @@ def restore(
             "trained on, or start a new run."
         )
     try:
-        bare_generator(players).load_state_dict(entries["generator"])
+        _restore_generator(players, entries["generator"], training)
         if set(training["optimizers"]) != {name for name, _ in players.named()}:
             raise ValueError("other discriminators")
         progress = Progress(**training["progress"])
@@ -84,7 +95,7 @@ def restore(
         for name, player in players.named():
             if name != "generator":
                 player.bare.load_state_dict(training["discriminators"][name])
-            player.optimizer.load_state_dict(training["optimizers"][name])
+            _restore_optimizer(player.optimizer, training["optimizers"][name])
         if fabric.world_size == 1:
             torch.set_rng_state(training["random_state"])
             if training["cuda_random_state"] is not None and torch.cuda.is_available():
@@ -104,6 +115,28 @@ def restore(
     return progress
 
 
+def _restore_generator(players: Players, weights: dict[str, Any], training: dict[str, Any]) -> None:
+    """Puts the weights in place that training goes on from, and their average."""
+    players.generator.bare.load_state_dict(training.get("generator", weights))
+    if players.average is None:
+        return
+    players.average.module.load_state_dict(weights)
+    # A run without an average goes on with one: it begins at the weights as they are.
+    players.average.n_averaged.fill_(training.get("averaged_steps", 1))
+
+
+def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Loads the state of an optimizer into one that may be computed in another way."""
+    ways = [{k: group.get(k) for k in ("fused", "foreach")} for group in optimizer.param_groups]
+    groups = [{**group, **way} for group, way in zip(state["param_groups"], ways, strict=True)]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for parameter, moments in bare_optimizer(optimizer).state.items():
+        for key, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                # In the order in memory of the parameter, which a fused optimizer relies on.
+                moments[key] = torch.empty_like(parameter).copy_(value)
+
+
 def _changed_options(training: dict[str, Any], config: TrainingConfig) -> str:
     """Options of the networks that a checkpoint was made with otherwise."""
     changed = []
@@ -120,7 +153,7 @@ def freeze_statistics(fabric: Fabric, players: Players, config: TrainingConfig) 
     """Eval mode for the generator, with its optimizer restarted (release)."""
     generator = players.generator
     generator.network.eval()
-    optimizer = fabric.setup_optimizers(adam(generator.bare, config))
+    optimizer = fabric.setup_optimizers(adam(generator.bare, config, fabric.device))
     assert isinstance(optimizer, Optimizer)
     generator.optimizer = optimizer
 
@@ -137,9 +170,3 @@ def _difference(stored: Vocabulary, given: Vocabulary) -> str:
             names = f", for example {extra[0]!r}" if extra else " in another order"
             return f"{len(mine)} {kind} against {len(other)}{names}"
     return "the same names"
-
-
-def bare_generator(players: Players) -> Sg2Im:
-    model = players.generator.bare
-    assert isinstance(model, Sg2Im)
-    return model

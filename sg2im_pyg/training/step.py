@@ -1,8 +1,12 @@
-"""One training step of the two players: the generator, then the discriminators."""
+"""One training step of the two players: the generator, then the discriminators.
+
+Nothing in a step waits for the device: losses are summed up and looked at only when someone asks
+for them, and whether a player may move is decided on the device too.
+"""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -11,12 +15,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import Module
 from torch.optim import Adam, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.data import Batch
 
 from sg2im_pyg.data import Vocabulary
 from sg2im_pyg.images import normalize_images
 from sg2im_pyg.model import Sg2Im, Sg2ImOutput
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
+from sg2im_pyg.nn.batch_norm import share_statistics
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.losses import (
     LossConfig,
@@ -26,6 +32,9 @@ from sg2im_pyg.training.losses import (
     mask_loss,
     weighted_sum,
 )
+
+PICTURE_LOSSES = ("pixel", "image_adversarial")
+"""The generator's losses that are means over pictures; the others are means over objects."""
 
 
 @dataclass
@@ -48,6 +57,8 @@ class Players:
     generator: Player
     image_discriminator: Player | None
     object_discriminator: Player | None
+    average: AveragedModel | None = None
+    """The moving average of the generator's weights, if one is wanted."""
 
     def named(self) -> Iterator[tuple[str, Player]]:
         for name in ("generator", "image_discriminator", "object_discriminator"):
@@ -60,14 +71,53 @@ class Players:
             for group in player.optimizer.param_groups:
                 group["lr"] = rate
 
+    @property
+    def painter(self) -> Sg2Im:
+        """The generator that samples, scores and checkpoints come from."""
+        model = self.generator.bare if self.average is None else self.average.module
+        assert isinstance(model, Sg2Im)
+        return model
+
 
 @dataclass
 class StepResult:
-    """What a step gave: scalars for the curves, and what kept it from changing the weights."""
+    """What a step gave, on the device and over this process's part of the batch."""
 
     values: dict[str, Tensor] = field(default_factory=dict)
-    not_finite: list[str] = field(default_factory=list)
-    """Names of the losses or gradients that were not finite, in the order of their computation."""
+    """Scalars for the curves; losses are to be summed over the processes."""
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    """For each player whether it kept its weights, because something was not finite."""
+
+    def add(self, name: str, value: Tensor) -> None:
+        value = value.detach()
+        self.values[name] = self.values[name] + value if name in self.values else value
+
+    def read(self, fabric: Fabric) -> tuple[dict[str, float], list[str]]:
+        """The values over all processes, and the names of those that were not finite and kept a
+        player from moving; this waits for the device."""
+        norms = [name for name in self.values if name.startswith("gradient_norm/")]
+        losses = [name for name in self.values if name not in norms]
+        table = torch.stack([self.values[name].float() for name in losses])
+        if fabric.world_size > 1:
+            reduced = fabric.all_reduce(table, reduce_op="sum")
+            assert isinstance(reduced, Tensor)
+            table = reduced
+        rest = [self.values[name].float() for name in norms] + list(self.kept.values())
+        numbers = torch.cat([table, torch.stack([n.float() for n in rest])]).tolist()
+        values = dict(zip([*losses, *norms], numbers, strict=False))
+        kept = dict(zip(self.kept, numbers[len(values) :], strict=True))
+        bad: list[str] = []
+        for player, stayed in kept.items():
+            if stayed:
+                wrong = [
+                    name
+                    for name, value in values.items()
+                    if name.startswith(f"{player}/") and not math.isfinite(value)
+                ]
+                specific = [name for name in wrong if not name.endswith("/total")]
+                bad += specific or wrong or [f"gradient_norm/{player}"]
+                break  # what follows is a consequence
+        return values, bad
 
 
 def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary) -> Players:
@@ -86,91 +136,174 @@ def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary
         networks["object_discriminator"] = ObjectDiscriminator(
             len(vocabulary.objects), objects.layers, objects.normalization, objects.object_size
         )
+    if fabric.world_size > 1 and config.hardware.sync_batchnorm:
+        for network in networks.values():
+            if network is not None:
+                share_statistics(network, fabric.device)
     players = {
-        name: None if network is None else Player(*fabric.setup(network, adam(network, config)))
+        name: None
+        if network is None
+        else Player(*fabric.setup(network, adam(network, config, fabric.device)))
         for name, network in networks.items()
     }
-    return Players(**players)  # type: ignore[arg-type]
+    result = Players(**players)  # type: ignore[arg-type]
+    if config.optimizer.ema_decay is not None:
+        average = get_ema_multi_avg_fn(config.optimizer.ema_decay)
+        result.average = AveragedModel(result.generator.bare, multi_avg_fn=average)
+        result.average.requires_grad_(False)
+    return result
 
 
-def adam(network: Module, config: TrainingConfig) -> Adam:
+def adam(network: Module, config: TrainingConfig, device: torch.device) -> Adam:
     """A fresh optimizer for a network."""
-    return Adam(network.parameters(), lr=config.optimizer.lr, betas=config.optimizer.betas)
+    options = config.optimizer
+    fused = device.type in ("cpu", "cuda")
+    return Adam(network.parameters(), lr=options.lr, betas=options.betas, fused=fused)
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:
     """Learning rate of a step, counted from 0: it depends on nothing else."""
     options = config.optimizer
+    rate = options.lr
     if options.schedule == "cosine":
-        return options.lr * 0.5 * (1 + math.cos(math.pi * step / config.steps))
-    return options.lr
+        rate *= 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    if step < options.warmup_steps:
+        rate *= (step + 1) / options.warmup_steps
+    return rate
+
+
+@dataclass
+class Part:
+    """A part of the batch of a step, and its share in the whole batch of all processes."""
+
+    graphs: Batch
+    images: Tensor
+    """Pictures in the ImageNet normalisation."""
+    noise: Tensor | None
+    of_objects: Tensor | float
+    of_pictures: Tensor | float
 
 
 def training_step(
-    fabric: Fabric, players: Players, graphs: Batch, config: TrainingConfig
+    fabric: Fabric,
+    players: Players,
+    graphs: Batch | Sequence[Batch],
+    config: TrainingConfig,
+    noise: Sequence[Tensor | None] | None = None,
 ) -> StepResult:
     """One step: the generator against the frozen discriminators, then each discriminator.
 
     The layout is made of the true boxes, and of the true masks where there are any (paper,
-    Section 3, "Training"). A player whose loss or gradient is not finite keeps its weights; if it
-    is the generator, the discriminators keep theirs too.
+    Section 3, "Training"). A player whose loss or gradient is not finite keeps its weights and its
+    running statistics; if it is the generator, the discriminators keep theirs too.
+
+    Args:
+        fabric: Says on which device and over how many processes.
+        players: The networks.
+        graphs: The batch of this process, or parts of it that are computed one after the other;
+            their gradients are summed. All losses are means over the pictures or objects of all
+            parts and of all processes.
+        config: All options.
+        noise: Noise of the layout for each part, see :meth:`Sg2Im.forward`; drawn where it is not
+            given.
     """
     result = StepResult()
-    dtype = next(players.generator.bare.parameters()).dtype
-    images = normalize_images(graphs.image, dtype)
-    graphs = graphs.apply(lambda values: values.to(dtype), "boxes", "masks")
+    parts = split_batch(fabric, players, graphs, noise)
+    player = players.generator
 
     # ---- Generator
+    player.optimizer.zero_grad()
+    before = {name: Statistics(each) for name, each in players.named()}
+    fakes = []
     with frozen(players.image_discriminator), frozen(players.object_discriminator):
-        output = players.generator.network(graphs, graphs.boxes, graphs.get("masks"))
-        losses = generator_losses(fabric, players, output, images, graphs, config.losses)
-        total = weighted_sum(losses, config.losses)
-    result.values |= {f"generator/{name}": loss.detach() for name, loss in losses.items()}
-    result.values["generator/total"] = total.detach()
-    update(fabric, players.generator, total, "generator", losses, result)
-    if result.not_finite:
-        return result
+        for i, part in enumerate(parts):
+            with synchronized(fabric, player, i == len(parts) - 1):
+                output = player.network(
+                    part.graphs, part.graphs.boxes, part.graphs.get("masks"), part.noise
+                )
+                losses = generator_losses(fabric, players, output, part, config.losses)
+                total = weighted_sum(losses, config.losses)
+                record(result, "generator", {**losses, "total": total})
+                fabric.backward(total * fabric.world_size)
+            fakes.append(output.images.detach())
+            del output, losses, total  # and with them what the gradient needed
+    finish(fabric, player, "generator", before["generator"], config, result)
+    if players.average is not None:
+        players.average.update_parameters(player.bare)
 
     # ---- Image discriminator
-    fake, clip = output.images.detach(), config.optimizer.discriminator_clip
-    player, kind = players.image_discriminator, config.losses.adversarial_kind
-    if player is not None:
-        real_scores, fake_scores = player.network(images), player.network(fake)
-        losses = {"adversarial": discriminator_loss(kind, real_scores, fake_scores)}
-        result.values["image_discriminator/adversarial"] = losses["adversarial"].detach()
-        total = losses["adversarial"]
-        update(fabric, player, total, "image_discriminator", losses, result, clip)
+    kind = config.losses.adversarial_kind
+    if players.image_discriminator is not None:
+        player = players.image_discriminator
+        player.optimizer.zero_grad()
+        for i, (part, fake) in enumerate(zip(parts, fakes, strict=True)):
+            with synchronized(fabric, player, i == len(parts) - 1):
+                real_scores, fake_scores = player.network(part.images), player.network(fake)
+                loss = discriminator_loss(kind, real_scores, fake_scores) * part.of_pictures
+                record(result, "image_discriminator", {"adversarial": loss})
+                fabric.backward(loss * fabric.world_size)
+        finish(fabric, player, "image_discriminator", before["image_discriminator"], config, result)
 
     # ---- Object discriminator
-    player = players.object_discriminator
-    if player is not None:
-        real_scores, real_logits = player.network(images, graphs.boxes, graphs.batch)
-        fake_scores, fake_logits = player.network(fake, graphs.boxes, graphs.batch)
-        losses = {
-            "adversarial": discriminator_loss(kind, real_scores, fake_scores),
-            "auxiliary_real": F.cross_entropy(real_logits, graphs.x),
-            "auxiliary_fake": F.cross_entropy(fake_logits, graphs.x),
-        }
-        result.values |= {f"object_discriminator/{k}": v.detach() for k, v in losses.items()}
-        total = torch.stack(list(losses.values())).sum()
-        update(fabric, player, total, "object_discriminator", losses, result, clip)
+    if players.object_discriminator is not None:
+        player = players.object_discriminator
+        player.optimizer.zero_grad()
+        for i, (part, fake) in enumerate(zip(parts, fakes, strict=True)):
+            where = (part.graphs.boxes, part.graphs.batch)
+            with synchronized(fabric, player, i == len(parts) - 1):
+                real_scores, real_logits = player.network(part.images, *where)
+                fake_scores, fake_logits = player.network(fake, *where)
+                losses = {
+                    "adversarial": discriminator_loss(kind, real_scores, fake_scores),
+                    "auxiliary_real": F.cross_entropy(real_logits, part.graphs.x),
+                    "auxiliary_fake": F.cross_entropy(fake_logits, part.graphs.x),
+                }
+                losses = {name: loss * part.of_objects for name, loss in losses.items()}
+                record(result, "object_discriminator", losses)
+                fabric.backward(torch.stack(list(losses.values())).sum() * fabric.world_size)
+        finish(fabric, player, "object_discriminator", before["object_discriminator"], config, result)
     return result
 
 
-def generator_losses(
+def split_batch(
     fabric: Fabric,
     players: Players,
-    output: Sg2ImOutput,
-    images: Tensor,
-    graphs: Batch,
-    weights: LossConfig,
+    graphs: Batch | Sequence[Batch],
+    noise: Sequence[Tensor | None] | None,
+) -> list[Part]:
+    """The parts of a step's batch with their shares in the batch of all processes."""
+    batches = [graphs] if isinstance(graphs, Batch) else list(graphs)
+    noises = [None] * len(batches) if noise is None else list(noise)
+    dtype = next(players.generator.bare.parameters()).dtype
+    objects: Tensor | float = float(sum(len(batch.x) for batch in batches))
+    pictures: Tensor | float = float(sum(batch.num_graphs for batch in batches))
+    if fabric.world_size > 1:
+        counts = torch.tensor([objects, pictures], dtype=torch.double).to(fabric.device)
+        summed = fabric.all_reduce(counts, reduce_op="sum")
+        assert isinstance(summed, Tensor)
+        objects, pictures = summed.to(dtype)
+    return [
+        Part(
+            batch.apply(lambda values: values.to(dtype), "boxes", "masks"),
+            normalize_images(batch.image, dtype),
+            own_noise,
+            len(batch.x) / objects,
+            batch.num_graphs / pictures,
+        )
+        for batch, own_noise in zip(batches, noises, strict=True)
+    ]
+
+
+def generator_losses(
+    fabric: Fabric, players: Players, output: Sg2ImOutput, part: Part, weights: LossConfig
 ) -> dict[str, Tensor]:
-    """The generator's losses, unweighted; one whose part is switched off or has no truth is left
-    out."""
+    """The generator's losses, unweighted, each by the part's share in it; one whose network is
+    switched off or that has no truth is left out."""
+    graphs = part.graphs
     losses = {"box": box_loss(weights.box_distance, output.boxes, graphs.boxes)}
     if output.masks is not None and "masks" in graphs:
         losses["mask"] = mask_loss(output.masks, graphs.masks)
-    losses["pixel"] = F.l1_loss(output.images, images)
+    losses["pixel"] = F.l1_loss(output.images, part.images)
     # The discriminators are called without Fabric's wrapper, which would wait for gradients that
     # never come while they are frozen.
     with fabric.autocast():
@@ -183,36 +316,86 @@ def generator_losses(
             )
             losses["object_adversarial"] = generator_loss(weights.adversarial_kind, scores)
             losses["auxiliary"] = F.cross_entropy(logits, graphs.x)
-    return losses
+    return {
+        name: loss * (part.of_pictures if name in PICTURE_LOSSES else part.of_objects)
+        for name, loss in losses.items()
+    }
 
 
-def update(
+def record(result: StepResult, name: str, losses: dict[str, Tensor]) -> None:
+    """Adds a part's losses to those of the parts before it."""
+    for key, loss in losses.items():
+        result.add(f"{name}/{key}", loss)
+
+
+def synchronized(fabric: Fabric, player: Player, last: bool) -> AbstractContextManager[None]:
+    """Within it a backward pass averages the gradients over the processes, if it is the last."""
+    if fabric.world_size == 1 or last:
+        return nullcontext()
+    return fabric.no_backward_sync(player.network)  # type: ignore[arg-type]
+
+
+class Statistics:
+    """The running statistics of a player, as they are before a step."""
+
+    def __init__(self, player: Player) -> None:
+        self._buffers = list(player.bare.buffers()) if player.bare.training else []
+        self._before = [buffer.clone() for buffer in self._buffers]
+
+    def put_back(self, where: Tensor) -> None:
+        """Puts them back if a condition on the device holds."""
+        for buffer, before in zip(self._buffers, self._before, strict=True):
+            buffer.copy_(torch.where(where, before, buffer))
+
+
+@torch.no_grad()
+def finish(
     fabric: Fabric,
     player: Player,
-    total: Tensor,
     name: str,
-    losses: dict[str, Tensor],
+    before: Statistics,
+    config: TrainingConfig,
     result: StepResult,
-    clip: float | None = None,
 ) -> None:
-    """Moves a player down the gradient of its loss, unless loss or gradient are not finite."""
-    if not _everywhere(fabric, total.isfinite()):
-        bad = [key for key, loss in losses.items() if not loss.isfinite()]
-        result.not_finite += [f"{name}/{key}" for key in bad or ["total"]]
-        return
-    player.optimizer.zero_grad(set_to_none=True)
-    fabric.backward(total)
-    gradients = [p.grad for p in player.network.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    """Moves a player along its gradient, unless a loss or the gradient is not finite."""
+    scaled = fabric._precision.precision == "16-mixed"
+    parameters = [p for p in player.network.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     result.values[f"gradient_norm/{name}"] = norm
-    # With a loss scale (16-mixed) an overflow is ordinary, and the scaler skips it by itself.
-    if fabric._precision.precision != "16-mixed" and not _everywhere(fabric, norm.isfinite()):
-        result.not_finite.append(f"gradient_norm/{name}")
-        return
-    player.optimizer.step()
-    if clip is not None:
+    own = [value for key, value in result.values.items() if key.startswith(f"{name}/")]
+    finite = torch.stack([value.isfinite() for value in own]).all()
+    # With a loss scale an overflow of the gradient is ordinary, and the scaler skips it by itself.
+    finite = finite if scaled else finite & norm.isfinite()
+    kept = ~finite
+    if fabric.world_size > 1:  # all processes take the same way
+        reduced = fabric.all_reduce(kept.float(), reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        kept = reduced > 0
+    if "generator" in result.kept:
+        kept = kept | result.kept["generator"]
+    result.kept[name] = kept
+    before.put_back(kept)
+    options, bare = config.optimizer, bare_optimizer(player.optimizer)
+    if options.gradient_clip is not None and scaled:
+        fabric.clip_gradients(player.network, player.optimizer, max_norm=options.gradient_clip)
+    elif options.gradient_clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, options.gradient_clip, norm)
+    if bare.defaults.get("fused") and not scaled:
+        # What a gradient scaler would say: where it is 1, the step changes nothing.
+        bare.found_inf = kept.float()  # type: ignore[attr-defined]
+        player.optimizer.step()
+        del bare.found_inf  # type: ignore[attr-defined]
+    elif not kept:
+        player.optimizer.step()
+    clip = options.discriminator_clip
+    if clip is not None and name != "generator":
         for parameter in player.network.parameters():
-            parameter.data.clamp_(-clip, clip)
+            parameter.clamp_(-clip, clip)
+
+
+def bare_optimizer(optimizer: Optimizer) -> Optimizer:
+    """The optimizer itself, without Fabric's wrapper."""
+    return getattr(optimizer, "optimizer", optimizer)
 
 
 @contextmanager
@@ -226,11 +409,3 @@ def frozen(player: Player | None) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
-
-
-def _everywhere(fabric: Fabric, holds: Tensor) -> bool:
-    """Whether something holds in all processes, so that all take the same way."""
-    if fabric.world_size > 1:
-        share = fabric.all_reduce(holds.float(), reduce_op="mean")
-        return bool(share == 1)
-    return bool(holds)

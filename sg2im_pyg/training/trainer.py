@@ -30,11 +30,11 @@ from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.files import replace_when_whole
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 from sg2im_pyg.training.initial import start_from
-from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
+from sg2im_pyg.training.loader import DeviceBatches, TrainingBatches, fixed_batches
 from sg2im_pyg.training.logging import RunLogger
+from sg2im_pyg.training.noise import layout_noise
 from sg2im_pyg.training.resume import (
     Progress,
-    bare_generator,
     freeze_statistics,
     frozen_statistics,
     restore,
@@ -50,6 +50,7 @@ from sg2im_pyg.training.step import (
 from sg2im_pyg.training.validation import sample_sheet, validate
 
 _SAMPLE_PICTURES = 8  # rows of a sample sheet
+_UNREAD = 10  # steps whose losses may wait on a GPU, and after which it is asked to stop
 
 
 def train(
@@ -83,6 +84,11 @@ def train(
             f"batch_size {config.batch_size} can not be divided among {fabric.world_size} "
             "processes: choose a multiple of their number."
         )
+    if config.batch_size // fabric.world_size < config.accumulation:
+        raise Sg2ImError(
+            f"accumulation {config.accumulation} leaves parts without a picture: a process has "
+            f"{config.batch_size // fabric.world_size} of the batch, so choose no more than that."
+        )
 
     # ---- Data
     if first and config.data.name == "landscapes" and not _all_splits(config):
@@ -104,6 +110,11 @@ def train(
             "vocabularies: prepare both splits again."
         )
     pictures = min(config.data.limit or len(training_set), len(training_set))
+    if pictures < fabric.world_size * config.accumulation:
+        raise Sg2ImError(
+            f"There are {pictures} training pictures for {fabric.world_size} process(es) with "
+            f"{config.accumulation} part(s) each: use fewer processes or parts, or more pictures."
+        )
     held_out = min(config.data.validation_limit, len(validation_set))
     if config.data.validation_split == "train":
         held_out = min(held_out, pictures)
@@ -125,7 +136,7 @@ def train(
     progress, initial = Progress(), ""
     if config.init is not None and checkpoint is None:
         initial = start_from(Path(config.init), players, config, vocabulary)
-    torch.manual_seed(config.seed + fabric.global_rank)  # each process draws noise of its own
+    torch.manual_seed(config.seed)  # whatever making the networks has drawn
 
     # ---- Resume
     if checkpoint is not None:
@@ -141,6 +152,7 @@ def train(
         progress.step,
         fabric.global_rank,
         fabric.world_size,
+        config.accumulation,
     )
     loader = SceneLoader(
         training_set,
@@ -155,14 +167,14 @@ def train(
     def save(name: str) -> None:
         if first:
             state = training_state(players, config, progress)
-            save_checkpoint(run_dir / "checkpoints" / name, bare_generator(players), state)
+            save_checkpoint(run_dir / "checkpoints" / name, players.painter, state)
 
     def evaluate() -> None:
         """Validates, and keeps the weights if they are the best so far."""
         if not held_out:
             return
-        model, weights = bare_generator(players), config.losses
-        progress.validation = validate(fabric, model, validation_batches, weights)
+        weights = config.losses
+        progress.validation = validate(fabric, players.painter, validation_batches, weights)
         is_best = progress.validation["loss"] < progress.best_loss
         progress.validations_since_best += 1
         if is_best:
@@ -174,45 +186,73 @@ def train(
     def show_samples() -> None:
         for name, graphs in sheets.items():
             if first and graphs is not None:
-                sheet = sample_sheet(fabric, bare_generator(players), graphs)
+                sheet = sample_sheet(fabric, players.painter, graphs)
                 logger.samples(progress.step, name, sheet)
+
+    def due(every: int) -> bool:
+        return progress.step % every == 0 or progress.step == config.steps
+
+    everything = (
+        config.log_every,
+        config.validate_every,
+        config.sample_every,
+        config.checkpoint_every,
+    )
+    unread: list[tuple[int, StepResult]] = []
+
+    def read_results() -> dict[str, float]:
+        """The values of the last step; steps that were skipped are counted."""
+        values: dict[str, float] = {}
+        for step, result in unread:
+            values, not_finite = result.read(fabric)
+            count_skipped(progress, step, not_finite, config.max_skipped_steps)
+        unread.clear()
+        return values
 
     # ---- Train
     stopped_early = False
+    at_once = 1 if fabric.device.type == "cpu" else min(_UNREAD, config.max_skipped_steps)
     try:
-        with stop_requests() as stop:
-            data = iter(loader)
+        with stop_requests() as stop, other_processes(fabric, run_dir):
+            data = DeviceBatches(loader, fabric.device)
             players.generator.network.train(not frozen_statistics(config, progress.step))
             while progress.step < config.steps and not stopped_early:
-                if fabric.broadcast(stop.is_set()):
+                if _is_stopped(fabric, stop, progress.step):
                     break
-                graphs = next(data).to(fabric.device, non_blocking=True)
+                parts = [next(data) for _ in range(config.accumulation)]
+                noise = [
+                    layout_noise(config.model, config.seed, progress.step, places, fabric.device)
+                    for places in batches.places()
+                ]
                 rate = learning_rate(config, progress.step)
                 players.set_learning_rate(rate)
-                result = training_step(fabric, players, graphs, config)
+                result = training_step(fabric, players, parts, config, noise)
                 progress.step += 1
-                count_skipped(progress, result, config.max_skipped_steps)
+                unread.append((progress.step, result))
                 logger.step()
-                if progress.step % config.log_every == 0 or progress.step == config.steps:
+                if len(unread) >= at_once or any(map(due, everything)):
+                    values = read_results()
+                if due(config.log_every):
                     others = {
                         "learning_rate": rate,
                         "skipped_steps": float(progress.skipped_steps),
                     }
-                    logger.curves(progress.step, {**result.values, **others})
+                    logger.curves(progress.step, {**values, **others})
                 if progress.step == config.optimizer.eval_mode_after:
                     freeze_statistics(fabric, players, config)
                 with logger.pause():
-                    if _due(progress.step, config.validate_every, config.steps):
+                    if due(config.validate_every):
                         evaluate()
                         patience = config.early_stopping
                         stopped_early = 0 < patience <= progress.validations_since_best
-                    if _due(progress.step, config.sample_every, config.steps) or stopped_early:
+                    if due(config.sample_every) or stopped_early:
                         show_samples()
-                    if _due(progress.step, config.checkpoint_every, config.steps):
+                    if due(config.checkpoint_every):
                         save("last.pt")
-        whole = progress.step >= config.steps or stopped_early
-        if not whole or stopped_early:
-            save("last.pt")
+            read_results()
+            whole = progress.step >= config.steps or stopped_early
+            if not whole or stopped_early:
+                save("last.pt")
     finally:
         logger.close()
     if first:
@@ -254,8 +294,9 @@ def launch_fabric(config: TrainingConfig) -> Fabric:
     hardware = config.hardware
     strategy: Any = "auto"
     if hardware.devices not in ("auto", "1") or hardware.num_nodes > 1 or "RANK" in os.environ:
-        # Masks without a loss get no gradient; batch statistics are each process's own.
-        strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
+        # Without graph convolution the embeddings of predicates take no part.
+        unused = config.model.gconv_num_layers == 0
+        strategy = DDPStrategy(find_unused_parameters=unused, broadcast_buffers=False)
     try:
         fabric = Fabric(
             accelerator=hardware.accelerator,
@@ -336,23 +377,57 @@ def open_split(
     return dataset
 
 
-def count_skipped(progress: Progress, result: StepResult, most: int) -> None:
+def count_skipped(progress: Progress, step: int, not_finite: list[str], most: int) -> None:
     """Counts steps that were skipped; too many in a row end the run.
+
+    Args:
+        progress: Where they are counted.
+        step: Number of the step.
+        not_finite: Names of what was not finite in it; none if it was not skipped.
+        most: How many in a row.
 
     Raises:
         Sg2ImError: With the name of the loss that is not finite.
     """
-    if not result.not_finite:
+    if not not_finite:
         progress.skipped_in_a_row = 0
         return
     progress.skipped_steps += 1
     progress.skipped_in_a_row += 1
     if progress.skipped_in_a_row >= most:
         raise Sg2ImError(
-            f"The last {most} steps up to step {progress.step} were skipped because "
-            f"{' and '.join(result.not_finite)} was not finite: lower optimizer.lr or the weight "
+            f"The last {most} steps up to step {step} were skipped because "
+            f"{' and '.join(not_finite)} was not finite: lower optimizer.lr or the weight "
             "of that loss, and go on from the last checkpoint with --resume."
         )
+
+
+def _is_stopped(fabric: Fabric, stop: threading.Event, step: int) -> bool:
+    """Whether a request to stop has come to the first process; all end after the same step."""
+    if fabric.world_size == 1:
+        return stop.is_set()
+    if step % (1 if fabric.device.type == "cpu" else _UNREAD):
+        return False  # asking makes a GPU wait
+    return fabric.broadcast(stop.is_set())
+
+
+@contextmanager
+def other_processes(fabric: Fabric, run_dir: Path) -> Iterator[None]:
+    """Says in a sentence that another process of the run has ended, which this one notices when
+    it waits for that one's numbers."""
+    try:
+        yield
+    except (RuntimeError, ConnectionError) as error:
+        named = ("gloo", "nccl", "connection", "peer", "socket", "store", "timed out")
+        if fabric.world_size == 1 or not any(word in str(error).lower() for word in named):
+            raise
+        last = run_dir / "checkpoints" / "last.pt"
+        how = f"go on from it with --resume {run_dir}" if last.is_file() else "none is written yet"
+        raise Sg2ImError(
+            f"Another process of this run has ended, so process {fabric.global_rank} of "
+            f"{fabric.world_size} can not go on ({first_line(error)}): see that one's message; the "
+            f"last checkpoint is whole: {how}."
+        ) from error
 
 
 @contextmanager
@@ -379,10 +454,6 @@ def stop_requests() -> Iterator[threading.Event]:
 def _first_graphs(dataset: SceneDataset, pictures: int, seed: int) -> Batch | None:
     chosen = range(min(_SAMPLE_PICTURES, pictures))
     return fixed_batches(dataset, chosen, _SAMPLE_PICTURES, seed)[0] if chosen else None
-
-
-def _due(step: int, every: int, steps: int) -> bool:
-    return step % every == 0 or step == steps
 
 
 def _mask_size(config: TrainingConfig) -> int:
