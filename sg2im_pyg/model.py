@@ -227,11 +227,11 @@ class Sg2Im(Module):
             batch,
             self.config.image_size,
             num_graphs,
+            most := most_objects(graphs),
         )
-        most = most_objects(graphs)
         layout: Tensor | FactoredLayout
         if self.refinement.economical and pays_to_factor(most, self.config.gconv_dim):
-            layout = factor_layout(*parts, most)
+            layout = factor_layout(*parts)
         else:
             layout = compose_layout(*parts)
         if self.config.layout_noise_dim:

@@ -10,11 +10,17 @@ if TYPE_CHECKING:
     from sg2im_pyg.data.scene import Scene
     from sg2im_pyg.data.scene_graph import SceneGraph
     from sg2im_pyg.data.store import SceneReader, SceneWriter
-    from sg2im_pyg.data.transforms import AddImageNode, SampleGeometricRelations, SubsampleObjects
+    from sg2im_pyg.data.transforms import (
+        AddImageNode,
+        LimitObjects,
+        SampleGeometricRelations,
+        SubsampleObjects,
+    )
     from sg2im_pyg.data.vocabulary import Vocabulary
 
 __all__ = [
     "AddImageNode",
+    "LimitObjects",
     "SampleGeometricRelations",
     "Scene",
     "SceneDataset",
@@ -34,7 +40,12 @@ __getattr__, __dir__ = lazy_names(
         "scene": ("Scene",),
         "scene_graph": ("SceneGraph",),
         "store": ("SceneReader", "SceneWriter"),
-        "transforms": ("AddImageNode", "SampleGeometricRelations", "SubsampleObjects"),
+        "transforms": (
+            "AddImageNode",
+            "LimitObjects",
+            "SampleGeometricRelations",
+            "SubsampleObjects",
+        ),
         "vocabulary": ("Vocabulary",),
         **dict.fromkeys(
             ("annotations", "coco", "download", "images", "landscapes", "pictures", "preparation"),

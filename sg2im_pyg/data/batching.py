@@ -10,6 +10,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
@@ -140,8 +141,8 @@ def most_objects(graph: Data) -> int:
         return len(graph.x)
     ends = getattr(graph, "_slice_dict", {}).get("x")
     if ends is None or len(ends) != graph.num_graphs + 1:
-        ends = grouping(graph)[1]
-    return int(torch.as_tensor(ends).diff().max())
+        ends = grouping(graph)[1].cpu()
+    return int(np.diff(np.asarray(ends)).max())
 
 
 def split(batch: Batch) -> list[Data]:

@@ -142,6 +142,14 @@ class SubsampleObjects(BatchTransform):
             )
         self.max_objects = max_objects
 
+    def most(self, members: Tensor) -> Tensor | int:
+        """Most objects that a picture may keep, image node included.
+
+        Args:
+            members: Number of each picture's objects without that node, shape :math:`(N,)`.
+        """
+        return self.max_objects
+
     def forward(self, data: Data) -> Data:
         check_entries(data, "x", "edge_index", "edge_attr")
         groups, ends = grouping(data)
@@ -156,7 +164,8 @@ class SubsampleObjects(BatchTransform):
         order = bits.argsort()
         order = order[rank[order].argsort(stable=True)]
         keep = is_image.clone()
-        keep[order] |= rows - ends[groups] < self.max_objects - 1
+        members = torch.zeros_like(ends[1:]).index_add_(0, groups, (~is_image).long())
+        keep[order] |= rows - ends[groups] < self.most(members) - 1
         data.edge_index, data.edge_attr = subgraph(
             keep, data.edge_index, data.edge_attr, relabel_nodes=True, num_nodes=len(keep)
         )
@@ -171,6 +180,27 @@ class SubsampleObjects(BatchTransform):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.max_objects})"
+
+
+class LimitObjects(SubsampleObjects):
+    """Keeps at most so many objects in all pictures of a batch together, to bound its memory.
+
+    Where there are more, the pictures with the most objects lose some of theirs, drawn as by
+    :class:`SubsampleObjects`: all are cut to the same number, the largest with which the batch
+    fits. Unlike with other transforms, what becomes of a picture depends on the batch that it is
+    in.
+
+    Args:
+        max_objects: The most objects a batch, image nodes included (they are counted also where
+            they are added later). Each picture keeps at least one object beside it.
+    """
+
+    def most(self, members: Tensor) -> Tensor:
+        # What is left of the pictures if all are cut to 2, 3, ... objects, image nodes included.
+        counts = members + 1
+        cuts = torch.arange(2, max(int(counts.max()), 2) + 1, device=members.device)
+        left = torch.minimum(counts.unsqueeze(1), cuts).sum(0)
+        return (1 + (left <= self.max_objects).sum()).clamp(min=2)
 
 
 class DropRelationships(BatchTransform):

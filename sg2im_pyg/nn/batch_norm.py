@@ -28,9 +28,9 @@ def share_statistics(network: Module, device: torch.device) -> None:
                 setattr(module, name, SyncBatchNorm.convert_sync_batchnorm(child))
             else:
                 shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
-                shared.load_state_dict(child.state_dict())
-                shared.train(child.training)
-                setattr(module, name, shared)
+                for key, values in (*child.named_parameters(), *child.named_buffers()):
+                    setattr(shared, key, values)
+                setattr(module, name, shared.train(child.training))
 
 
 class SharedBatchNorm(_BatchNorm):

@@ -74,6 +74,7 @@ def compose_layout(
     batch: Tensor,
     size: tuple[int, int],
     batch_size: int | None = None,
+    most: int | None = None,
 ) -> Tensor:
     r"""Scene layout (paper, Section 3, "Scene layout"): each object's vector, spread over its
     mask, warped bilinearly into its box; summed over the objects of a picture.
@@ -94,6 +95,8 @@ def compose_layout(
         batch: Picture of each object, shape :math:`(O,)`.
         size: Height and width of the layout.
         batch_size: Number of pictures :math:`N`, if the last ones may hold no object.
+        most: Number of objects in the picture with the most of them, if it is known: nothing then
+            waits for the device of the tensors (unless they are more than :math:`D`).
 
     Returns:
         Shape :math:`(N, D, H, W)`.
@@ -111,7 +114,7 @@ def compose_layout(
                 [2., 2., 2., 2.]])
     """
     if torch.compiler.is_compiling():  # the slabs below depend on the data
-        return factor_layout(vectors, boxes, masks, batch, size, batch_size).multiply()
+        return factor_layout(vectors, boxes, masks, batch, size, batch_size, most).multiply()
     warped = _warp_checked(vectors, boxes, masks, batch, size)
     batch, images = batch.long(), _batch_size(batch, batch_size)
     layout = vectors.new_zeros(images, vectors.size(1), size[0] * size[1])
@@ -120,6 +123,8 @@ def compose_layout(
     # picture has a hundred times the objects of another.
     depth = max(vectors.size(1), 1)
     rank = _rank_in_image(batch, images)
+    if most is not None and most <= depth:
+        return _factor(vectors, warped, batch, rank, images, most).multiply()
     slabs = int(rank.max()) // depth + 1 if len(rank) else 0
     for slab in range(slabs):
         chosen = None

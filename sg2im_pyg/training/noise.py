@@ -24,7 +24,7 @@ def layout_noise(
         model: Options of the generator.
         seed: Seed of the run.
         step: Number of the step.
-        positions: Places :math:`p` in the batch.
+        positions: Places in the batch, or other numbers that tell the pictures apart.
         device: Where it is drawn; other devices draw other numbers.
 
     Returns:

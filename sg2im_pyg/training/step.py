@@ -261,7 +261,9 @@ def training_step(
                 losses = {name: loss * part.of_objects for name, loss in losses.items()}
                 record(result, "object_discriminator", losses)
                 fabric.backward(torch.stack(list(losses.values())).sum() * fabric.world_size)
-        finish(fabric, player, "object_discriminator", before["object_discriminator"], config, result)
+        finish(
+            fabric, player, "object_discriminator", before["object_discriminator"], config, result
+        )
     return result
 
 

@@ -1,5 +1,6 @@
 """One training run, from the data to the last checkpoint."""
 
+import inspect
 import os
 import signal
 import threading
@@ -13,12 +14,14 @@ from typing import Any, Literal
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 from torch_geometric.data import Batch
 from torch_geometric.transforms import BaseTransform, Compose
 
 from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.data import (
     AddImageNode,
+    LimitObjects,
     SampleGeometricRelations,
     SceneDataset,
     SceneLoader,
@@ -114,6 +117,14 @@ def train(
         raise Sg2ImError(
             f"There are {pictures} training pictures for {fabric.world_size} process(es) with "
             f"{config.accumulation} part(s) each: use fewer processes or parts, or more pictures."
+        )
+    at_once = -(-config.batch_size // (fabric.world_size * config.accumulation))
+    least = 2 * min(at_once, pictures)
+    if (config.data.max_objects_per_batch or least) < least:
+        raise Sg2ImError(
+            f"data.max_objects_per_batch must be at least {least}, the nodes of {least // 2} "
+            f"pictures with one object each, got {config.data.max_objects_per_batch}: allow more, "
+            "or let accumulation make smaller parts."
         )
     held_out = min(config.data.validation_limit, len(validation_set))
     if config.data.validation_split == "train":
@@ -211,7 +222,7 @@ def train(
 
     # ---- Train
     stopped_early = False
-    at_once = 1 if fabric.device.type == "cpu" else min(_UNREAD, config.max_skipped_steps)
+    may_wait = 1 if fabric.device.type == "cpu" else min(_UNREAD, config.max_skipped_steps)
     try:
         with stop_requests() as stop, other_processes(fabric, run_dir):
             data = DeviceBatches(loader, fabric.device)
@@ -230,7 +241,7 @@ def train(
                 progress.step += 1
                 unread.append((progress.step, result))
                 logger.step()
-                if len(unread) >= at_once or any(map(due, everything)):
+                if len(unread) >= may_wait or any(map(due, everything)):
                     values = read_results()
                 if due(config.log_every):
                     others = {
@@ -292,16 +303,21 @@ def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Pa
 def launch_fabric(config: TrainingConfig) -> Fabric:
     """Fabric with the options of a run, its processes started."""
     hardware = config.hardware
+    devices, nodes = hardware.devices, hardware.num_nodes
     strategy: Any = "auto"
-    if hardware.devices not in ("auto", "1") or hardware.num_nodes > 1 or "RANK" in os.environ:
+    if "LOCAL_WORLD_SIZE" in os.environ and devices == "auto":  # torchrun says how many there are
+        devices = os.environ["LOCAL_WORLD_SIZE"]
+        nodes = int(os.environ["WORLD_SIZE"]) // int(devices)
+    if devices not in ("auto", "1") or nodes > 1 or "RANK" in os.environ:
         # Without graph convolution the embeddings of predicates take no part.
         unused = config.model.gconv_num_layers == 0
-        strategy = DDPStrategy(find_unused_parameters=unused, broadcast_buffers=False)
+        options: dict[str, Any] = {"find_unused_parameters": unused, _buffers_option(): False}
+        strategy = DDPStrategy(**options)
     try:
         fabric = Fabric(
             accelerator=hardware.accelerator,
-            devices=hardware.devices,
-            num_nodes=hardware.num_nodes,
+            devices=devices,
+            num_nodes=nodes,
             precision=hardware.precision,
             strategy=strategy,
         )
@@ -314,8 +330,22 @@ def launch_fabric(config: TrainingConfig) -> Fabric:
         raise Sg2ImError(
             "hardware.precision=16-mixed needs a GPU: use 32-true or bf16-mixed on a CPU."
         )
-    fabric.launch()
+    try:
+        fabric.launch()
+    except ValueError as error:
+        raise Sg2ImError(
+            f"The processes that were started do not fit hardware.devices={devices} and "
+            f"hardware.num_nodes={nodes} ({first_line(error)}): leave hardware.devices at auto "
+            "under torchrun, or give the same numbers to both."
+        ) from error
     return fabric
+
+
+def _buffers_option() -> str:
+    """The option of torch for copying buffers between processes at each step, which has two
+    names; there is no need, as they come from the batch of all processes."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
 
 
 def _all_splits(config: TrainingConfig) -> bool:
@@ -369,6 +399,8 @@ def open_split(
     steps: list[BaseTransform] = []
     if config.data.max_objects is not None and augment:
         steps.append(SubsampleObjects(config.data.max_objects))
+    if config.data.max_objects_per_batch is not None and augment:
+        steps.append(LimitObjects(config.data.max_objects_per_batch))
     if not config.data.relationships:
         steps.append(DropRelationships())
     elif config.data.name != "visual_genome":
@@ -422,11 +454,12 @@ def other_processes(fabric: Fabric, run_dir: Path) -> Iterator[None]:
         if fabric.world_size == 1 or not any(word in str(error).lower() for word in named):
             raise
         last = run_dir / "checkpoints" / "last.pt"
-        how = f"go on from it with --resume {run_dir}" if last.is_file() else "none is written yet"
+        how = f"Its last checkpoint is whole: go on with --resume {run_dir}"
+        if not last.is_file():
+            how = "It has written no checkpoint yet: start again"
         raise Sg2ImError(
             f"Another process of this run has ended, so process {fabric.global_rank} of "
-            f"{fabric.world_size} can not go on ({first_line(error)}): see that one's message; the "
-            f"last checkpoint is whole: {how}."
+            f"{fabric.world_size} can not go on (see that one's message). {how}."
         ) from error
 
 

@@ -15,6 +15,7 @@ from sg2im_pyg.images import denormalize_images, normalize_images, to_pil
 from sg2im_pyg.metrics import box_iou
 from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.training.losses import LossConfig, box_loss, mask_loss
+from sg2im_pyg.training.noise import layout_noise
 
 SAMPLE_COLUMNS = (
     "true picture",
@@ -45,9 +46,9 @@ def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossCo
         counts[name] = counts.get(name, 0.0) + count
 
     with evaluating(model):
-        for number, batch in enumerate(batches):
+        for batch in batches:
             graphs = batch.clone().to(fabric.device)
-            noise = fixed_noise(model, graphs.num_graphs, seed=number).to(fabric.device)
+            noise = fixed_noise(model, batch, fabric.device)
             with fabric.autocast():
                 output = model(graphs, graphs.boxes, graphs.get("masks"), noise)
             objects, pictures = len(graphs.x), graphs.num_graphs
@@ -84,7 +85,7 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
     """Pictures side by side: true picture, true layout, pictures from the true and from the
     predicted layout, predicted layout; one row a graph, the same noise each time."""
     graphs = batch.clone().to(fabric.device)
-    noise = fixed_noise(model, graphs.num_graphs, seed=0).to(fabric.device)
+    noise = fixed_noise(model, batch, fabric.device)
     with evaluating(model), fabric.autocast():
         from_true = model(graphs, graphs.boxes, graphs.get("masks"), noise)
         predicted = model(graphs, noise=noise)
@@ -129,8 +130,9 @@ def evaluating(model: Sg2Im) -> Iterator[None]:
         model.train(was_training)
 
 
-def fixed_noise(model: Sg2Im, images: int, seed: int) -> Tensor:
-    """Noise for the layout that leaves torch's random state alone; the same on every device."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (images, model.config.layout_noise_dim, *model.config.image_size)
-    return torch.randn(shape, generator=generator)
+def fixed_noise(model: Sg2Im, graphs: Batch, device: torch.device) -> Tensor | None:
+    """Noise for the layout that follows from each picture's :obj:`image_id` alone; drawn on the
+    CPU, so that it is the same on every device."""
+    ids = graphs.image_id.tolist()
+    noise = layout_noise(model.config, 0, 0, ids, torch.device("cpu"))
+    return None if noise is None else noise.to(device)

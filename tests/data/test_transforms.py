@@ -12,7 +12,12 @@ from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import BaseTransform, Compose
 
 from sg2im_pyg import SceneGraph, Sg2ImError, Vocabulary
-from sg2im_pyg.data import AddImageNode, SampleGeometricRelations, SubsampleObjects
+from sg2im_pyg.data import (
+    AddImageNode,
+    LimitObjects,
+    SampleGeometricRelations,
+    SubsampleObjects,
+)
 from sg2im_pyg.data.transforms import DropRelationships, geometric_predicates, takes_batches
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 from tests.data.batches import assert_same_batch, assert_same_graph
@@ -347,6 +352,21 @@ def graph_lists(draw):
     return graphs
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(2, 40), st.booleans())
+def test_a_batch_is_cut_to_so_many_objects_in_all(counts, limit, with_image_nodes):
+    graphs = [scene([[0.0, 0.0, 1.0, 1.0]] * count) for count in counts]
+    if with_image_nodes:
+        graphs = [AddImageNode()(graph) for graph in graphs]
+    batch = LimitObjects(limit)(Batch.from_data_list(graphs))
+    batch = batch if with_image_nodes else AddImageNode()(batch)
+    kept = [len(graph.x) for graph in batch.to_data_list()]
+    # The largest number to which all pictures can be cut, found by trying.
+    cut = max(n for n in range(2, 12) if n == 2 or sum(min(c + 1, n) for c in counts) <= limit)
+    assert kept == [min(count + 1, cut) for count in counts]
+    assert sum(kept) <= max(limit, 2 * len(counts))
+
+
 STEPS = [AddImageNode(), SampleGeometricRelations(), SubsampleObjects(4), DropRelationships()]
 
 
@@ -438,6 +458,7 @@ def test_which_transforms_take_batches():
 
 def test_ten_objects_are_the_default_and_one_is_too_few():
     assert repr(SubsampleObjects()) == "SubsampleObjects(10)"
+    assert repr(LimitObjects(64)) == "LimitObjects(64)"
     with pytest.raises(Sg2ImError, match="at least 2 .*, got 1"):
         SubsampleObjects(1)
 

@@ -5,7 +5,10 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from sg2im_pyg.model import ModelConfig
+from sg2im_pyg.training.noise import layout_noise
 from sg2im_pyg.training.step import build_players, frozen, learning_rate, training_step
 from sg2im_pyg.training.trainer import fixed_batches, launch_fabric, open_split
 
@@ -160,3 +163,149 @@ def test_other_precisions(config, precision):
     players = build_players(fabric, config, dataset.vocabulary)
     graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
     assert not training_step(fabric, players, graphs, config).read(fabric)[1]
+
+
+# --- What a step does not do ----------------------------------------------------------------------
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what would wait for a GPU: reading a number, and results of unknown size."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "repeat_interleave")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.name().split("::")[1].split(".")[0]
+        known = name == "repeat_interleave" and (kwargs or {}).get("output_size") is not None
+        assert known or not any(name.startswith(waiting) for waiting in self.WAITING), name
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_step_does_not_wait_for_the_device(setting, config, parts, monkeypatch):
+    fabric, players, graphs = setting
+    config.optimizer.gradient_clip = 1.0
+    batches = [graphs.clone() for _ in range(parts)]
+    noise = [layout_noise(config.model, 0, 0, range(4), fabric.device)] * parts
+    training_step(fabric, players, [graphs.clone()], config, noise[:1])  # makes Adam's state
+
+    def refuse(*_):
+        raise AssertionError("waits")
+
+    with NoWaiting(), monkeypatch.context() as patched:
+        for name in ("tolist", "cpu"):  # these do not pass by the dispatcher on a CPU
+            patched.setattr(torch.Tensor, name, refuse)
+        result = training_step(fabric, players, batches, config, noise)
+        with pytest.raises(AssertionError, match="waits"):
+            result.read(fabric)
+    assert not result.read(fabric)[1]
+
+
+def test_a_loss_that_is_not_finite_is_named_however_late_it_is_read(setting, config):
+    fabric, players, graphs = setting
+    graphs.boxes[0, 0] = float("nan")
+    results = [training_step(fabric, players, graphs.clone(), config) for _ in range(2)]
+    assert ["generator/box" in result.read(fabric)[1] for result in results] == [True, True]
+
+
+# --- Options --------------------------------------------------------------------------------------
+
+
+def without_batch_statistics(config):
+    config.model.normalization = "none"
+    config.model.mask_size = 0
+    config.image_discriminator.normalization = config.object_discriminator.normalization = "none"
+
+
+def weights_after(config, steps, batches_of_steps):
+    fabric = launch_fabric(config)
+    vocabulary = open_split(config, "train", augment=True).vocabulary
+    torch.manual_seed(0)
+    players = build_players(fabric, config, vocabulary)
+    for _, player in players.named():
+        player.bare.double()
+    values = []
+    for step in range(steps):
+        batches, places = batches_of_steps(step)
+        noise = [layout_noise(config.model, 0, step, place, fabric.device) for place in places]
+        result = training_step(fabric, players, batches, config, noise)
+        values.append(result.read(fabric)[0])
+    return values, {
+        f"{name}/{key}": value
+        for name, player in players.named()
+        for key, value in player.bare.state_dict().items()
+    }
+
+
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(config):
+    without_batch_statistics(config)  # they are each part's own
+    dataset = open_split(config, "train", augment=True)
+    whole = fixed_batches(dataset, range(4), 4, seed=0)[0]
+    # One part has fewer pictures and objects than the other: the mean is not a mean of means.
+    parts = [fixed_batches(dataset, r, 4, seed=0)[0] for r in (range(1), range(1, 4))]
+    assert len(parts[0].x) + len(parts[1].x) == len(whole.x)
+    together = weights_after(config, 2, lambda _: ([whole.clone()], [range(4)]))
+    apart = weights_after(
+        config, 2, lambda _: ([part.clone() for part in parts], [range(1), range(1, 4)])
+    )
+    for found, expected in zip(apart[0], together[0], strict=True):
+        assert found == pytest.approx(expected, rel=1e-6)
+    for key, expected in together[1].items():
+        torch.testing.assert_close(apart[1][key], expected, rtol=1e-6, atol=1e-9, msg=key)
+
+
+def test_gradients_are_cut_to_a_norm(setting, config):
+    fabric, players, graphs = setting
+    config.optimizer.gradient_clip = 1e-3
+    for _, player in players.named():
+        player.optimizer = torch.optim.SGD(player.bare.parameters(), lr=1.0)
+    before = {n: copy.deepcopy(list(p.bare.parameters())) for n, p in players.named()}
+    values, _ = training_step(fabric, players, graphs, config).read(fabric)
+    for name, player in players.named():
+        moved = torch.cat(
+            [(a - b).flatten() for a, b in zip(player.bare.parameters(), before[name], strict=True)]
+        )
+        assert values[f"gradient_norm/{name}"] > 1e-3  # that before
+        assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_average_of_the_weights(config):
+    config.optimizer.ema_decay = 0.75
+    fabric = launch_fabric(config)
+    dataset = open_split(config, "train", augment=True)
+    players = build_players(fabric, config, dataset.vocabulary)
+    assert players.painter is not players.generator.bare
+    averages = None
+    for _ in range(4):
+        graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
+        training_step(fabric, players, graphs, config)
+        weights = [p.detach().clone() for p in players.generator.bare.parameters()]
+        if averages is None:
+            averages = weights  # it begins with the first weights
+        averages = [0.75 * a + 0.25 * w for a, w in zip(averages, weights, strict=True)]
+    for found, expected in zip(players.painter.parameters(), averages, strict=True):
+        torch.testing.assert_close(found, expected)
+    for found, expected in zip(
+        players.painter.buffers(), players.generator.bare.buffers(), strict=True
+    ):
+        assert torch.equal(found, expected)
+
+
+def test_the_learning_rate_rises_first(config):
+    config.optimizer.warmup_steps = 4
+    rates = [learning_rate(config, step) for step in range(6)]
+    assert rates == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3])
+
+
+def test_noise_follows_from_the_place_in_the_batch_alone(config):
+    def noise(*places, step=3, seed=5):
+        return layout_noise(config.model, seed, step, places, torch.device("cpu"))
+
+    whole = noise(0, 1, 2, 3)
+    assert whole.shape == (4, 2, 16, 16)
+    assert torch.equal(whole[1::2], noise(1, 3))
+    for other in (noise(0, 1, 2, 3, step=4), noise(0, 1, 2, 3, seed=6), noise(4, 5, 6, 7)):
+        assert not torch.isclose(whole, other).any()
+    config.model.layout_noise_dim = 0
+    assert noise(0) is None
+    many = layout_noise(ModelConfig(layout_noise_dim=8), 0, 0, range(8), torch.device("cpu"))
+    assert many.mean().abs() < 0.01 and abs(many.std() - 1) < 0.01
