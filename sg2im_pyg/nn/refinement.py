@@ -255,8 +255,12 @@ class _Block(Sequential):
         layout: FactoredLayout | None = None,
         planes: Tensor | None = None,
     ) -> Tensor:
-        first, *others = self.children()
-        result = first(features, layout, planes)
+        first, *_ = self.children()
+        return self.finish(first(features, layout, planes))
+
+    def finish(self, result: Tensor) -> Tensor:
+        """All layers after the first; their shapes do not depend on the number of objects."""
+        _, *others = self.children()
         for layer in others:
             result = layer(result)
         return result

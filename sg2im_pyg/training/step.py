@@ -207,6 +207,7 @@ def training_step(
         noise: Noise of the layout for each part, see :meth:`Sg2Im.forward`; drawn where it is not
             given.
     """
+    torch.compiler.cudagraph_mark_step_begin()
     result = StepResult()
     parts = split_batch(fabric, players, graphs, noise)
     player = players.generator
@@ -225,7 +226,8 @@ def training_step(
                 total = weighted_sum(losses, config.losses)
                 record(result, "generator", {**losses, "total": total})
                 fabric.backward(total * fabric.world_size)
-            fakes.append(output.images.detach())
+            # Cloned, as compiled networks may write their next result into the same memory.
+            fakes.append(output.images.detach().clone())
             del output, losses, total  # and with them what the gradient needed
     finish(fabric, player, "generator", before["generator"], config, result)
     if players.average is not None:

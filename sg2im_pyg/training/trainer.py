@@ -31,6 +31,7 @@ from sg2im_pyg.data.landscapes import prepare_landscapes
 from sg2im_pyg.data.transforms import DropRelationships
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.files import replace_when_whole
+from sg2im_pyg.training.compilation import compile_players
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 from sg2im_pyg.training.initial import start_from
 from sg2im_pyg.training.loader import DeviceBatches, TrainingBatches, fixed_batches
@@ -152,6 +153,8 @@ def train(
     # ---- Resume
     if checkpoint is not None:
         progress = restore(checkpoint, players, config, vocabulary, fabric)
+    if config.hardware.compile != "off":
+        compile_players(players, config.hardware.compile)
     if first:
         run_dir = make_run_dir(run_dir, folder)
         with replace_when_whole(run_dir / "config.yaml") as temporary:
