@@ -64,7 +64,7 @@ def main() -> None:
     checkpoint = find_checkpoint(options.checkpoint)
     output = Path(options.output or REPOSITORY / "runs" / "generated" / source.stem).absolute()
 
-    model = Sg2Im.from_pretrained(checkpoint).to(device)
+    model = Sg2Im.from_pretrained(checkpoint).to(device).for_generation()
     graphs = [
         parse_graph(graph, f"{source}, graph {i}" if is_list else str(source), model.vocabulary)
         for i, graph in enumerate(entries)

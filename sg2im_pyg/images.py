@@ -1,5 +1,7 @@
 """Pictures as the networks see them and as people do."""
 
+import functools
+
 import torch
 from kornia.enhance import denormalize, normalize
 from PIL import Image
@@ -36,7 +38,8 @@ def denormalize_images(images: Tensor, stretch: bool = False) -> Tensor:
         darkest = images.amin((1, 2, 3), keepdim=True)
         extent = images.amax((1, 2, 3), keepdim=True) - darkest
         images = torch.where(extent > _FLAT, (images - darkest) / extent.clamp(_FLAT), images)
-    return (images * 255).round().clamp(0, 255).to(torch.uint8)
+    # In the order of other pictures: the rounding of what is computed of them depends on it.
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
@@ -44,6 +47,8 @@ def to_pil(images: Tensor) -> list[Image.Image]:
     return [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in images]
 
 
+@functools.cache  # made anew, a GPU would be waited for
+@torch.inference_mode(False)
 def _statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return (
         torch.tensor(IMAGENET_MEAN, device=device, dtype=dtype),

@@ -184,7 +184,7 @@ class CheckpointSystem:
                 "give data of the model's size."
             )
         Translation(split.vocabulary, model.vocabulary, self.path)
-        return model
+        return model.for_generation()
 
 
 @dataclass

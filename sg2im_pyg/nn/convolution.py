@@ -4,6 +4,8 @@ Both are equal to a plain convolution of the array written out; the tests compar
 gradients.
 """
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,10 +47,16 @@ def upsampling_kernel(weight: Tensor) -> Tensor:
         Shape :math:`(F, C, 4, 4)`: the 3 × 3 kernel, turned by 180 degrees and convolved with
         2 × 2 ones.
     """
-    # Along one side, position k of the four collects the positions i of the three.
-    side = weight.new_tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
-    both = torch.einsum("ki,lj->klij", side, side).view(16, 9)
-    return (weight.flatten(2) @ both.t()).transpose(0, 1).unflatten(2, (4, 4))
+    collected = weight.flatten(2) @ _collecting(weight.device, weight.dtype)
+    return collected.transpose(0, 1).unflatten(2, (4, 4))
+
+
+@functools.cache  # made anew, a GPU would be waited for
+@torch.inference_mode(False)
+def _collecting(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """What each of 4 × 4 positions collects of 3 × 3, shape :math:`(9, 16)`."""
+    side = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], device=device, dtype=dtype)
+    return torch.einsum("ki,lj->ijkl", side, side).reshape(9, 16)
 
 
 def add_factored(result: Tensor, layout: FactoredLayout, weight: Tensor) -> Tensor:

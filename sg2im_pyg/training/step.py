@@ -282,10 +282,10 @@ def split_batch(
     objects: Tensor | float = float(sum(len(batch.x) for batch in batches))
     pictures: Tensor | float = float(sum(batch.num_graphs for batch in batches))
     if fabric.world_size > 1:
-        counts = torch.tensor([objects, pictures], dtype=torch.double).to(fabric.device)
-        summed = fabric.all_reduce(counts, reduce_op="sum")
+        counts = torch.tensor([objects, pictures], dtype=dtype)
+        summed = fabric.all_reduce(counts.to(fabric.device, non_blocking=True), reduce_op="sum")
         assert isinstance(summed, Tensor)
-        objects, pictures = summed.to(dtype)
+        objects, pictures = summed
     return [
         Part(
             batch.apply(lambda values: values.to(dtype), "boxes", "masks"),

@@ -80,7 +80,8 @@ def test_one_command_writes_figures_report_curves_and_pictures(place, tmp_path):
     _, ours, theirs = second["systems"]
     assert (ours["name"], theirs["name"]) == ("ours", "theirs")
     assert ours["layout"] == result["systems"][1]["layout"]
-    assert ours["pictures"] == result["systems"][1]["pictures"] == theirs["pictures"]
+    assert ours["pictures"] == result["systems"][1]["pictures"]
+    assert ours["pictures"] == theirs["pictures"]
 
 
 @pytest.mark.slow

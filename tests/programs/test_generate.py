@@ -325,7 +325,7 @@ def test_each_step_is_painted_with_the_same_noise(checkpoint, generate, program,
         f"001_{k:02}_image.png" for k in range(5)
     ]
     assert len(list(out.iterdir())) == 3 * len(names) + 2
-    model = Sg2Im.from_pretrained(checkpoint)
+    model = Sg2Im.from_pretrained(checkpoint).for_generation()
     for k, step in enumerate(program.grow(SHEEP)):
         expected = model.generate([step], seed=2)[0]  # as if it were alone in its file
         np.testing.assert_array_equal(

@@ -169,13 +169,22 @@ def test_other_precisions(config, precision):
 
 
 class NoWaiting(TorchDispatchMode):
-    """Refuses what would wait for a GPU: reading a number, and results of unknown size."""
+    """Refuses what would wait for a GPU: reading a number, results of unknown size, and tensors of
+    Python's numbers, which are copied there."""
 
-    WAITING = ("_local_scalar_dense", "nonzero", "unique", "masked_select", "repeat_interleave")
+    WAITING = (
+        "_local_scalar_dense",
+        "nonzero",
+        "unique",
+        "masked_select",
+        "repeat_interleave",
+        "lift_fresh",
+    )
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.name().split("::")[1].split(".")[0]
         known = name == "repeat_interleave" and (kwargs or {}).get("output_size") is not None
+        known |= name == "lift_fresh" and not args[0].dim()  # a number alone is a kernel's argument
         assert known or not any(name.startswith(waiting) for waiting in self.WAITING), name
         return func(*args, **(kwargs or {}))
 
