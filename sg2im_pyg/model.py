@@ -170,9 +170,6 @@ class Sg2Im(Module):
             negative_slope=config.negative_slope,
         )
 
-        # Pixel by pixel in memory: faster convolutions, on the CPU as on a GPU.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
     def reset_parameters(self) -> None:
         for module in self.children():
             module.reset_parameters()  # type: ignore[operator]

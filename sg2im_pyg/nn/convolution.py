@@ -12,6 +12,18 @@ from torch import Tensor
 
 from sg2im_pyg.nn.layout import FactoredLayout
 
+_PIXELS_TO_MERGE = 4096
+
+
+def pays_to_merge(features: Tensor) -> bool:
+    """Whether :func:`convolve_upsampled` is to be preferred to doubling the features: where the
+    batch has few pixels, its larger kernel costs more than it saves.
+
+    Args:
+        features: Shape :math:`(N, F, H, W)`.
+    """
+    return 4 * features[:, 0].numel() >= _PIXELS_TO_MERGE
+
 
 def convolve_upsampled(features: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     r"""The 3 × 3 convolution of features whose sides were doubled (nearest neighbour).

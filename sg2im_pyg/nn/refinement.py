@@ -9,12 +9,8 @@ from torch.nn import BatchNorm2d, Conv2d, InstanceNorm2d, LeakyReLU, Module, Mod
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sg2im_pyg.nn.convolution import add_factored, upsampling_kernel
+from sg2im_pyg.nn.convolution import add_factored, pays_to_merge, upsampling_kernel
 from sg2im_pyg.nn.layout import FactoredLayout
-
-_PIXELS_TO_MERGE = 4096
-"""Pixels of a batch from which :func:`~sg2im_pyg.nn.convolution.convolve_upsampled` pays: below,
-its larger kernel costs more than it saves."""
 
 
 class RefinementNetwork(Module):
@@ -90,6 +86,10 @@ class RefinementNetwork(Module):
             LeakyReLU(negative_slope, inplace=True),
             Conv2d(last, out_channels, 1),
         )
+        # Pixel by pixel in memory: faster convolutions, on the CPU as on a GPU; but for the first
+        # module, whose maps have few pixels.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.blocks[0].to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -198,7 +198,7 @@ class _LayoutConv2d(Conv2d):
             return super().forward(features)
         depth = 0 if layout is None else layout.vectors.size(2)
         width = 0 if planes is None else planes.size(1)
-        merge = features is not None and 4 * features[:, 0].numel() >= _PIXELS_TO_MERGE
+        merge = features is not None and pays_to_merge(features)
         kernels = self._kernels(depth, width, merge)
         result = None
         if planes is not None:

@@ -1,5 +1,7 @@
 """Box and mask head against their description."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -67,6 +69,26 @@ def test_mask_head_equals_its_description(mask_size, transposed):
     masks = head(vectors)
     assert masks.shape == (3, mask_size, mask_size)
     torch.testing.assert_close(masks, 1 / (1 + (-logits).exp()))
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+@pytest.mark.parametrize("training", [True, False])
+def test_without_upsampled_features_nothing_else_changes(training, objects, monkeypatch):
+    monkeypatch.setattr("sg2im_pyg.nn.convolution._PIXELS_TO_MERGE", 0)
+    plain = MaskHead(5, 8).double().train(training)
+    economical = copy.deepcopy(plain)
+    plain.economical = False
+    results = []
+    for head in (plain, economical):
+        torch.manual_seed(0)
+        for _ in range(2):
+            vectors = torch.randn(objects, 5, dtype=torch.float64, requires_grad=True)
+            masks = head(vectors)
+            masks.pow(3).sum().backward()
+        gradients = [parameter.grad for parameter in head.parameters()]
+        results.append([masks, vectors.grad, *gradients, *head.buffers()])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("mask_size", [0, 3, 12, -4])
