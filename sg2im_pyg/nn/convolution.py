@@ -5,6 +5,7 @@ gradients.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from torch import Tensor
 from sg2im_pyg.nn.layout import FactoredLayout
 
 _PIXELS_TO_MERGE = 4096
+_AT_ONCE = 8  # pictures of which no gradient is kept
 
 
 def pays_to_merge(features: Tensor) -> bool:
@@ -78,26 +80,45 @@ def add_factored(result: Tensor, layout: FactoredLayout, weight: Tensor) -> Tens
         W * \sum_k v_k m_k = \sum_k (W v_k) * m_k
 
     Args:
-        result: What it is added to, shape :math:`(N, C, H, W)`.
+        result: What it is added to, shape :math:`(N, C, H, W)`. Where no gradient is kept it is
+            overwritten, a few pictures at a time: less memory is needed.
         layout: :math:`D` channels in :math:`N` pictures of :math:`H \times W`.
         weight: Shape :math:`(C, D, h, w)`, both sides odd; the layout is padded with zeros.
 
     Returns:
         :obj:`result + conv2d(layout.multiply(), weight, padding="same")`.
     """
-    height, width = weight.shape[2:]
-    rows, columns = layout.masks.shape[2:]
-    # One plane for each object and each position in the kernel: (N, H, W, h * w * K).
-    padded = F.pad(layout.masks, (width // 2, width // 2, height // 2, height // 2))
+    kernels = torch.einsum("nkd,cdij->nijkc", layout.vectors, weight).flatten(1, 3)
+    if torch.is_grad_enabled():
+        return _add(torch.baddbmm, result, layout.masks, kernels, weight.shape[2:])
+    if 0 in result.stride():  # one value stands for many
+        result = result.contiguous(memory_format=torch.channels_last)
+    for first in range(0, len(result), _AT_ONCE):
+        part = slice(first, first + _AT_ONCE)
+        masks = layout.masks[part]
+        _add(Tensor.baddbmm_, result[part], masks, kernels[part], weight.shape[2:])
+    return result
+
+
+def _add(
+    baddbmm: Callable[..., Tensor],
+    result: Tensor,
+    masks: Tensor,
+    kernels: Tensor,
+    size: Sequence[int],
+) -> Tensor:
+    height, width = size
+    rows, columns = masks.shape[2:]
+    # One plane for each position in the kernel and each object: (N, h * w * K, H * W).
+    padded = F.pad(masks, (width // 2, width // 2, height // 2, height // 2))
     shifted = torch.stack(
         [padded[:, :, i : i + rows, j : j + columns] for i in range(height) for j in range(width)],
         dim=1,
     )
-    kernels = torch.einsum("nkd,cdij->nijkc", layout.vectors, weight).flatten(1, 3)
     shifted = shifted.flatten(1, 2).flatten(2)
     if result.is_contiguous(memory_format=torch.channels_last):
         pixels = result.permute(0, 2, 3, 1).flatten(1, 2)
-        pixels = torch.baddbmm(pixels, shifted.transpose(1, 2), kernels)
+        pixels = baddbmm(pixels, shifted.transpose(1, 2), kernels)
         return pixels.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
-    planes = torch.baddbmm(result.flatten(2), kernels.transpose(1, 2), shifted)
+    planes = baddbmm(result.flatten(2), kernels.transpose(1, 2), shifted)
     return planes.unflatten(2, (rows, columns))

@@ -52,3 +52,11 @@ def test_adding_the_convolution_of_a_factored_layout(kernel, order):
     expected = result + F.conv2d(layout.multiply(), weight, padding="same")
     torch.testing.assert_close(added(*inputs), expected)
     assert torch.autograd.gradcheck(added, inputs)
+    with torch.no_grad():  # in place, where that can be
+        for given in (result.clone(), result[:1].expand(2, -1, -1, -1)):
+            wanted = given + F.conv2d(layout.multiply(), weight, padding="same")
+            torch.testing.assert_close(added(given, *inputs[1:]), wanted)
+    many = FactoredLayout(*(values.repeat(9, *[1] * (values.dim() - 1)) for values in layout))
+    with torch.no_grad():
+        found = added(result.repeat(9, 1, 1, 1), *many, weight)
+    torch.testing.assert_close(found, expected.repeat(9, 1, 1, 1))
