@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from sg2im_pyg.model import Sg2Im
-from sg2im_pyg.training.step import Players
+from sg2im_pyg.training.players import Players
 
 CompileMode = Literal["default", "reduce-overhead"]
 

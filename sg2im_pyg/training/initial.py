@@ -14,7 +14,7 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model import ModelConfig
 from sg2im_pyg.released import discriminator_options
 from sg2im_pyg.training.config import TrainingConfig, plain_options
-from sg2im_pyg.training.step import Players
+from sg2im_pyg.training.players import Players
 
 ROWS = {
     "generator": {

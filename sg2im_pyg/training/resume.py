@@ -13,7 +13,7 @@ from sg2im_pyg.checkpoint import read_checkpoint
 from sg2im_pyg.data import Vocabulary
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.training.config import TrainingConfig, plain_options
-from sg2im_pyg.training.step import Players, adam, bare_optimizer
+from sg2im_pyg.training.players import Players, adam, bare_optimizer
 
 
 @dataclass

@@ -1,20 +1,11 @@
 """One training run, from the data to the last checkpoint."""
 
-import inspect
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
-from torch.nn.parallel import DistributedDataParallel
 from torch_geometric.data import Batch
 from torch_geometric.transforms import BaseTransform, Compose
 
@@ -37,6 +28,14 @@ from sg2im_pyg.training.initial import start_from
 from sg2im_pyg.training.loader import DeviceBatches, TrainingBatches, fixed_batches
 from sg2im_pyg.training.logging import RunLogger
 from sg2im_pyg.training.noise import layout_noise
+from sg2im_pyg.training.players import Players, build_players, learning_rate
+from sg2im_pyg.training.processes import (
+    STEPS_UNREAD,
+    is_stopped,
+    launch_fabric,
+    other_processes,
+    stop_requests,
+)
 from sg2im_pyg.training.resume import (
     Progress,
     freeze_statistics,
@@ -44,17 +43,10 @@ from sg2im_pyg.training.resume import (
     restore,
     training_state,
 )
-from sg2im_pyg.training.step import (
-    Players,
-    StepResult,
-    build_players,
-    learning_rate,
-    training_step,
-)
+from sg2im_pyg.training.step import StepResult, training_step
 from sg2im_pyg.training.validation import sample_sheet, validate
 
 _SAMPLE_PICTURES = 8  # rows of a sample sheet
-_UNREAD = 10  # steps whose losses may wait on a GPU, and after which it is asked to stop
 
 
 def train(
@@ -225,13 +217,13 @@ def train(
 
     # ---- Train
     stopped_early = False
-    may_wait = 1 if fabric.device.type == "cpu" else min(_UNREAD, config.max_skipped_steps)
+    may_wait = 1 if fabric.device.type == "cpu" else min(STEPS_UNREAD, config.max_skipped_steps)
     try:
         with stop_requests() as stop, other_processes(fabric, run_dir):
             data = DeviceBatches(loader, fabric.device)
             players.generator.network.train(not frozen_statistics(config, progress.step))
             while progress.step < config.steps and not stopped_early:
-                if _is_stopped(fabric, stop, progress.step):
+                if is_stopped(fabric, stop, progress.step):
                     break
                 parts = [next(data) for _ in range(config.accumulation)]
                 noise = [
@@ -301,54 +293,6 @@ def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Pa
         for unfinished in path.glob("checkpoints/.*.tmp"):  # of a process that was killed
             unfinished.unlink(missing_ok=True)
         return path
-
-
-def launch_fabric(config: TrainingConfig) -> Fabric:
-    """Fabric with the options of a run, its processes started."""
-    hardware = config.hardware
-    devices, nodes = hardware.devices, hardware.num_nodes
-    strategy: Any = "auto"
-    if "LOCAL_WORLD_SIZE" in os.environ and devices == "auto":  # torchrun says how many there are
-        devices = os.environ["LOCAL_WORLD_SIZE"]
-        nodes = int(os.environ["WORLD_SIZE"]) // int(devices)
-    if devices not in ("auto", "1") or nodes > 1 or "RANK" in os.environ:
-        # Without graph convolution the embeddings of predicates take no part.
-        unused = config.model.gconv_num_layers == 0
-        options: dict[str, Any] = {"find_unused_parameters": unused, _buffers_option(): False}
-        strategy = DDPStrategy(**options)
-    try:
-        fabric = Fabric(
-            accelerator=hardware.accelerator,
-            devices=devices,
-            num_nodes=nodes,
-            precision=hardware.precision,
-            strategy=strategy,
-        )
-    except Exception as error:  # Lightning raises nearly anything at wrong options
-        raise Sg2ImError(
-            f"hardware.accelerator={hardware.accelerator}, hardware.devices={hardware.devices}, "
-            f"hardware.precision={hardware.precision} can not be had here: {error}"
-        ) from error
-    if hardware.precision == "16-mixed" and fabric.device.type == "cpu":
-        raise Sg2ImError(
-            "hardware.precision=16-mixed needs a GPU: use 32-true or bf16-mixed on a CPU."
-        )
-    try:
-        fabric.launch()
-    except ValueError as error:
-        raise Sg2ImError(
-            f"The processes that were started do not fit hardware.devices={devices} and "
-            f"hardware.num_nodes={nodes} ({first_line(error)}): leave hardware.devices at auto "
-            "under torchrun, or give the same numbers to both."
-        ) from error
-    return fabric
-
-
-def _buffers_option() -> str:
-    """The option of torch for copying buffers between processes at each step, which has two
-    names; there is no need, as they come from the batch of all processes."""
-    known = inspect.signature(DistributedDataParallel).parameters
-    return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
 
 
 def _all_splits(config: TrainingConfig) -> bool:
@@ -435,56 +379,6 @@ def count_skipped(progress: Progress, step: int, not_finite: list[str], most: in
             f"{' and '.join(not_finite)} was not finite: lower optimizer.lr or the weight "
             "of that loss, and go on from the last checkpoint with --resume."
         )
-
-
-def _is_stopped(fabric: Fabric, stop: threading.Event, step: int) -> bool:
-    """Whether a request to stop has come to the first process; all end after the same step."""
-    if fabric.world_size == 1:
-        return stop.is_set()
-    if step % (1 if fabric.device.type == "cpu" else _UNREAD):
-        return False  # asking makes a GPU wait
-    return fabric.broadcast(stop.is_set())
-
-
-@contextmanager
-def other_processes(fabric: Fabric, run_dir: Path) -> Iterator[None]:
-    """Says in a sentence that another process of the run has ended, which this one notices when
-    it waits for that one's numbers."""
-    try:
-        yield
-    except (RuntimeError, ConnectionError) as error:
-        named = ("gloo", "nccl", "connection", "peer", "socket", "store", "timed out")
-        if fabric.world_size == 1 or not any(word in str(error).lower() for word in named):
-            raise
-        last = run_dir / "checkpoints" / "last.pt"
-        how = f"Its last checkpoint is whole: go on with --resume {run_dir}"
-        if not last.is_file():
-            how = "It has written no checkpoint yet: start again"
-        raise Sg2ImError(
-            f"Another process of this run has ended, so process {fabric.global_rank} of "
-            f"{fabric.world_size} can not go on (see that one's message). {how}."
-        ) from error
-
-
-@contextmanager
-def stop_requests() -> Iterator[threading.Event]:
-    """An event that Ctrl-C (or SIGTERM) sets; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-
-    def request(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals can only be handled in the main thread
-        return
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _first_graphs(dataset: SceneDataset, pictures: int, seed: int) -> Batch | None:

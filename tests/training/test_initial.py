@@ -15,8 +15,9 @@ from sg2im_pyg.training import trainer
 from sg2im_pyg.training.command_line import parse_command
 from sg2im_pyg.training.config import options_to_yaml
 from sg2im_pyg.training.initial import start_from
-from sg2im_pyg.training.step import build_players
-from sg2im_pyg.training.trainer import launch_fabric, open_split, train
+from sg2im_pyg.training.players import build_players
+from sg2im_pyg.training.processes import launch_fabric
+from sg2im_pyg.training.trainer import open_split, train
 from tests.training.conftest import LAYERS
 from tests.training.test_trainer import Killed, assert_same, stopping_after
 

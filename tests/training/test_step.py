@@ -8,9 +8,12 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sg2im_pyg.model import ModelConfig
+from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.noise import layout_noise
-from sg2im_pyg.training.step import build_players, frozen, learning_rate, training_step
-from sg2im_pyg.training.trainer import fixed_batches, launch_fabric, open_split
+from sg2im_pyg.training.players import build_players, learning_rate
+from sg2im_pyg.training.processes import launch_fabric
+from sg2im_pyg.training.step import frozen, training_step
+from sg2im_pyg.training.trainer import open_split
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import read_checkpoint, save_checkpoint
 from sg2im_pyg.training import trainer
 from sg2im_pyg.training.losses import GENERATOR_LOSSES
-from sg2im_pyg.training.trainer import launch_fabric, make_run_dir, train
+from sg2im_pyg.training.processes import launch_fabric
+from sg2im_pyg.training.trainer import make_run_dir, train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -1,0 +1,116 @@
+"""The players of a training: the networks and their optimizers."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch.nn import Module
+from torch.optim import Adam, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from sg2im_pyg.data import Vocabulary
+from sg2im_pyg.model import Sg2Im
+from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
+from sg2im_pyg.nn.batch_norm import share_statistics
+from sg2im_pyg.training.config import TrainingConfig
+
+
+@dataclass
+class Player:
+    """A network and its optimizer, as Fabric set them up."""
+
+    network: Module
+    optimizer: Optimizer
+
+    @property
+    def bare(self) -> Module:
+        """The network itself, without Fabric's wrapper."""
+        return getattr(self.network, "module", self.network)
+
+
+@dataclass
+class Players:
+    """The generator and its opponents; a discriminator that is switched off is absent."""
+
+    generator: Player
+    image_discriminator: Player | None
+    object_discriminator: Player | None
+    average: AveragedModel | None = None
+    """The moving average of the generator's weights, if one is wanted."""
+
+    def named(self) -> Iterator[tuple[str, Player]]:
+        for name in ("generator", "image_discriminator", "object_discriminator"):
+            player = getattr(self, name)
+            if player is not None:
+                yield name, player
+
+    def set_learning_rate(self, rate: float) -> None:
+        for _, player in self.named():
+            for group in player.optimizer.param_groups:
+                group["lr"] = rate
+
+    @property
+    def painter(self) -> Sg2Im:
+        """The generator that samples, scores and checkpoints come from."""
+        model = self.generator.bare if self.average is None else self.average.module
+        assert isinstance(model, Sg2Im)
+        return model
+
+
+def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary) -> Players:
+    """Constructs the networks and their optimizers on Fabric's device."""
+    networks: dict[str, Module | None] = {
+        "generator": Sg2Im(vocabulary, config.model),
+        "image_discriminator": None,
+        "object_discriminator": None,
+    }
+    image, objects = config.image_discriminator, config.object_discriminator
+    if image.enabled:
+        networks["image_discriminator"] = PatchDiscriminator(
+            image.layers, image.normalization, patch_scores=image.patch_scores
+        )
+    if objects.enabled:
+        networks["object_discriminator"] = ObjectDiscriminator(
+            len(vocabulary.objects), objects.layers, objects.normalization, objects.object_size
+        )
+    if fabric.world_size > 1 and config.hardware.sync_batchnorm:
+        for network in networks.values():
+            if network is not None:
+                share_statistics(network, fabric.device)
+    players = {
+        name: None
+        if network is None
+        else Player(*fabric.setup(network, adam(network, config, fabric.device)))
+        for name, network in networks.items()
+    }
+    result = Players(**players)  # type: ignore[arg-type]
+    if config.optimizer.ema_decay is not None:
+        average = get_ema_multi_avg_fn(config.optimizer.ema_decay)
+        result.average = AveragedModel(result.generator.bare, multi_avg_fn=average)
+        result.average.requires_grad_(False)
+    return result
+
+
+def adam(network: Module, config: TrainingConfig, device: torch.device) -> Adam:
+    """A fresh optimizer for a network."""
+    options = config.optimizer
+    fused = device.type in ("cpu", "cuda")
+    return Adam(network.parameters(), lr=options.lr, betas=options.betas, fused=fused)
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """Learning rate of a step, counted from 0: it depends on nothing else."""
+    options = config.optimizer
+    rate = options.lr
+    if options.schedule == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    if step < options.warmup_steps:
+        rate *= (step + 1) / options.warmup_steps
+    return rate
+
+
+def bare_optimizer(optimizer: Optimizer) -> Optimizer:
+    """The optimizer itself, without Fabric's wrapper."""
+    return getattr(optimizer, "optimizer", optimizer)

@@ -1,0 +1,128 @@
+"""The processes of a run: starting them, stopping together, and noticing that one has ended."""
+
+import inspect
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
+
+from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.training.config import TrainingConfig
+
+STEPS_UNREAD = 10
+"""Steps whose losses may wait on a GPU, and after which it is asked whether to stop."""
+
+
+def launch_fabric(config: TrainingConfig) -> Fabric:
+    """Fabric with the options of a run, its processes started."""
+    hardware = config.hardware
+    devices, nodes = hardware.devices, hardware.num_nodes
+    strategy: Any = "auto"
+    if "LOCAL_WORLD_SIZE" in os.environ and devices == "auto":  # torchrun says how many there are
+        devices = os.environ["LOCAL_WORLD_SIZE"]
+        nodes = int(os.environ["WORLD_SIZE"]) // int(devices)
+    if devices not in ("auto", "1") or nodes > 1 or "RANK" in os.environ:
+        # Without graph convolution the embeddings of predicates take no part.
+        unused = config.model.gconv_num_layers == 0
+        options: dict[str, Any] = {"find_unused_parameters": unused, _buffers_option(): False}
+        strategy = DDPStrategy(**options)
+    try:
+        fabric = Fabric(
+            accelerator=hardware.accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=hardware.precision,
+            strategy=strategy,
+        )
+    except Exception as error:  # Lightning raises nearly anything at wrong options
+        raise Sg2ImError(
+            f"hardware.accelerator={hardware.accelerator}, hardware.devices={hardware.devices}, "
+            f"hardware.precision={hardware.precision} can not be had here: {error}"
+        ) from error
+    if hardware.precision == "16-mixed" and fabric.device.type == "cpu":
+        raise Sg2ImError(
+            "hardware.precision=16-mixed needs a GPU: use 32-true or bf16-mixed on a CPU."
+        )
+    try:
+        fabric.launch()
+    except ValueError as error:
+        raise Sg2ImError(
+            f"The processes that were started do not fit hardware.devices={devices} and "
+            f"hardware.num_nodes={nodes} ({first_line(error)}): leave hardware.devices at auto "
+            "under torchrun, or give the same numbers to both."
+        ) from error
+    return fabric
+
+
+def _buffers_option() -> str:
+    """The option of torch for copying buffers between processes at each step, which has two
+    names; there is no need, as they come from the batch of all processes."""
+    known = inspect.signature(DistributedDataParallel).parameters
+    return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+
+
+def is_stopped(fabric: Fabric, stop: threading.Event, step: int) -> bool:
+    """Whether a request to stop has come to the first process; all end after the same step."""
+    if fabric.world_size == 1:
+        return stop.is_set()
+    if step % (1 if fabric.device.type == "cpu" else STEPS_UNREAD):
+        return False  # asking makes a GPU wait
+    return fabric.broadcast(stop.is_set())
+
+
+@contextmanager
+def other_processes(fabric: Fabric, run_dir: Path) -> Iterator[None]:
+    """Says in a sentence that another process of the run has ended, which this one notices when
+    it waits for that one's numbers."""
+    try:
+        yield
+    except (RuntimeError, ConnectionError) as error:
+        named = ("gloo", "nccl", "connection", "peer", "socket", "store", "timed out")
+        if fabric.world_size == 1 or not any(word in str(error).lower() for word in named):
+            raise
+        last = run_dir / "checkpoints" / "last.pt"
+        how = f"Its last checkpoint is whole: go on with --resume {run_dir}"
+        if not last.is_file():
+            how = "It has written no checkpoint yet: start again"
+        raise Sg2ImError(
+            f"Another process of this run has ended, so process {fabric.global_rank} of "
+            f"{fabric.world_size} can not go on (see that one's message). {how}."
+        ) from error
+
+
+@contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """An event that Ctrl-C (or SIGTERM) sets; a second Ctrl-C interrupts at once.
+
+    What comes within a second is the same one: under torchrun a process hears of it twice, from
+    the terminal and from torchrun.
+    """
+    stop = threading.Event()
+    heard = math.inf
+
+    def request(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        if stop.is_set() and time.monotonic() - heard > 1:
+            raise KeyboardInterrupt
+        heard = min(heard, time.monotonic())
+        stop.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # signals can only be handled in the main thread
+        return
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
