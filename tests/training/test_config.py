@@ -26,6 +26,11 @@ NAN, INFINITE = float("nan"), float("inf")
         ({"optimizer": OptimizerConfig(betas=(0.9, NAN))}, "optimizer.betas"),
         ({"optimizer": OptimizerConfig(eval_mode_after=-1)}, "optimizer.eval_mode_after"),
         ({"optimizer": OptimizerConfig(discriminator_clip=0.0)}, "optimizer.discriminator_clip"),
+        ({"optimizer": OptimizerConfig(gradient_clip=NAN)}, "optimizer.gradient_clip"),
+        ({"optimizer": OptimizerConfig(ema_decay=1.0)}, "optimizer.ema_decay must lie from 0"),
+        ({"optimizer": OptimizerConfig(warmup_steps=-1)}, "optimizer.warmup_steps"),
+        ({"accumulation": 0}, "accumulation must be at least 1"),
+        ({"data": DataConfig(max_objects_per_batch=1)}, "data.max_objects_per_batch"),
     ],
 )
 def test_wrong_options(options, sentence):

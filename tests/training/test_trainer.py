@@ -67,11 +67,21 @@ class Killed(Exception):
     """Stands for a process that ends at once."""
 
 
-@pytest.mark.parametrize("killed_at", [4, 6, 7])
+@pytest.mark.parametrize(
+    ("killed_at", "options"),
+    [
+        (4, {}),
+        (6, {"optimizer.ema_decay": 0.5, "optimizer.gradient_clip": 0.1}),
+        (7, {"accumulation": 2, "data.max_objects_per_batch": 12}),
+    ],
+)
 def test_a_run_killed_at_any_step_and_resumed_equals_an_unbroken_one(
-    config, tmp_path, monkeypatch, killed_at
+    config, tmp_path, monkeypatch, killed_at, options
 ):
     config.optimizer.schedule = "cosine"
+    for name, value in options.items():
+        *parts, last = name.split(".")
+        setattr(getattr(config, parts[0]) if parts else config, last, value)
     assert train(config, tmp_path / "unbroken")
     original, steps = trainer.training_step, []
 
@@ -294,3 +304,70 @@ def test_hardware_that_is_not_there(config, option, value):
     setattr(config.hardware, option, value)
     with pytest.raises(Sg2ImError, match=f"hardware.{option}"):
         launch_fabric(config)
+
+
+def test_the_average_is_what_a_checkpoint_generates_with(config, tmp_path):
+    config.optimizer.ema_decay = 0.9
+    assert train(config, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    entries = read_checkpoint(last)
+    name = "refinement.blocks.0.0.weight"
+    raw, average = entries["training"]["generator"][name], entries["generator"][name]
+    assert not torch.allclose(raw, average)
+    assert torch.equal(Sg2Im.from_pretrained(last).state_dict()[name], average)
+    # Without the average the training goes on with the weights themselves; a run that had none
+    # starts one from where it is.
+    config.optimizer.ema_decay, config.steps = None, 9
+    config.validate_every = config.sample_every = 100
+    assert train(config, tmp_path / "plain", last)
+    plain = tmp_path / "plain" / "checkpoints" / "last.pt"
+    entries = read_checkpoint(plain)
+    assert "generator" not in entries["training"]
+    assert (entries["generator"][name] - raw).abs().max() < 5e-3  # one step of Adam
+    config.optimizer.ema_decay, config.steps = 0.5, 10
+    assert train(config, tmp_path / "again", plain)
+    again = read_checkpoint(tmp_path / "again" / "checkpoints" / "last.pt")
+    middle = (entries["generator"][name] + again["training"]["generator"][name]) / 2
+    torch.testing.assert_close(again["generator"][name], middle)
+
+
+def test_a_checkpoint_of_an_optimizer_in_another_memory_order_is_gone_on_with(config, tmp_path):
+    """As those of earlier versions, which had neither a fused Adam nor channels-last weights."""
+    config.steps = 3
+    assert train(config, tmp_path / "run")
+    last = tmp_path / "run" / "checkpoints" / "last.pt"
+    entries = read_checkpoint(last)
+    for optimizer in entries["training"]["optimizers"].values():
+        for group in optimizer["param_groups"]:
+            group["fused"] = group["foreach"] = None
+        for moments in optimizer["state"].values():
+            for key, value in moments.items():
+                moments[key] = value.contiguous()
+    older = tmp_path / "older.pt"
+    save_checkpoint(older, Sg2Im.from_pretrained(last), entries["training"])
+    config.steps = 6
+    for name, checkpoint in (("new", last), ("old", older)):
+        assert train(config, tmp_path / name, checkpoint)
+    ends = [read_checkpoint(tmp_path / n / "checkpoints" / "last.pt") for n in ("new", "old")]
+    assert_same(ends[0]["generator"], ends[1]["generator"])
+    assert all(
+        group["fused"]
+        for optimizer in ends[1]["training"]["optimizers"].values()
+        for group in optimizer["param_groups"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"accumulation": 5}, "accumulation 5 leaves parts without a picture: a process has 4"),
+        ({"batch_size": 40, "accumulation": 40}, "There are 20 training pictures for 1 process"),
+        ({"max_objects_per_batch": 7}, "max_objects_per_batch must be at least 8, the nodes of 4"),
+    ],
+)
+def test_parts_that_can_not_be_had_get_a_sentence(config, tmp_path, options, sentence):
+    for name, value in options.items():
+        setattr(config.data if hasattr(config.data, name) else config, name, value)
+    with pytest.raises(Sg2ImError, match=sentence):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
