@@ -4,6 +4,7 @@ import pytest
 
 from sg2im_pyg import Sg2ImError
 from sg2im_pyg.training.config import (
+    DataConfig,
     ImageDiscriminatorConfig,
     LossConfig,
     OptimizerConfig,
