@@ -44,11 +44,11 @@ def ordered_map(
         yield from map(function, tasks)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
         pending: deque[Future[Result]] = deque()
         try:
             for task in tasks:
-                with _interrupts_ignored():  # by a process that this starts, too
+                with interrupts_ignored():  # by a process that this starts, too
                     pending.append(pool.submit(function, task))
                 if len(pending) > 3 * workers:
                     yield pending.popleft().result()
@@ -66,7 +66,9 @@ def ordered_map(
 
 
 @contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
+    """Within it Ctrl-C does nothing to this process, nor later to processes that are started in
+    it; in threads other than the main one it changes nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -77,7 +79,9 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """What a worker process has to call first: it leaves Ctrl-C to the process that started it,
+    and ends when that one does, however that ends."""
     # Ctrl-C reaches the whole group of processes; only the main one may answer it. Where started
     # processes do not inherit that (Windows), this is the first moment to say it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -199,7 +199,7 @@ def format_table(result: Mapping[str, Any]) -> str:
         columns.append([*figure.heads, *cells])
     counts = [format_count((system["pictures"] or {}).get("pictures")) for system in systems]
     columns.append(["pic-", "tures", *counts])
-    lines = [data_sentence(result), "", *_aligned(columns, heads=2), ""]
+    lines = [data_sentence(result), "", *aligned(columns, heads=2), ""]
     lines.append("Higher is better, but for FID and KID; sigma: near to that of the true pictures.")
     lines.append(network_sentence(result))
     if sentence := layout_sentence(result):
@@ -227,7 +227,7 @@ def format_categories(system: Mapping[str, Any], limit: int | None = None) -> st
     for figure in CATEGORY_FIGURES:
         cells = [format_number(row.get(figure.key), figure.digits) for row in shown]
         columns.append([*figure.heads, *cells])
-    lines = [f"{name} by category", "", *_aligned(columns, heads=2)]
+    lines = [f"{name} by category", "", *aligned(columns, heads=2)]
     if len(shown) < len(rows):
         rest = len(rows) - len(shown)
         lines.append(f"and {rest:,} less frequent {'category' if rest == 1 else 'categories'}")
@@ -279,7 +279,7 @@ def _short_names(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _aligned(columns: Sequence[Sequence[str]], heads: int) -> list[str]:
+def aligned(columns: Sequence[Sequence[str]], heads: int) -> list[str]:
     """Lines of a table: the first column on the left, numbers on the right, a rule under the
     heads."""
     widths = [max(map(_cells, column), default=0) for column in columns]

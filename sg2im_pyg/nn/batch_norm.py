@@ -24,6 +24,10 @@ def share_statistics(network: Module, device: torch.device) -> None:
         for name, child in list(module.named_children()):
             if not isinstance(child, (BatchNorm1d, BatchNorm2d)):
                 continue
+            if hasattr(module, "allow_single_element"):
+                # PyG's batch norm leaves statistics out where there is one row: here all processes
+                # must take part, and together they have more.
+                module.allow_single_element = False
             if device.type == "cuda":
                 setattr(module, name, SyncBatchNorm.convert_sync_batchnorm(child))
             else:

@@ -27,6 +27,7 @@ from sg2im_pyg.training.losses import (
     weighted_sum,
 )
 from sg2im_pyg.training.players import Player, Players, adam, bare_optimizer, build_players  # noqa: F401
+from sg2im_pyg.training.processes import over_processes
 
 PICTURE_LOSSES = ("pixel", "image_adversarial")
 """The generator's losses that are means over pictures; the others are means over objects."""
@@ -45,16 +46,12 @@ class StepResult:
         value = value.detach()
         self.values[name] = self.values[name] + value if name in self.values else value
 
-    def read(self, fabric: Fabric) -> tuple[dict[str, float], list[str]]:
+    def read(self) -> tuple[dict[str, float], list[str]]:
         """The values over all processes, and the names of those that were not finite and kept a
         player from moving; this waits for the device."""
         norms = [name for name in self.values if name.startswith("gradient_norm/")]
         losses = [name for name in self.values if name not in norms]
-        table = torch.stack([self.values[name].float() for name in losses])
-        if fabric.world_size > 1:
-            reduced = fabric.all_reduce(table, reduce_op="sum")
-            assert isinstance(reduced, Tensor)
-            table = reduced
+        table = over_processes(torch.stack([self.values[name].float() for name in losses]))
         rest = [self.values[name].float() for name in norms] + list(self.kept.values())
         numbers = torch.cat([table, torch.stack([n.float() for n in rest])]).tolist()
         values = dict(zip([*losses, *norms], numbers, strict=False))
@@ -184,9 +181,7 @@ def split_batch(
     pictures: Tensor | float = float(sum(batch.num_graphs for batch in batches))
     if fabric.world_size > 1:
         counts = torch.tensor([objects, pictures], dtype=dtype)
-        summed = fabric.all_reduce(counts.to(fabric.device, non_blocking=True), reduce_op="sum")
-        assert isinstance(summed, Tensor)
-        objects, pictures = summed
+        objects, pictures = over_processes(counts.to(fabric.device, non_blocking=True))
     return [
         Part(
             batch.apply(lambda values: values.to(dtype), "boxes", "masks"),
@@ -272,10 +267,7 @@ def finish(
     # With a loss scale an overflow of the gradient is ordinary, and the scaler skips it by itself.
     finite = finite if scaled else finite & norm.isfinite()
     kept = ~finite
-    if fabric.world_size > 1:  # all processes take the same way
-        reduced = fabric.all_reduce(kept.float(), reduce_op="sum")
-        assert isinstance(reduced, Tensor)
-        kept = reduced > 0
+    kept = over_processes(kept.float()) > 0  # all processes take the same way
     if "generator" in result.kept:
         kept = kept | result.kept["generator"]
     result.kept[name] = kept

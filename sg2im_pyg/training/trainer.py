@@ -210,7 +210,7 @@ def train(
         """The values of the last step; steps that were skipped are counted."""
         values: dict[str, float] = {}
         for step, result in unread:
-            values, not_finite = result.read(fabric)
+            values, not_finite = result.read()
             count_skipped(progress, step, not_finite, config.max_skipped_steps)
         unread.clear()
         return values

@@ -16,6 +16,7 @@ from sg2im_pyg.metrics import box_iou
 from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.training.losses import LossConfig, box_loss, mask_loss
 from sg2im_pyg.training.noise import layout_noise
+from sg2im_pyg.training.processes import over_processes
 
 SAMPLE_COLUMNS = (
     "true picture",
@@ -68,9 +69,8 @@ def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossCo
     if fabric.world_size > 1:
         names = sorted(["box", "mask", "pixel", "box_iou", "box_recall_0.3", "box_recall_0.5"])
         table = torch.tensor([[sums.get(n, 0.0), counts.get(n, 0.0)] for n in names])
-        reduced = fabric.all_reduce(table.to(fabric.device), reduce_op="sum")
-        assert isinstance(reduced, Tensor)
-        rows = dict(zip(names, reduced.tolist(), strict=True))
+        table = over_processes(table.to(fabric.device))
+        rows = dict(zip(names, table.tolist(), strict=True))
         sums = {name: total for name, (total, count) in rows.items() if count}
         counts = {name: count for name, (_, count) in rows.items() if count}
     values = {name: sums[name] / counts[name] for name in sums}

@@ -7,6 +7,7 @@ import torch.multiprocessing
 from torch.nn import BatchNorm1d, BatchNorm2d, Sequential
 
 from sg2im_pyg.nn.batch_norm import SharedBatchNorm, share_statistics
+from sg2im_pyg.nn.triple_conv import triple_mlp
 
 SIZES = [(5, 3, 4, 2), (2, 3, 4, 2), (1, 3, 4, 2)]  # another number in each process
 
@@ -62,6 +63,14 @@ def test_equals_batch_norm_of_the_whole_batch(flat, tmp_path):
     for part in parts:
         for found, buffer in zip(part[4:], expected[4:], strict=True):
             torch.testing.assert_close(found, buffer)
+
+
+def test_pyg_s_batch_norm_takes_part_with_a_single_row_too():
+    mlp = triple_mlp([3, 4], "batch_norm")
+    names = list(mlp.state_dict())
+    share_statistics(mlp, torch.device("cpu"))
+    assert isinstance(mlp[1].module, SharedBatchNorm) and not mlp[1].allow_single_element
+    assert list(mlp.state_dict()) == names
 
 
 def test_without_other_processes_it_is_batch_norm():

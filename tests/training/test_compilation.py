@@ -60,7 +60,7 @@ def steps(fabric, players, config, seeds):
     for seed in seeds:
         noise = layout_noise(config.model, 0, seed, range(PICTURES), fabric.device)
         batch = random_batch(seed)
-        results.append(training_step(fabric, players, batch, config, [noise]).read(fabric)[0])
+        results.append(training_step(fabric, players, batch, config, [noise]).read()[0])
     return results
 
 

@@ -95,7 +95,7 @@ def test_a_step_equals_the_reference_s_step(setting, config):
         torch.manual_seed(1)
         losses = plain_step(copies, optimizers, graphs, weights)
         torch.manual_seed(1)
-        values, not_finite = training_step(fabric, players, graphs, config).read(fabric)
+        values, not_finite = training_step(fabric, players, graphs, config).read()
         assert not not_finite
         for name, loss in losses.items():
             assert values[f"generator/{name}"] == pytest.approx(loss.item(), rel=1e-4)
@@ -135,7 +135,7 @@ def test_a_step_that_is_not_finite_changes_no_weight(setting, config):
     fabric, players, graphs = setting
     before = copy.deepcopy({name: p.bare.state_dict() for name, p in players.named()})
     graphs.boxes[0, 0] = float("inf")
-    _, not_finite = training_step(fabric, players, graphs, config).read(fabric)
+    _, not_finite = training_step(fabric, players, graphs, config).read()
     assert "generator/box" in not_finite
     for name, player in players.named():
         for key, value in player.bare.state_dict().items():
@@ -152,7 +152,7 @@ def test_every_kind_of_loss_trains(config, kind, distance):
     dataset = open_split(config, "train", augment=True)
     players = build_players(fabric, config, dataset.vocabulary)
     graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
-    assert not training_step(fabric, players, graphs, config).read(fabric)[1]
+    assert not training_step(fabric, players, graphs, config).read()[1]
     if kind == "wgan":
         weights = [p.abs().max() for p in players.image_discriminator.bare.parameters()]
         assert max(weights) <= 0.01
@@ -165,7 +165,7 @@ def test_other_precisions(config, precision):
     dataset = open_split(config, "train", augment=True)
     players = build_players(fabric, config, dataset.vocabulary)
     graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
-    assert not training_step(fabric, players, graphs, config).read(fabric)[1]
+    assert not training_step(fabric, players, graphs, config).read()[1]
 
 
 # --- What a step does not do ----------------------------------------------------------------------
@@ -208,15 +208,15 @@ def test_a_step_does_not_wait_for_the_device(setting, config, parts, monkeypatch
             patched.setattr(torch.Tensor, name, refuse)
         result = training_step(fabric, players, batches, config, noise)
         with pytest.raises(AssertionError, match="waits"):
-            result.read(fabric)
-    assert not result.read(fabric)[1]
+            result.read()
+    assert not result.read()[1]
 
 
 def test_a_loss_that_is_not_finite_is_named_however_late_it_is_read(setting, config):
     fabric, players, graphs = setting
     graphs.boxes[0, 0] = float("nan")
     results = [training_step(fabric, players, graphs.clone(), config) for _ in range(2)]
-    assert ["generator/box" in result.read(fabric)[1] for result in results] == [True, True]
+    assert ["generator/box" in result.read()[1] for result in results] == [True, True]
 
 
 # --- Options --------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ def weights_after(config, steps, batches_of_steps):
         batches, places = batches_of_steps(step)
         noise = [layout_noise(config.model, 0, step, place, fabric.device) for place in places]
         result = training_step(fabric, players, batches, config, noise)
-        values.append(result.read(fabric)[0])
+        values.append(result.read()[0])
     return values, {
         f"{name}/{key}": value
         for name, player in players.named()
@@ -271,7 +271,7 @@ def test_gradients_are_cut_to_a_norm(setting, config):
     for _, player in players.named():
         player.optimizer = torch.optim.SGD(player.bare.parameters(), lr=1.0)
     before = {n: copy.deepcopy(list(p.bare.parameters())) for n, p in players.named()}
-    values, _ = training_step(fabric, players, graphs, config).read(fabric)
+    values, _ = training_step(fabric, players, graphs, config).read()
     for name, player in players.named():
         moved = torch.cat(
             [(a - b).flatten() for a, b in zip(player.bare.parameters(), before[name], strict=True)]
