@@ -105,7 +105,8 @@ def training_step(
         noise: Noise of the layout for each part, see :meth:`Sg2Im.forward`; drawn where it is not
             given.
     """
-    torch.compiler.cudagraph_mark_step_begin()
+    if config.hardware.compile == "reduce-overhead":
+        torch.compiler.cudagraph_mark_step_begin()
     result = StepResult()
     parts = split_batch(fabric, players, graphs, noise)
     player = players.generator
@@ -124,7 +125,7 @@ def training_step(
                 total = weighted_sum(losses, config.losses)
                 record(result, "generator", {**losses, "total": total})
                 fabric.backward(total * fabric.world_size)
-            # Cloned, as compiled networks may write their next result into the same memory.
+            # Cloned, as recorded CUDA graphs write their next result into the same memory.
             fakes.append(output.images.detach().clone())
             del output, losses, total  # and with them what the gradient needed
     finish(fabric, player, "generator", before["generator"], config, result)
