@@ -1,4 +1,4 @@
-"""The figures of eval/benchmark.py as tables for a terminal and as one picture."""
+"""The figures of eval/benchmark.py as one picture."""
 
 import math
 import os
@@ -8,108 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sg2im_pyg.evaluation.table import _aligned, format_number
-
-BUSY = 0.15
-"""Cores; with more than these at other work, times mean little."""
 _OURS, _SLOWER, _INK, _FAINT = "#3b6ea5", "#d98c3f", "#22272e", "#d7dce2"
-
-
-def format_case_table(cases: Sequence[Mapping[str, Any]]) -> str:
-    """The cases of a part: one line a variant.
-
-    ``faster`` and the memory's ratio are relative to the case's baseline; ``% of peak`` is the
-    share of the machine's convolution peak. A last line says how far the losses (or what else can
-    be compared) of the variants' first runs lie apart, relatively; others name cases that were
-    measured while other programs were at work.
-    """
-    heads = [
-        ("", "case"),
-        ("seconds", "a run"),
-        ("times", "faster"),
-        ("pictures", "/ s"),
-        ("", "GFLOP"),
-        ("GFLOP", "/ s"),
-        ("% of", "peak"),
-        ("memory", "GiB"),
-        ("memory", "ratio"),
-    ]
-    rows = []
-    for case in cases:
-        for name, figures in case["variants"].items():
-            share = figures["share_of_peak"]
-            rows.append(
-                [
-                    f"{case['case']}, {name}",
-                    f"{figures['seconds']:.3g}",
-                    format_number(figures["times_faster"], 2),
-                    format_number(figures["pictures_per_second"], 1),
-                    format_number(figures["gflop"], 1),
-                    format_number(figures["gflop_per_second"], 1),
-                    format_number(None if share is None else 100 * share, 0),
-                    format_number(figures["peak_gib"], 2),
-                    format_number(figures["memory_ratio"], 2),
-                ]
-            )
-    differences = [
-        figures["values_differ_by"]
-        for case in cases
-        for figures in case["variants"].values()
-        if figures["values_differ_by"] is not None
-    ]
-    lines = [_table(heads, rows)]
-    if differences:
-        lines.append(f"What the first runs give differs by {max(differences):.0e}")
-    for case in cases:
-        others = max(figures["others_cores"] or 0 for figures in case["variants"].values())
-        if others > BUSY:
-            lines.append(
-                f"{case['case']}: other programs used {others:.1f} cores meanwhile, which can slow "
-                "it down many times: measure it again when they have ended"
-            )
-    return "\n".join(lines)
-
-
-def format_memory_table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Memory over batches: at the first sample, after the first tenth, and at the end."""
-    heads = [
-        ("", "case"),
-        ("", "batches"),
-        ("GiB at", "the start"),
-        ("GiB after", "a tenth"),
-        ("GiB at", "the end"),
-        ("GiB", "at most"),
-    ]
-    rows = []
-    for run in runs:
-        samples = run["samples"]
-        tenth = samples[len(samples) // 10]
-        held = [sample["now"] for sample in (samples[0], tenth, samples[-1])]
-        rows.append(
-            [run["case"], str(samples[-1]["batch"])]
-            + [format_number(value, 3) for value in [*held, samples[-1]["peak"]]]
-        )
-    return _table(heads, rows)
-
-
-def format_process_table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """Pictures a second by number of processes."""
-    heads = [("", "processes"), ("seconds", "a step"), ("pictures", "/ s"), ("", "efficiency")]
-    rows = [
-        [
-            str(run["processes"]),
-            f"{run['seconds']:.3g}",
-            format_number(run["pictures_per_second"], 1),
-            format_number(run["efficiency"], 2),
-        ]
-        for run in runs
-    ]
-    return _table(heads, rows)
-
-
-def _table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
-    columns = [[*head, *(row[i] for row in rows)] for i, head in enumerate(heads)]
-    return "\n".join(_aligned(columns, heads=2))
 
 
 def draw_benchmark(path: str | os.PathLike[str], result: Mapping[str, Any]) -> None:

@@ -195,6 +195,7 @@ class Memory(NamedTuple):
     bare: float | None
     """Held once everything was imported, before anything was built."""
     now: float | None
+    """Held now; on a GPU what torch has reserved."""
     peak: float | None
     """Most since the work was built."""
 

@@ -27,7 +27,7 @@ def share_statistics(network: Module, device: torch.device) -> None:
             if hasattr(module, "allow_single_element"):
                 # PyG's batch norm leaves statistics out where there is one row: here all processes
                 # must take part, and together they have more.
-                module.allow_single_element = False
+                setattr(module, "allow_single_element", False)  # noqa: B010 - no module has it for sure
             if device.type == "cuda":
                 setattr(module, name, SyncBatchNorm.convert_sync_batchnorm(child))
             else:

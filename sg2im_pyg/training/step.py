@@ -26,7 +26,7 @@ from sg2im_pyg.training.losses import (
     mask_loss,
     weighted_sum,
 )
-from sg2im_pyg.training.players import Player, Players, adam, bare_optimizer, build_players  # noqa: F401
+from sg2im_pyg.training.players import Player, Players, bare_optimizer
 from sg2im_pyg.training.processes import over_processes
 
 PICTURE_LOSSES = ("pixel", "image_adversarial")

@@ -1,7 +1,6 @@
 """The step written from the paper (eval/reference_step.py) against the library's."""
 
-import importlib.util
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,20 +18,23 @@ from sg2im_pyg.training.config import (
     TrainingConfig,
 )
 from sg2im_pyg.training.losses import LossConfig
-from sg2im_pyg.training.step import build_players, training_step
-from sg2im_pyg.training.trainer import launch_fabric
+from sg2im_pyg.training.players import build_players
+from sg2im_pyg.training.processes import launch_fabric
+from sg2im_pyg.training.step import training_step
+from tests.programs.benchmark_modules import load_module
 
-PROGRAM = Path(__file__).resolve().parents[2] / "eval" / "reference_step.py"
 LAYERS = ((4, 4, 2), (4, 8, 2))
 VOCABULARY = Vocabulary([f"category {i}" for i in range(5)], ["left of", "above"])
 
 
-@pytest.fixture(scope="module")
-def reference():
-    specification = importlib.util.spec_from_file_location("reference_step", PROGRAM)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+@pytest.fixture
+def reference(monkeypatch):
+    """The step, and the networks by the same name."""
+    names = ("reference_networks", "reference_step")
+    found = {}
+    for name in names:
+        found |= vars(load_module(name, monkeypatch))
+    return SimpleNamespace(**found)
 
 
 def small(**others):
