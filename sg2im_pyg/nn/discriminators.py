@@ -142,7 +142,8 @@ def _convolutions(
     modules: list[Module] = []
     for i, (kernel, channels, stride) in enumerate(layers):
         if i:
-            modules += [*norm_layers(in_channels, normalization), LeakyReLU(negative_slope)]
+            modules += [*norm_layers(in_channels, normalization)]
+            modules.append(LeakyReLU(negative_slope, inplace=True))
         modules.append(Conv2d(in_channels, channels, kernel, stride))
         in_channels = channels
     return Sequential(*modules)

@@ -229,7 +229,8 @@ class _LayoutConv2d(Conv2d):
         )
         kernels = Kernels(layout, planes, upsampling_kernel(features) if merge else features)
         if self.prepared is not None:
-            order = torch.channels_last
+            plain = self.weight.is_contiguous()
+            order = torch.contiguous_format if plain else torch.channels_last
             kernels = Kernels(*(kernel.contiguous(memory_format=order) for kernel in kernels))
             self.prepared[key] = kernels
         return kernels

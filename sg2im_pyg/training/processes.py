@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -27,13 +28,18 @@ STEPS_UNREAD = 10
 
 def launch_fabric(config: TrainingConfig) -> Fabric:
     """Fabric with the options of a run, its processes started."""
+    # oneDNN, which convolves on a CPU, keeps what it compiles for 1024 shapes. A step needs less than
+    # 256; with numbers of objects that vary the others would fill the memory for an hour.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     hardware = config.hardware
     devices, nodes = hardware.devices, hardware.num_nodes
     strategy: Any = "auto"
     if "LOCAL_WORLD_SIZE" in os.environ and devices == "auto":  # torchrun says how many there are
         devices = os.environ["LOCAL_WORLD_SIZE"]
         nodes = int(os.environ["WORLD_SIZE"]) // int(devices)
-    if devices not in ("auto", "1") or nodes > 1 or "RANK" in os.environ:
+    gpus = 0 if hardware.accelerator in ("cpu", "mps") else torch.cuda.device_count()
+    several = gpus > 1 if devices == "auto" else devices != "1"
+    if several or nodes > 1 or "RANK" in os.environ:
         # Without graph convolution the embeddings of predicates take no part.
         unused = config.model.gconv_num_layers == 0
         options: dict[str, Any] = {"find_unused_parameters": unused, _buffers_option(): False}
