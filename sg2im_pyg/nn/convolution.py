@@ -5,11 +5,13 @@ gradients.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from sg2im_pyg.nn.layout import FactoredLayout
 
@@ -86,39 +88,87 @@ def add_factored(result: Tensor, layout: FactoredLayout, weight: Tensor) -> Tens
         weight: Shape :math:`(C, D, h, w)`, both sides odd; the layout is padded with zeros.
 
     Returns:
-        :obj:`result + conv2d(layout.multiply(), weight, padding="same")`.
+        :obj:`result + conv2d(layout.multiply(), weight, padding="same")`; it can be differentiated
+        once.
     """
     kernels = torch.einsum("nkd,cdij->nijkc", layout.vectors, weight).flatten(1, 3)
+    size = (weight.size(2), weight.size(3))
     if torch.is_grad_enabled():
-        return _add(torch.baddbmm, result, layout.masks, kernels, weight.shape[2:])
-    if 0 in result.stride():  # one value stands for many
+        return _AddFactored.apply(result, layout.masks, kernels, size)
+    if not result.is_contiguous():
         result = result.contiguous(memory_format=torch.channels_last)
     for first in range(0, len(result), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
-        masks = layout.masks[part]
-        _add(Tensor.baddbmm_, result[part], masks, kernels[part], weight.shape[2:])
+        shifted = _shifted(layout.masks[part], size)
+        _add(result[part], shifted, kernels[part], out=result[part])
     return result
 
 
-def _add(
-    baddbmm: Callable[..., Tensor],
-    result: Tensor,
-    masks: Tensor,
-    kernels: Tensor,
-    size: Sequence[int],
-) -> Tensor:
+class _AddFactored(torch.autograd.Function):
+    """Adds shifted masks times kernels; the shifted masks, :math:`h w` times as many as there are
+    masks, are made again for the gradient instead of being kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, result: Tensor, masks: Tensor, kernels: Tensor, size: tuple[int, int]
+    ) -> Tensor:
+        ctx.save_for_backward(masks, kernels)
+        ctx.size = size
+        order = torch.channels_last
+        if result.is_contiguous() and not result.is_contiguous(memory_format=order):
+            order = torch.contiguous_format
+        out = torch.empty_like(result, memory_format=order)
+        _add(result, _shifted(masks, size), kernels, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        masks, kernels = ctx.saved_tensors
+        of_masks = of_kernels = None
+        pixels = gradient.flatten(2).transpose(1, 2)
+        if gradient.is_contiguous(memory_format=torch.channels_last):
+            pixels = gradient.permute(0, 2, 3, 1).flatten(1, 2)
+        # Under autocast the result has another precision than what it was made of.
+        if ctx.needs_input_grad[2]:
+            of_kernels = torch.bmm(_shifted(masks, ctx.size).to(pixels.dtype), pixels)
+        if ctx.needs_input_grad[1]:
+            of_shifted = torch.bmm(kernels.to(pixels.dtype), pixels.transpose(1, 2))
+            of_masks = _shifted_back(of_shifted, masks.shape, ctx.size)
+        return gradient, of_masks, of_kernels, None
+
+
+def _add(result: Tensor, shifted: Tensor, kernels: Tensor, out: Tensor) -> None:
+    """Writes the sum of a result and of kernels times shifted masks to :obj:`out`, of a shape
+    :math:`(N, C, H, W)` and in either order in memory."""
+    # Under autocast they come in several precisions.
+    shifted, kernels = shifted.to(out.dtype), kernels.to(out.dtype)
+    if out.is_contiguous(memory_format=torch.channels_last):
+        result, out = (each.permute(0, 2, 3, 1).flatten(1, 2) for each in (result, out))
+        torch.baddbmm(result, shifted.transpose(1, 2), kernels, out=out)
+    else:
+        torch.baddbmm(result.flatten(2), kernels.transpose(1, 2), shifted, out=out.flatten(2))
+
+
+def _shifted(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """One plane for each position in a kernel and each object, shape :math:`(N, h w K, H W)`."""
     height, width = size
     rows, columns = masks.shape[2:]
-    # One plane for each position in the kernel and each object: (N, h * w * K, H * W).
     padded = F.pad(masks, (width // 2, width // 2, height // 2, height // 2))
-    shifted = torch.stack(
-        [padded[:, :, i : i + rows, j : j + columns] for i in range(height) for j in range(width)],
-        dim=1,
-    )
-    shifted = shifted.flatten(1, 2).flatten(2)
-    if result.is_contiguous(memory_format=torch.channels_last):
-        pixels = result.permute(0, 2, 3, 1).flatten(1, 2)
-        pixels = baddbmm(pixels, shifted.transpose(1, 2), kernels)
-        return pixels.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
-    planes = baddbmm(result.flatten(2), kernels.transpose(1, 2), shifted)
-    return planes.unflatten(2, (rows, columns))
+    planes = [
+        padded[:, :, i : i + rows, j : j + columns] for i in range(height) for j in range(width)
+    ]
+    return torch.stack(planes, dim=1).flatten(1, 2).flatten(2)
+
+
+def _shifted_back(planes: Tensor, shape: Sequence[int], size: tuple[int, int]) -> Tensor:
+    """The gradient of masks of a shape :math:`(N, K, H, W)`, from that of :func:`_shifted`."""
+    height, width = size
+    images, objects, rows, columns = shape
+    parts = planes.view(images, height, width, objects, rows, columns)
+    padded = planes.new_zeros(images, objects, rows + height - 1, columns + width - 1)
+    for i in range(height):
+        for j in range(width):
+            padded[:, :, i : i + rows, j : j + columns] += parts[:, i, j]
+    top, left = height // 2, width // 2
+    return padded[:, :, top : top + rows, left : left + columns]

@@ -226,5 +226,5 @@ def triple_mlp(channels: list[int], norm: str | Callable[..., Module] | None) ->
             layers.append(normalization_resolver(norm, fan_out))
         elif norm is not None:
             layers.append(norm(fan_out))
-        layers.append(ReLU())
+        layers.append(ReLU(inplace=norm is None))  # a linear layer does not need its result again
     return Sequential(*layers)

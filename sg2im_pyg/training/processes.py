@@ -28,8 +28,8 @@ STEPS_UNREAD = 10
 
 def launch_fabric(config: TrainingConfig) -> Fabric:
     """Fabric with the options of a run, its processes started."""
-    # oneDNN, which convolves on a CPU, keeps what it compiles for 1024 shapes. A step needs less than
-    # 256; with numbers of objects that vary the others would fill the memory for an hour.
+    # oneDNN, which convolves on a CPU, keeps what it compiles for 1024 shapes. A step needs fewer
+    # than 256; as numbers of objects vary, the others would only fill the memory.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     hardware = config.hardware
     devices, nodes = hardware.devices, hardware.num_nodes
