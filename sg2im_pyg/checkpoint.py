@@ -90,7 +90,13 @@ def save_checkpoint(
 
     Raises:
         OSError: If the file can not be written, as on a full disk; an older one stays.
+        Sg2ImError: If the model can only generate.
     """
+    if model.for_generation_only:
+        raise Sg2ImError(
+            "A copy made by for_generation() has folded weights, which no file holds: save the "
+            "model that it was made of."
+        )
     entries: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,

@@ -11,6 +11,7 @@ from torch_geometric.loader import DataLoader
 
 import sg2im_pyg.model
 from sg2im_pyg import ModelConfig, SceneGraph, Sg2Im, Sg2ImError, Vocabulary
+from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.data.batching import most_objects
 from sg2im_pyg.model import config_from_dict
 from sg2im_pyg.nn import compose_layout
@@ -304,7 +305,7 @@ def test_the_form_of_the_layout_does_not_change_the_pictures(factored, monkeypat
 
 @torch.no_grad()
 @pytest.mark.parametrize("options", [{}, {"normalization": "none"}, {"layout_noise_dim": 0}])
-def test_a_copy_for_generation_gives_the_same_pictures(options):
+def test_a_copy_for_generation_gives_the_same_pictures(options, tmp_path):
     model = make_model(**options)
     for _ in range(3):
         model(model.to_batch(GRAPHS))  # running statistics that are not the fresh ones
@@ -320,6 +321,13 @@ def test_a_copy_for_generation_gives_the_same_pictures(options):
     assert all(parameter.requires_grad for parameter in model.parameters())
     with pytest.raises(RuntimeError, match="can not be trained"):
         copied.train()
+    with pytest.raises(Sg2ImError, match="save the model that it was made of"):
+        save_checkpoint(tmp_path / "copy.pt", copied)
+    fresh = model.for_generation()
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = fresh(graphs, noise=noise).images.float()
+    assert (rough - model(graphs, noise=noise).images).abs().max() < 0.1
+    assert torch.equal(fresh(graphs, noise=noise).images, copied(graphs, noise=noise).images)
     copied.train(False)
 
 

@@ -79,7 +79,8 @@ class _SharedNormalization(torch.autograd.Function):
         ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         channels, axes = values.size(1), [0, *range(2, values.dim())]
-        own = values.numel() // channels
+        own, given = values.numel() // channels, values.dtype
+        values = values.to(torch.promote_types(given, torch.float32))  # half has too few digits
         if own:
             variance, mean = torch.var_mean(values, axes, correction=0)
         else:
@@ -94,14 +95,15 @@ class _SharedNormalization(torch.autograd.Function):
         mean = (counts * means).sum(0) / count
         variance = (counts * (variances + (means - mean).square())).sum(0) / count
         ctx.save_for_backward(values, weight, mean, variance, count)
-        ctx.eps, ctx.axes = eps, axes
-        result = F.batch_norm(values, mean, variance, weight, bias, False, 0.0, eps)
+        ctx.eps, ctx.axes, ctx.given = eps, axes, given
+        result = F.batch_norm(values, mean, variance, weight, bias, False, 0.0, eps).to(given)
         ctx.mark_non_differentiable(mean, variance, count)
         return result, mean, variance, count
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         values, weight, mean, variance, count = ctx.saved_tensors
+        gradient = gradient.to(values.dtype)
         shape = [1, -1, *[1] * (values.dim() - 2)]
         scale = (variance + ctx.eps).rsqrt()
         centred = (values - mean.view(shape)) * scale.view(shape)
@@ -111,7 +113,7 @@ class _SharedNormalization(torch.autograd.Function):
         first, second = (sums / count).chunk(2)
         of_values = gradient - first.view(shape) - centred * second.view(shape)
         of_values = of_values * (weight * scale).view(shape)
-        return of_values, of_weight, of_bias, None
+        return of_values.to(ctx.given), of_weight, of_bias, None
 
 
 _own_group: list[Any] = []

@@ -227,7 +227,9 @@ class _LayoutConv2d(Conv2d):
         layout, planes, features = self.weight.split(
             [depth, width, self.in_channels - depth - width], dim=1
         )
-        kernels = Kernels(layout, planes, upsampling_kernel(features) if merge else features)
+        # In the precision of the weights: what is kept serves with and without autocast.
+        with torch.autocast(self.weight.device.type, enabled=False):
+            kernels = Kernels(layout, planes, upsampling_kernel(features) if merge else features)
         if self.prepared is not None:
             plain = self.weight.is_contiguous()
             order = torch.contiguous_format if plain else torch.channels_last

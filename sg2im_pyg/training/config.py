@@ -207,6 +207,11 @@ class TrainingConfig:
             clip = getattr(optimizer, name)
             if clip is not None and not 0 < clip < math.inf:
                 raise Sg2ImError(f"optimizer.{name} must be more than 0, got {clip}.")
+        if optimizer.gradient_clip is not None and self.hardware.precision == "16-mixed":
+            raise Sg2ImError(
+                "optimizer.gradient_clip can not be had with hardware.precision=16-mixed, whose "
+                "gradients are scaled: use bf16-mixed or 32-true."
+            )
         decay = optimizer.ema_decay
         if decay is not None and not 0 <= decay < 1:
             raise Sg2ImError(f"optimizer.ema_decay must lie from 0 to below 1, got {decay}.")

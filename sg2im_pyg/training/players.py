@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch.nn import Module
 from torch.optim import Adam, Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from sg2im_pyg.data import Vocabulary
 from sg2im_pyg.model import Sg2Im
@@ -87,8 +87,7 @@ def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary
     }
     result = Players(**players)  # type: ignore[arg-type]
     if config.optimizer.ema_decay is not None:
-        average = get_ema_multi_avg_fn(config.optimizer.ema_decay)
-        result.average = AveragedModel(result.generator.bare, multi_avg_fn=average)
+        result.average = AveragedModel(result.generator.bare)
         result.average.requires_grad_(False)
     return result
 

@@ -42,7 +42,12 @@ def launch_fabric(config: TrainingConfig) -> Fabric:
     if several or nodes > 1 or "RANK" in os.environ:
         # Without graph convolution the embeddings of predicates take no part.
         unused = config.model.gconv_num_layers == 0
-        options: dict[str, Any] = {"find_unused_parameters": unused, _buffers_option(): False}
+        # Running statistics of each process's own part would drift apart: the first one's are
+        # copied. Those of the batch of all processes are the same everywhere.
+        options: dict[str, Any] = {
+            "find_unused_parameters": unused,
+            _buffers_option(): not hardware.sync_batchnorm,
+        }
         strategy = DDPStrategy(**options)
     try:
         fabric = Fabric(
@@ -73,8 +78,8 @@ def launch_fabric(config: TrainingConfig) -> Fabric:
 
 
 def _buffers_option() -> str:
-    """The option of torch for copying buffers between processes at each step, which has two
-    names; there is no need, as they come from the batch of all processes."""
+    """The option of torch for copying buffers between processes at each step, which has had two
+    names."""
     known = inspect.signature(DistributedDataParallel).parameters
     return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
 
@@ -106,13 +111,10 @@ def other_processes(fabric: Fabric, run_dir: Path) -> Iterator[None]:
         named = ("gloo", "nccl", "connection", "peer", "socket", "store", "timed out")
         if fabric.world_size == 1 or not any(word in str(error).lower() for word in named):
             raise
-        last = run_dir / "checkpoints" / "last.pt"
-        how = f"Its last checkpoint is whole: go on with --resume {run_dir}"
-        if not last.is_file():
-            how = "It has written no checkpoint yet: start again"
         raise Sg2ImError(
             f"Another process of this run has ended, so process {fabric.global_rank} of "
-            f"{fabric.world_size} can not go on (see that one's message). {how}."
+            f"{fabric.world_size} can not go on (see that one's message). Checkpoints that it has "
+            f"written are whole: go on with --resume {run_dir}."
         ) from error
 
 

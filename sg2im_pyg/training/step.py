@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn import Module
+from torch.optim.swa_utils import AveragedModel
 from torch_geometric.data import Batch
 
 from sg2im_pyg.images import normalize_images
@@ -130,7 +132,8 @@ def training_step(
             del output, losses, total  # and with them what the gradient needed
     finish(fabric, player, "generator", before["generator"], config, result)
     if players.average is not None:
-        players.average.update_parameters(player.bare)
+        assert config.optimizer.ema_decay is not None
+        update_average(players.average, player.bare, config.optimizer.ema_decay)
 
     # ---- Image discriminator
     kind = config.losses.adversarial_kind
@@ -166,6 +169,22 @@ def training_step(
             fabric, player, "object_discriminator", before["object_discriminator"], config, result
         )
     return result
+
+
+@torch.no_grad()
+def update_average(average: AveragedModel, model: Module, decay: float) -> None:
+    """Moves an average of weights towards the weights; buffers are copied.
+
+    As :meth:`AveragedModel.update_parameters`, which makes a GPU wait for a count.
+    """
+    averages: list[Tensor] = list(average.module.parameters())
+    weights: list[Tensor] = list(model.parameters())
+    if average.n_averaged == 0:
+        decay = 0.0  # it begins at the weights
+    torch._foreach_lerp_(averages, weights, 1 - decay)
+    for kept, buffer in zip(average.module.buffers(), model.buffers(), strict=True):
+        kept.copy_(buffer)
+    average.n_averaged += 1
 
 
 def split_batch(
@@ -274,9 +293,7 @@ def finish(
     result.kept[name] = kept
     before.put_back(kept)
     options, bare = config.optimizer, bare_optimizer(player.optimizer)
-    if options.gradient_clip is not None and scaled:
-        fabric.clip_gradients(player.network, player.optimizer, max_norm=options.gradient_clip)
-    elif options.gradient_clip is not None:
+    if options.gradient_clip is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, options.gradient_clip, norm)
     if bare.defaults.get("fused") and not scaled:
         # What a gradient scaler would say: where it is 1, the step changes nothing.

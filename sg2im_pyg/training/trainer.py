@@ -74,6 +74,17 @@ def train(
     # ---- Devices
     fabric = launch_fabric(config)
     run_dir = Path(fabric.broadcast(str(run_dir)))
+    with other_processes(fabric, run_dir):
+        return _train(config, fabric, run_dir, checkpoint, folder)
+
+
+def _train(
+    config: TrainingConfig,
+    fabric: Fabric,
+    run_dir: Path,
+    checkpoint: Path | None,
+    folder: Literal["new", "numbered", "existing"],
+) -> bool:
     first = fabric.is_global_zero
     if config.batch_size % fabric.world_size:
         raise Sg2ImError(
@@ -111,8 +122,9 @@ def train(
             f"There are {pictures} training pictures for {fabric.world_size} process(es) with "
             f"{config.accumulation} part(s) each: use fewer processes or parts, or more pictures."
         )
-    at_once = -(-config.batch_size // (fabric.world_size * config.accumulation))
-    least = 2 * min(at_once, pictures)
+    batch_size = min(config.batch_size, pictures)
+    at_once = -(-batch_size // (fabric.world_size * config.accumulation))
+    least = 2 * at_once
     if (config.data.max_objects_per_batch or least) < least:
         raise Sg2ImError(
             f"data.max_objects_per_batch must be at least {least}, the nodes of {least // 2} "
@@ -123,7 +135,7 @@ def train(
     if config.data.validation_split == "train":
         held_out = min(held_out, pictures)
     share = range(fabric.global_rank, held_out, fabric.world_size)
-    validation_batches = fixed_batches(validation_set, share, config.batch_size, config.seed)
+    validation_batches = fixed_batches(validation_set, share, at_once, config.seed)
     sheets = {"samples": _first_graphs(validation_set, held_out, config.seed)}
     if config.data.validation_split != "train":
         sheets["training_samples"] = _first_graphs(training_set, pictures, config.seed)
@@ -219,7 +231,7 @@ def train(
     stopped_early = False
     may_wait = 1 if fabric.device.type == "cpu" else min(STEPS_UNREAD, config.max_skipped_steps)
     try:
-        with stop_requests() as stop, other_processes(fabric, run_dir):
+        with stop_requests() as stop:
             data = DeviceBatches(loader, fabric.device)
             players.generator.network.train(not frozen_statistics(config, progress.step))
             while progress.step < config.steps and not stopped_early:

@@ -48,6 +48,8 @@ def worker(rank, folder, flat):
     assert isinstance(made[0], SharedBatchNorm) and list(made.state_dict()) == names
     found = run(made, inputs(flat)[rank])
     torch.save(found, f"{folder}/{rank}.pt")
+    half = made.float()(inputs(flat)[rank].bfloat16())  # as under autocast
+    assert half.dtype == torch.bfloat16 and half.isfinite().all()
     dist.destroy_process_group()
 
 

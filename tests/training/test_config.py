@@ -5,6 +5,7 @@ import pytest
 from sg2im_pyg import Sg2ImError
 from sg2im_pyg.training.config import (
     DataConfig,
+    HardwareConfig,
     ImageDiscriminatorConfig,
     LossConfig,
     OptimizerConfig,
@@ -30,6 +31,13 @@ NAN, INFINITE = float("nan"), float("inf")
         ({"optimizer": OptimizerConfig(gradient_clip=NAN)}, "optimizer.gradient_clip"),
         ({"optimizer": OptimizerConfig(ema_decay=1.0)}, "optimizer.ema_decay must lie from 0"),
         ({"optimizer": OptimizerConfig(warmup_steps=-1)}, "optimizer.warmup_steps"),
+        (
+            {
+                "optimizer": OptimizerConfig(gradient_clip=1.0),
+                "hardware": HardwareConfig(precision="16-mixed"),
+            },
+            "optimizer.gradient_clip can not be had with hardware.precision=16-mixed",
+        ),
         ({"accumulation": 0}, "accumulation must be at least 1"),
         ({"data": DataConfig(max_objects_per_batch=1)}, "data.max_objects_per_batch"),
     ],
