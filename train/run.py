@@ -6,7 +6,7 @@
     python train/run.py --config landscapes --config no_gconv one of the paper's ablations
     python train/run.py --resume                              go on with the newest run
     python train/run.py --init FILE                           a new run from a checkpoint's weights
-    torchrun --nproc_per_node 8 train/run.py --config coco64 --hardware.devices 8
+    torchrun --standalone --nproc-per-node=8 train/run.py --config coco64
 
 A run writes its options, curves, checkpoints and sample pictures to one folder, whose name is
 printed at the start and at the end.
@@ -23,11 +23,12 @@ from sg2im_pyg.program import INTERRUPTED, run_program  # noqa: E402
 
 def main() -> None:
     from sg2im_pyg.training.command_line import parse_command
+    from sg2im_pyg.training.processes import leave
     from sg2im_pyg.training.trainer import train
 
     command = parse_command(sys.argv[1:], REPOSITORY, description=__doc__)
-    if not train(command.config, command.run_dir, command.checkpoint, command.folder):
-        sys.exit(INTERRUPTED)
+    whole = train(command.config, command.run_dir, command.checkpoint, command.folder)
+    leave(0 if whole else INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import inspect
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -116,6 +117,17 @@ def other_processes(fabric: Fabric, run_dir: Path) -> Iterator[None]:
             f"{fabric.world_size} can not go on (see that one's message). Checkpoints that it has "
             f"written are whole: go on with --resume {run_dir}."
         ) from error
+
+
+def leave(status: int) -> None:
+    """Ends a program that has done its work. One process of several ends at once: threads of the connection to the
+    others may still run, and Python's own end aborts or hangs when they do."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    if status:
+        sys.exit(status)
 
 
 @contextmanager
