@@ -120,8 +120,11 @@ def other_processes(fabric: Fabric, run_dir: Path) -> Iterator[None]:
 
 
 def leave(status: int) -> None:
-    """Ends a program that has done its work. One process of several ends at once: threads of the connection to the
-    others may still run, and Python's own end aborts or hangs when they do."""
+    """Ends a program that has done its work.
+
+    One process of several ends at once: threads of the connection to the others may still run,
+    and Python's own end aborts or hangs when they do.
+    """
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         sys.stdout.flush()
         sys.stderr.flush()
