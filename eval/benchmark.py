@@ -26,7 +26,6 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "eval")]  # runs from any directory
 
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
+from sg2im_pyg.files import make_output  # noqa: E402
 from sg2im_pyg.program import run_program  # noqa: E402
 
 Part = Literal["train", "generate", "layout", "gconv", "loader", "levers", "memory", "processes"]
@@ -237,14 +237,7 @@ def choose_accelerator(name: str) -> str:
 def choose_output(given: str | None) -> Path:
     """The folder to write to, checked before the work begins."""
     output = Path(given or REPOSITORY / "runs" / "benchmark").absolute()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=output):  # refused now, not after an hour of work
-            pass
-    except (FileExistsError, NotADirectoryError) as error:
-        raise Sg2ImError(
-            f"--output {output} is a file, or lies below one: give a folder."
-        ) from error
+    make_output(output)
     return output
 
 

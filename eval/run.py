@@ -17,7 +17,6 @@ import shlex
 import sys
 from dataclasses import fields
 from pathlib import Path
-from tempfile import TemporaryFile
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, installed or not
@@ -29,7 +28,7 @@ from jsonargparse import (  # noqa: E402
     set_parsing_settings,
 )
 
-from sg2im_pyg.errors import Sg2ImError  # noqa: E402
+from sg2im_pyg.files import make_output  # noqa: E402
 from sg2im_pyg.program import run_program  # noqa: E402
 
 
@@ -132,14 +131,7 @@ def choose_output(given: str | None, config) -> Path:
             output = first.parents[1] / "evaluation" / split
         else:
             output = REPOSITORY / "runs" / "evaluation" / f"{first.stem}-{split}"
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=output):  # refused now, not after hours of work
-            pass
-    except (FileExistsError, NotADirectoryError) as error:
-        raise Sg2ImError(
-            f"--output {output} is a file, or lies below one: give a folder."
-        ) from error
+    make_output(output)
     return output
 
 

@@ -5,6 +5,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from sg2im_pyg.errors import Sg2ImError
 
 
 def temporary_path(path: Path) -> Path:
@@ -32,6 +35,23 @@ def replace_when_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_output(folder: Path) -> None:
+    """Makes the folder of a program's option ``--output``, before its work begins.
+
+    Raises:
+        Sg2ImError: If it is a file, or lies below one.
+        OSError: If nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # refused now, not after hours of work
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise Sg2ImError(
+            f"--output {folder} is a file, or lies below one: give a folder."
+        ) from error
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
