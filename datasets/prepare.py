@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
-    from sg2im_pyg.data.coco import CocoSelection
-    from sg2im_pyg.data.visual_genome import VisualGenomeSelection
+    from sg2im_pyg.sources.coco.selection import CocoSelection
+    from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, installed or not
 
-from sg2im_pyg.program import run_program  # noqa: E402
+from sg2im_pyg.system.program import run_program  # noqa: E402
 
 # The rest is imported where it is used: the worker processes import this file too.
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def prepare_landscapes(given: "Namespace", root: Path, sizes: list[tuple[int, int]]) -> Paths:
-    from sg2im_pyg.data.landscapes import prepare_landscapes
+    from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 
     return {
         size: prepare_landscapes(
@@ -74,8 +74,8 @@ def already_prepared(
     source: str, given: "Namespace", root: Path, sizes: list[tuple[int, int]]
 ) -> Paths | None:
     """The stores, where the raw data that they were made of is gone and not needed any more."""
-    from sg2im_pyg.data.pictures import store_path
-    from sg2im_pyg.data.preparation import SPLITS, are_prepared
+    from sg2im_pyg.sources.pictures import store_path
+    from sg2im_pyg.sources.preparation import SPLITS, are_prepared
 
     selection = selection_of(source, given)  # mistakes in it show before hours of downloading
     raw = ("annotations",) if source == "coco" else ("objects.json", "vocab.json")
@@ -94,8 +94,9 @@ def already_prepared(
 
 def obtain(source: str, given: "Namespace", root: Path) -> Path | None:
     """The folder of the raw data, with all in it; none where that was all that was asked for."""
-    from sg2im_pyg.data.download import obtain_coco, obtain_visual_genome
     from sg2im_pyg.errors import Sg2ImError
+    from sg2im_pyg.sources.coco.downloads import obtain_coco
+    from sg2im_pyg.sources.visual_genome.downloads import obtain_visual_genome
 
     if given.download_only and (given.no_download or given.source):
         raise Sg2ImError(
@@ -125,8 +126,8 @@ def obtain(source: str, given: "Namespace", root: Path) -> Path | None:
 
 def selection_of(source: str, given: "Namespace") -> "CocoSelection | VisualGenomeSelection":
     """Which objects and pictures are used: the options are named as the fields."""
-    from sg2im_pyg.data.coco import CocoSelection
-    from sg2im_pyg.data.visual_genome import VisualGenomeSelection
+    from sg2im_pyg.sources.coco.selection import CocoSelection
+    from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
 
     if source == "visual_genome":
         return VisualGenomeSelection(
@@ -142,7 +143,7 @@ def selection_of(source: str, given: "Namespace") -> "CocoSelection | VisualGeno
 
 
 def prepare_coco(given: "Namespace", raw: Path, root: Path, sizes: list[tuple[int, int]]) -> Paths:
-    from sg2im_pyg.data.coco import prepare_coco
+    from sg2im_pyg.sources.coco.source import prepare_coco
 
     return prepare_coco(
         raw,
@@ -159,9 +160,9 @@ def prepare_coco(given: "Namespace", raw: Path, root: Path, sizes: list[tuple[in
 def prepare_visual_genome(
     given: "Namespace", raw: Path, root: Path, sizes: list[tuple[int, int]]
 ) -> Paths:
-    from sg2im_pyg.data.visual_genome import prepare_visual_genome, split_source
-    from sg2im_pyg.data.visual_genome_released import is_released, prepare_released
     from sg2im_pyg.errors import Sg2ImError
+    from sg2im_pyg.sources.visual_genome.released import is_released, prepare_released
+    from sg2im_pyg.sources.visual_genome.source import prepare_visual_genome, split_source
 
     if is_released(raw):
         print(
@@ -298,7 +299,7 @@ def add_raw_options(parser: "ArgumentParser", name: str) -> None:
 
 
 def add_coco_options(parser: "ArgumentParser") -> None:
-    from sg2im_pyg.data.coco import CocoSelection
+    from sg2im_pyg.sources.coco.selection import CocoSelection
 
     option = parser.add_argument
     option(
@@ -344,7 +345,7 @@ def add_coco_options(parser: "ArgumentParser") -> None:
 
 
 def add_visual_genome_options(parser: "ArgumentParser") -> None:
-    from sg2im_pyg.data.visual_genome import VisualGenomeSelection
+    from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
 
     option = parser.add_argument
     for name, explanation in (
@@ -401,8 +402,8 @@ def add_visual_genome_options(parser: "ArgumentParser") -> None:
 
 
 def heights_and_widths(image_sizes: list[str]) -> list[tuple[int, int]]:
-    from sg2im_pyg.data.preparation import MAX_SIDE
     from sg2im_pyg.errors import Sg2ImError
+    from sg2im_pyg.sources.preparation import MAX_SIDE
 
     sizes = []
     for text in image_sizes:
@@ -421,7 +422,7 @@ def heights_and_widths(image_sizes: list[str]) -> list[tuple[int, int]]:
 def report(source: str, root: Path, paths: Paths) -> None:
     """Says what there is now, and what to do next."""
     from sg2im_pyg.data import SceneReader
-    from sg2im_pyg.data.summary import write_summary
+    from sg2im_pyg.sources.summary import write_summary
 
     for size, files in paths.items():
         text, preview = write_summary(files)

@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, installed or not
 
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
-from sg2im_pyg.program import INTERRUPTED, run_program  # noqa: E402
+from sg2im_pyg.system.program import INTERRUPTED, run_program  # noqa: E402
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Training:
 def main() -> None:
     options, rest = parse_options()
     from sg2im_pyg.evaluation.ablation import choose_rows, format_markdown, write_tables
-    from sg2im_pyg.files import replace_when_whole
+    from sg2im_pyg.system.files import replace_when_whole
 
     # ---- What is to be done: whatever is wrong is said before anything is trained
     rows = choose_rows(options.rows)
@@ -138,7 +138,7 @@ def stem(name: str) -> str:
 
 
 def parse_taken(entries: list[str], rows: list[str]) -> dict[str, Path]:
-    from sg2im_pyg.pretrained import checkpoint_path
+    from sg2im_pyg.formats.published import checkpoint_path
 
     taken = {}
     for entry in entries:
@@ -304,7 +304,7 @@ def evaluate_row(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A row's figures, and what all rows share; taken from the last time where nothing changed."""
     from sg2im_pyg.evaluation.evaluate import evaluate
-    from sg2im_pyg.files import replace_when_whole, sha256_of
+    from sg2im_pyg.system.files import replace_when_whole, sha256_of
 
     config = evaluation_config(row, checkpoint, store, options)
     made_of = {

@@ -37,8 +37,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "eval")]  # runs from any directory
 
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
-from sg2im_pyg.files import make_output  # noqa: E402
-from sg2im_pyg.program import run_program  # noqa: E402
+from sg2im_pyg.system.files import make_output  # noqa: E402
+from sg2im_pyg.system.program import run_program  # noqa: E402
 
 Part = Literal["train", "generate", "layout", "gconv", "loader", "levers", "memory", "processes"]
 TITLES: dict[Part, str] = {
@@ -63,14 +63,14 @@ def main() -> None:
     begin = time.perf_counter()
     check_options(options)
     import torch
-    from benchmark_parts import find_peak, measure_part, process_counts
-    from benchmark_plot import draw_benchmark
-    from benchmark_system import cpu_name
-    from benchmark_tables import format_part
+    from benchmarks.parts import find_peak, measure_part, process_counts
+    from benchmarks.plot import draw_benchmark
+    from benchmarks.process_memory import cpu_name
+    from benchmarks.tables import format_part
 
     from sg2im_pyg import __version__
-    from sg2im_pyg.files import replace_when_whole
-    from sg2im_pyg.parallel import usable_cores
+    from sg2im_pyg.system.files import replace_when_whole
+    from sg2im_pyg.system.parallel import usable_cores
 
     # ---- What is to be done: whatever is wrong is said before anything is measured
     accelerator = choose_accelerator(options.accelerator)
@@ -248,7 +248,7 @@ def plan(options: "Namespace", accelerator: str) -> "list[TrainingConfig]":
     Raises:
         Sg2ImError: If the configuration is wrong, or does not go with a size or the reference.
     """
-    from reference_networks import check_options as check_for_reference
+    from benchmarks.reference_networks import check_options as check_for_reference
 
     from sg2im_pyg.training.command_line import parse_command
 

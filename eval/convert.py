@@ -23,9 +23,9 @@ from sg2im_pyg import Vocabulary  # noqa: E402
 from sg2im_pyg.checkpoint import players_from_entries, save_checkpoint  # noqa: E402
 from sg2im_pyg.data.vocabulary import UNUSED  # noqa: E402
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
-from sg2im_pyg.program import run_program  # noqa: E402
-from sg2im_pyg.released import is_released, save_released  # noqa: E402
-from sg2im_pyg.serialization import load_entries  # noqa: E402
+from sg2im_pyg.formats.released import is_released, save_released  # noqa: E402
+from sg2im_pyg.formats.torch_file import load_entries  # noqa: E402
+from sg2im_pyg.system.program import run_program  # noqa: E402
 
 FORMATS = {"released": "the 2018 release", "sg2im_pyg": "sg2im_pyg"}
 

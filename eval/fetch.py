@@ -18,16 +18,16 @@ sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, inst
 
 from jsonargparse import ArgumentParser, Namespace  # noqa: E402
 
-from sg2im_pyg.data.archives import format_bytes  # noqa: E402
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
-from sg2im_pyg.pretrained import (  # noqa: E402
+from sg2im_pyg.formats.published import (  # noqa: E402
     PRETRAINED,
-    cache_folder,
     fetch_pretrained,
     released_file,
     released_path,
 )
-from sg2im_pyg.program import run_program  # noqa: E402
+from sg2im_pyg.system.cache import cache_folder  # noqa: E402
+from sg2im_pyg.system.disk import format_bytes  # noqa: E402
+from sg2im_pyg.system.program import run_program  # noqa: E402
 
 
 def main() -> None:

@@ -36,13 +36,13 @@ from PIL import Image  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary  # noqa: E402
-from sg2im_pyg.device import choose_device  # noqa: E402
 from sg2im_pyg.drawing import contact_sheet, draw_graph, draw_layout, figure  # noqa: E402
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
-from sg2im_pyg.files import replace_when_whole  # noqa: E402
+from sg2im_pyg.formats.published import checkpoint_path  # noqa: E402
 from sg2im_pyg.images import denormalize_images, to_pil  # noqa: E402
-from sg2im_pyg.pretrained import checkpoint_path  # noqa: E402
-from sg2im_pyg.program import run_program  # noqa: E402
+from sg2im_pyg.system.device import choose_device  # noqa: E402
+from sg2im_pyg.system.files import replace_when_whole  # noqa: E402
+from sg2im_pyg.system.program import run_program  # noqa: E402
 
 DEFAULT_GRAPHS = REPOSITORY / "eval" / "graphs" / "landscapes.json"
 COLUMNS = ("graph", "predicted layout", "picture")

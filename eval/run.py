@@ -28,8 +28,8 @@ from jsonargparse import (  # noqa: E402
     set_parsing_settings,
 )
 
-from sg2im_pyg.files import make_output  # noqa: E402
-from sg2im_pyg.program import run_program  # noqa: E402
+from sg2im_pyg.system.files import make_output  # noqa: E402
+from sg2im_pyg.system.program import run_program  # noqa: E402
 
 
 class HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -43,7 +43,7 @@ def main() -> None:
     from sg2im_pyg.evaluation.evaluate import evaluate
     from sg2im_pyg.evaluation.report import write_report
     from sg2im_pyg.evaluation.table import clean, format_categories, format_table
-    from sg2im_pyg.files import replace_when_whole
+    from sg2im_pyg.system.files import replace_when_whole
 
     config = EvaluationConfig(
         **{f.name: getattr(options, f.name) for f in fields(EvaluationConfig)}

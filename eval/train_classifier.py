@@ -25,7 +25,6 @@ from torch.nn import functional  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from sg2im_pyg.data import SceneDataset  # noqa: E402
-from sg2im_pyg.data.landscapes import DRAWING, LANDSCAPE_OBJECTS, prepare_landscapes  # noqa: E402
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
 from sg2im_pyg.evaluation.landscape_classifier import (  # noqa: E402
     SCENE_CLASSES,
@@ -34,7 +33,8 @@ from sg2im_pyg.evaluation.landscape_classifier import (  # noqa: E402
     scene_classes,
     visible_categories,
 )
-from sg2im_pyg.program import run_program  # noqa: E402
+from sg2im_pyg.sources.landscapes.source import DRAWING, LANDSCAPE_OBJECTS, prepare_landscapes  # noqa: E402
+from sg2im_pyg.system.program import run_program  # noqa: E402
 
 LEARNING_RATE = 4e-3  # the highest, a quarter through the training
 WEIGHT_DECAY = 1e-3

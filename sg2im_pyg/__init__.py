@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from sg2im_pyg.lazy import lazy_names
+from sg2im_pyg.system.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sg2im_pyg.data.scene_graph import SceneGraph
     from sg2im_pyg.data.vocabulary import Vocabulary
     from sg2im_pyg.errors import Sg2ImError
-    from sg2im_pyg.model import ModelConfig, Sg2Im
+    from sg2im_pyg.model import Sg2Im
+    from sg2im_pyg.model_config import ModelConfig
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,6 @@ __getattr__, __dir__ = lazy_names(
         "errors": ("Sg2ImError",),
         "model": ("ModelConfig", "Sg2Im"),
         **dict.fromkeys(("checkpoint", "drawing", "evaluation", "images", "metrics", "nn"), ()),
-        **dict.fromkeys(("pretrained", "training"), ()),
+        **dict.fromkeys(("formats", "sources", "system", "training"), ()),
     },
 )

@@ -9,7 +9,7 @@ entry               meaning
 ``format``          :data:`FORMAT`
 ``version``         :data:`VERSION`
 ``vocabulary``      names of the categories and predicates
-``model_config``    options of the generator (:class:`~sg2im_pyg.model.ModelConfig`)
+``model_config``    options of the generator (:class:`~sg2im_pyg.model_config.ModelConfig`)
 ``generator``       its weights
 ``training``        absent in a file that is only for generating; otherwise the options of the
                     run, its step and best score, weights of the discriminators, states of the
@@ -19,45 +19,42 @@ entry               meaning
 ==================  ==============================================================================
 """
 
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-from torch.nn import Module
+from typing import Any, NamedTuple
 
 from sg2im_pyg.data.vocabulary import Vocabulary
-from sg2im_pyg.errors import Sg2ImError, first_line
-from sg2im_pyg.model import Sg2Im, config_from_dict
-from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
-from sg2im_pyg.released import (
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.formats.limits import (
     check_extent,
     check_layers,
     check_object_size,
-    discriminator_options,
+    is_plain_name,
+    shortened,
+)
+from sg2im_pyg.formats.native import (
+    FORMAT,
+    VERSION,
+    _check_plain,
+    _checked,
+    _damage_named,
+    _discriminators,
+    _filled,
+    read_checkpoint,
+)
+from sg2im_pyg.formats.released import (
     is_released,
     load_released,
     released_discriminators,
     released_generator,
 )
-from sg2im_pyg.serialization import (
-    is_plain_name,
-    is_plain_option,
-    load_entries,
-    save_entries,
-    shortened,
-    weight_problem,
-    weight_shapes,
-)
-
-FORMAT = "sg2im_pyg.checkpoint"
-VERSION = 1
-
-
-_M = TypeVar("_M", bound=Module)
+from sg2im_pyg.formats.torch_file import load_entries, save_entries
+from sg2im_pyg.model import Sg2Im
+from sg2im_pyg.model_config import config_from_dict
+from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
+from sg2im_pyg.nn.discriminators import discriminator_options
 
 
 class LoadedPlayers(NamedTuple):
@@ -120,15 +117,6 @@ def save_checkpoint(
     save_entries(path, entries, zipped=True)
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads and checks the entries of a checkpoint, tensors on the CPU.
-
-    Raises:
-        Sg2ImError: If the file is missing, damaged, of another kind or of a newer version.
-    """
-    return _checked(load_entries(path), Path(path))
-
-
 def load_generator(path: str | os.PathLike[str]) -> Sg2Im:
     """See :meth:`Sg2Im.from_pretrained`."""
     path = Path(path)
@@ -149,7 +137,7 @@ def players_from_entries(entries: Any, path: str | os.PathLike[str]) -> LoadedPl
     """See :func:`load_players`.
 
     Args:
-        entries: What :func:`~sg2im_pyg.serialization.load_entries` gave for the file.
+        entries: What :func:`~sg2im_pyg.formats.torch_file.load_entries` gave for the file.
         path: The file, named in errors.
     """
     path = Path(path)
@@ -195,98 +183,6 @@ def _generator(entries: Any, path: Path) -> Sg2Im:
             ) from error
         check_extent(config, entries["generator"], path.absolute())
         return _filled(lambda: Sg2Im(vocabulary, config), entries["generator"], path)
-
-
-def _discriminators(
-    entries: Mapping[str, Any], vocabulary: Vocabulary
-) -> dict[str, tuple[dict[str, Any], Any]]:
-    """Arguments and weights of each discriminator in a file of ours."""
-    found = {}
-    training, alone = entries.get("training") or {}, entries.get("discriminators") or {}
-    for name, weights in (training.get("discriminators") or {}).items():
-        options = dict(training["config"][name])
-        if not options.pop("enabled"):
-            raise ValueError(f"weights of the {name}, which is switched off")
-        if name == "object_discriminator":
-            options["num_categories"] = len(vocabulary.objects)
-        found[name] = options, weights
-    for name, entry in alone.items():
-        found[name] = dict(entry["options"]), entry["weights"]
-    for options, _ in found.values():
-        _check_plain(options)
-        slope = options.get("negative_slope", 0.0)
-        if type(slope) not in (int, float) or not 0 <= slope < math.inf:
-            raise ValueError("a negative_slope that is no number, 0 or more")
-    return found
-
-
-def _check_plain(options: Mapping[str, Any]) -> None:
-    wrong = [name for name, value in options.items() if not is_plain_option(value)]
-    if wrong:
-        raise TypeError(f"the option {wrong[0]!r} is neither a number, a text nor a list of such")
-
-
-def _filled(make: Callable[[], _M], weights: Mapping[str, Any], path: Path) -> _M:
-    """A network with weights of a file, in eval mode; all must be there and fit."""
-    shapes = weight_shapes(make)
-    differing = sorted(set(shapes) ^ set(weights), key=str)
-    if differing:
-        raise KeyError(f"weights of {str(differing[0])[:100]}")
-    for name, shape in shapes.items():
-        problem = weight_problem(weights[name], shape, name)
-        if problem:
-            diverged = ", from a training that diverged" if "not finite" in problem else ""
-            raise Sg2ImError(
-                f"The weight {name!r} of the checkpoint {path.absolute()} {problem}{diverged}: "
-                "give an earlier one, or another file."
-            )
-    network = make()
-    network.load_state_dict(weights)
-    return network.eval()
-
-
-@contextmanager
-def _damage_named(path: Path) -> Iterator[None]:
-    """Whatever else is wrong in a file from elsewhere."""
-    try:
-        yield
-    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, Sg2ImError):
-            raise
-        raise Sg2ImError(
-            f"The parts of the checkpoint {path.absolute()} do not fit together "
-            f"({shortened(first_line(error))}): give a file that train/run.py wrote."
-        ) from error
-
-
-def _checked(entries: Any, path: Path) -> dict[str, Any]:
-    """The entries of a file of ours, of a version that this program reads."""
-    if not isinstance(entries, dict) or entries.get("format") != FORMAT:
-        raise Sg2ImError(
-            f"{path.absolute()} is a file of torch, but no checkpoint of sg2im_pyg: give a file "
-            "that train/run.py wrote, or one of the 2018 release."
-        )
-    if type(entries.get("version")) is not int or entries["version"] < 1:
-        raise Sg2ImError(
-            f"{path.absolute()} names no version of its format, so it is damaged: give a file that "
-            "train/run.py wrote."
-        )
-    if entries["version"] > VERSION:
-        raise Sg2ImError(
-            f"{path.absolute()} has version {shortened(entries['version'])}, this program reads up "
-            f"to {VERSION}: update sg2im_pyg."
-        )
-    parts = {"vocabulary": dict, "model_config": dict, "generator": dict}
-    for name in ("training", "discriminators"):
-        if entries.get(name) is not None:
-            parts[name] = dict
-    for name, kind in parts.items():
-        if not isinstance(entries.get(name), kind):
-            raise Sg2ImError(
-                f"The checkpoint {path.absolute()} lacks its part {name!r}, so it is damaged: give "
-                "a file that train/run.py wrote."
-            )
-    return entries
 
 
 __all__ = [

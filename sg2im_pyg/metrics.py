@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.utils import scatter
 
-from sg2im_pyg.data.transforms import geometric_predicates
+from sg2im_pyg.data.geometry import geometric_predicates
 
 
 def box_iou(predicted: Tensor, true: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ def relation_accuracy(
     """Share of a graph's geometric relations that hold between predicted boxes and masks.
 
     The rules are those by which relations are drawn from true layouts (paper, Section 4.1): see
-    :func:`~sg2im_pyg.data.transforms.geometric_predicates`.
+    :func:`~sg2im_pyg.data.geometry.geometric_predicates`.
 
     Args:
         boxes: Predicted boxes, shape :math:`(O, 4)`.

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
-from sg2im_pyg.checkpoint import VERSION, load_players, read_checkpoint, save_checkpoint
+from sg2im_pyg.checkpoint import load_players, save_checkpoint
+from sg2im_pyg.formats.native import VERSION, read_checkpoint
+from sg2im_pyg.formats.released import save_released
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
-from sg2im_pyg.released import save_released
 from sg2im_pyg.training.config import (
     ImageDiscriminatorConfig,
     ObjectDiscriminatorConfig,

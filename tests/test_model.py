@@ -13,7 +13,7 @@ import sg2im_pyg.model
 from sg2im_pyg import ModelConfig, SceneGraph, Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.data.batching import most_objects
-from sg2im_pyg.model import config_from_dict
+from sg2im_pyg.model_config import config_from_dict
 from sg2im_pyg.nn import compose_layout
 from sg2im_pyg.nn.layout import pays_to_factor
 

@@ -94,7 +94,8 @@ def test_wheel_carries_the_license(wheel):
 
 def test_names_and_modules_are_there_when_they_are_used():
     code = (
-        "import sys, sg2im_pyg, sg2im_pyg.data.landscapes; assert 'torch' not in sys.modules; "
+        "import sys, sg2im_pyg, sg2im_pyg.sources.landscapes.source; "
+        "assert 'torch' not in sys.modules; "
         "sg2im_pyg.nn.TripleConv, sg2im_pyg.data.SceneDataset, sg2im_pyg.metrics.box_recall; "
         "from sg2im_pyg import *; Sg2Im, SceneGraph, Vocabulary; "
         "assert not hasattr(sg2im_pyg, 'nothing') and 'Sg2Im' in dir(sg2im_pyg)"

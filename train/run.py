@@ -18,7 +18,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, installed or not
 
-from sg2im_pyg.program import INTERRUPTED, run_program  # noqa: E402
+from sg2im_pyg.system.program import INTERRUPTED, run_program  # noqa: E402
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sg2im_pyg.lazy import lazy_names
+from sg2im_pyg.system.lazy import lazy_names
 
 if TYPE_CHECKING:
     from sg2im_pyg.data.dataset import SceneDataset
@@ -47,10 +47,5 @@ __getattr__, __dir__ = lazy_names(
             "SubsampleObjects",
         ),
         "vocabulary": ("Vocabulary",),
-        **dict.fromkeys(
-            ("annotations", "coco", "download", "images", "landscapes", "pictures", "preparation"),
-            (),
-        ),
-        **dict.fromkeys(("summary", "visual_genome", "visual_genome_released"), ()),
     },
 )

@@ -29,7 +29,7 @@ Attributes of the file: ``schema``, ``schema_version``, ``image_size`` (height, 
 three as JSON.
 
 The same columns without ``image`` are what the sources are converted to before their pictures are
-decoded (:mod:`sg2im_pyg.data.annotations`).
+decoded (:mod:`sg2im_pyg.sources.annotations`).
 """
 
 import json
@@ -43,12 +43,12 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from sg2im_pyg.data.archives import check_space
 from sg2im_pyg.data.scene import Scene
 from sg2im_pyg.data.scene_table import SceneTable, packed_bytes, unpack_masks
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.files import temporary_path
+from sg2im_pyg.system.disk import check_space
+from sg2im_pyg.system.files import temporary_path
 
 SCHEMA = "sg2im_pyg.scenes"
 SCHEMA_VERSION = 1

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sg2im_pyg.checkpoint import read_checkpoint
 from sg2im_pyg.drawing.charts import draw_row_charts
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.files import replace_when_whole
+from sg2im_pyg.formats.native import read_checkpoint
+from sg2im_pyg.system.files import replace_when_whole
 from sg2im_pyg.training.config import TrainingConfig, plain_options
 
 

@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_geometric.data import Batch
 
-from sg2im_pyg.data.landscapes import LANDSCAPE_OBJECTS
 from sg2im_pyg.errors import Sg2ImError, first_line
-from sg2im_pyg.files import replace_when_whole
-from sg2im_pyg.serialization import load_entries
+from sg2im_pyg.formats.torch_file import load_entries
+from sg2im_pyg.sources.landscapes.source import LANDSCAPE_OBJECTS
+from sg2im_pyg.system.files import replace_when_whole
 
 FORMAT = "sg2im_pyg.landscape_classifier"
 VERSION = 1
@@ -61,7 +61,7 @@ class Classified(NamedTuple):
     """Logits of :data:`SCENE_CLASSES`, shape :math:`(N, 21)`."""
     presence: Tensor
     """Logits of each category being visible, in the order of
-    :data:`~sg2im_pyg.data.landscapes.LANDSCAPE_OBJECTS`, shape :math:`(N, 16)`."""
+    :data:`~sg2im_pyg.sources.landscapes.source.LANDSCAPE_OBJECTS`, shape :math:`(N, 16)`."""
 
 
 class LandscapeClassifier(nn.Module):
@@ -149,7 +149,7 @@ def scene_classes(graphs: Batch) -> Tensor:
 
 def visible_categories(graphs: Batch) -> Tensor:
     """Which categories each landscape holds, shape :math:`(N, 16)`, bool, in the order of
-    :data:`~sg2im_pyg.data.landscapes.LANDSCAPE_OBJECTS`."""
+    :data:`~sg2im_pyg.sources.landscapes.source.LANDSCAPE_OBJECTS`."""
     shape = (graphs.num_graphs, 1 + len(LANDSCAPE_OBJECTS))
     present = torch.zeros(shape, dtype=torch.bool, device=graphs.x.device)
     present[graphs.batch, graphs.x] = True

@@ -29,7 +29,7 @@ from sg2im_pyg.evaluation.table import (
     layout_sentence,
     network_sentence,
 )
-from sg2im_pyg.files import replace_when_whole
+from sg2im_pyg.system.files import replace_when_whole
 
 
 @dataclass

@@ -1,7 +1,9 @@
 """Discriminators for whole pictures and for single objects."""
 
+from typing import Any
+
 from torch import Tensor
-from torch.nn import BatchNorm2d, Conv2d, LeakyReLU, Linear, Module, Sequential
+from torch.nn import BatchNorm2d, Conv2d, InstanceNorm2d, LeakyReLU, Linear, Module, Sequential
 
 from sg2im_pyg.nn.layout import crop_objects
 from sg2im_pyg.nn.refinement import norm_layers
@@ -153,3 +155,32 @@ def _reset(discriminator: Module) -> None:
     for module in discriminator.modules():
         if isinstance(module, (Conv2d, Linear, BatchNorm2d)):
             module.reset_parameters()
+
+
+def discriminator_options(
+    discriminator: ObjectDiscriminator | PatchDiscriminator,
+) -> dict[str, Any]:
+    """The arguments that make a discriminator of the same kind, layers as lists.
+
+    Normalization and slope stand between convolutions: a single convolution has neither, and
+    gives the values that change nothing.
+    """
+    layers = list(discriminator.convs)
+    normalization = "none"
+    for kind, name in ((BatchNorm2d, "batch"), (InstanceNorm2d, "instance")):
+        if any(isinstance(layer, kind) for layer in layers):
+            normalization = name
+    slopes = [layer.negative_slope for layer in layers if isinstance(layer, LeakyReLU)]
+    options: dict[str, Any] = {
+        "layers": [list(layer) for layer in discriminator.layers],
+        "normalization": normalization,
+        "negative_slope": slopes[0] if slopes else 0.2,
+    }
+    if isinstance(discriminator, ObjectDiscriminator):
+        options["num_categories"] = discriminator.category_head.out_features
+        options["object_size"] = discriminator.object_size
+        options["hidden_channels"] = discriminator.linear.out_features
+    else:
+        options["in_channels"] = discriminator.convs[0].in_channels
+        options["patch_scores"] = discriminator.classifier is not None
+    return options

@@ -16,12 +16,11 @@ from jsonargparse import (
     set_parsing_settings,
 )
 
-from sg2im_pyg.checkpoint import read_checkpoint
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.pretrained import checkpoint_path
-from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
+from sg2im_pyg.formats.published import checkpoint_path
+from sg2im_pyg.training.config import TrainingConfig
+from sg2im_pyg.training.run_folder import _NEWEST, find_run
 
-_NEWEST = "newest"
 _MOST_YAML_BYTES = 2**20
 _EITHER = "--init starts a new training and --resume goes on with one: give one of them."
 
@@ -146,51 +145,6 @@ def find_config(name: str, repository: Path) -> Path:
         f"There is no configuration {name}: give the path of a YAML file, or one of those in "
         f"{folder}: {known}."
     )
-
-
-def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
-    """The folder, the checkpoint and the options (YAML) of a run to go on with.
-
-    Args:
-        name: Folder of a run, a checkpoint, or :obj:`"newest"`.
-        runs: Folder that holds the runs.
-
-    Returns:
-        The folder is absent for a checkpoint that lies elsewhere; the checkpoint is absent where
-        the run was cut off before its first one.
-
-    Raises:
-        Sg2ImError: If there is no such run.
-    """
-    path = Path(name)
-    if name == _NEWEST and not path.exists():
-        found = sorted(runs.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
-        if not found:
-            raise Sg2ImError(
-                f"There is no run in {runs} to go on with: say which by --resume RUN, or start a "
-                "new one without --resume."
-            )
-        path = found[-1].parent
-    if path.is_file():
-        training = read_checkpoint(path).get("training")
-        if training is None:
-            raise Sg2ImError(
-                f"{path} holds only the generator, so training can not go on from it: give a "
-                "checkpoint that train/run.py wrote."
-            )
-        inside = path.absolute().parent.name == "checkpoints"
-        run_dir = path.absolute().parent.parent if inside else None
-        if not isinstance(training.get("config"), dict):
-            raise Sg2ImError(f"{path} does not name the options of its run: it is damaged.")
-        return run_dir, path, options_to_yaml(training["config"])
-    options = path / "config.yaml"
-    if not options.is_file():
-        raise Sg2ImError(
-            f"{path.absolute()} is no run that can be resumed, it has no config.yaml: give the "
-            "folder that train/run.py printed, or a checkpoint."
-        )
-    checkpoint = path / "checkpoints" / "last.pt"
-    return path, checkpoint if checkpoint.is_file() else None, options.read_text(encoding="utf-8")
 
 
 def _parse(parser: ArgumentParser, files: list[Path], rest: list[str]) -> TrainingConfig:

@@ -11,8 +11,8 @@ from torch.nn import Module
 from sg2im_pyg.checkpoint import LoadedPlayers, load_players
 from sg2im_pyg.data.vocabulary import IMAGE, IN_IMAGE, UNUSED, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.model import ModelConfig
-from sg2im_pyg.released import discriminator_options
+from sg2im_pyg.model_config import ModelConfig
+from sg2im_pyg.nn.discriminators import discriminator_options
 from sg2im_pyg.training.config import TrainingConfig, plain_options
 from sg2im_pyg.training.players import Players
 

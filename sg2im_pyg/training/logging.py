@@ -11,8 +11,8 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from sg2im_pyg.files import replace_when_whole
-from sg2im_pyg.training.losses import GENERATOR_LOSSES
+from sg2im_pyg.system.files import replace_when_whole
+from sg2im_pyg.training.losses import _SHORT, GENERATOR_LOSSES
 
 SECONDS_BETWEEN_LINES = 60.0
 """Time between two lines about the progress, where there is no terminal."""
@@ -141,13 +141,3 @@ class _Pause:
 
     def __exit__(self, *_: object) -> None:
         self.logger._since += time.perf_counter() - self.start
-
-
-_SHORT = {
-    "box": "box",
-    "mask": "mask",
-    "pixel": "pixel",
-    "image_adversarial": "img",
-    "object_adversarial": "obj",
-    "auxiliary": "aux",
-}

@@ -138,3 +138,17 @@ def _squared_error(scores: Tensor, target: float) -> Tensor:
 
 def _unknown(kind: str) -> ValueError:
     return ValueError(f"the adversarial loss must be 'gan', 'lsgan' or 'wgan', got {kind!r}")
+
+
+PICTURE_LOSSES = ("pixel", "image_adversarial")
+"""The generator's losses that are means over pictures; the others are means over objects."""
+
+
+_SHORT = {
+    "box": "box",
+    "mask": "mask",
+    "pixel": "pixel",
+    "image_adversarial": "img",
+    "object_adversarial": "obj",
+    "auxiliary": "aux",
+}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sg2im_pyg.data.draws import draw_keys
-from sg2im_pyg.model import ModelConfig
+from sg2im_pyg.model_config import ModelConfig
 
 _STREAM = 2**32  # seeds of runs are smaller: the data's draws have other keys
 

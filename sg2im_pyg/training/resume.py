@@ -9,9 +9,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sg2im_pyg.checkpoint import read_checkpoint
 from sg2im_pyg.data import Vocabulary
 from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.training.config import TrainingConfig, plain_options
 from sg2im_pyg.training.players import Players, adam, bare_optimizer
 
@@ -170,3 +170,28 @@ def _difference(stored: Vocabulary, given: Vocabulary) -> str:
             names = f", for example {extra[0]!r}" if extra else " in another order"
             return f"{len(mine)} {kind} against {len(other)}{names}"
     return "the same names"
+
+
+def count_skipped(progress: Progress, step: int, not_finite: list[str], most: int) -> None:
+    """Counts steps that were skipped; too many in a row end the run.
+
+    Args:
+        progress: Where they are counted.
+        step: Number of the step.
+        not_finite: Names of what was not finite in it; none if it was not skipped.
+        most: How many in a row.
+
+    Raises:
+        Sg2ImError: With the name of the loss that is not finite.
+    """
+    if not not_finite:
+        progress.skipped_in_a_row = 0
+        return
+    progress.skipped_steps += 1
+    progress.skipped_in_a_row += 1
+    if progress.skipped_in_a_row >= most:
+        raise Sg2ImError(
+            f"The last {most} steps up to step {step} were skipped because "
+            f"{' and '.join(not_finite)} was not finite: lower optimizer.lr or the weight "
+            "of that loss, and go on from the last checkpoint with --resume."
+        )

@@ -21,6 +21,7 @@ from sg2im_pyg.images import normalize_images
 from sg2im_pyg.model import Sg2ImOutput
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.losses import (
+    PICTURE_LOSSES,
     LossConfig,
     box_loss,
     discriminator_loss,
@@ -30,9 +31,6 @@ from sg2im_pyg.training.losses import (
 )
 from sg2im_pyg.training.players import Player, Players, bare_optimizer
 from sg2im_pyg.training.processes import over_processes
-
-PICTURE_LOSSES = ("pixel", "image_adversarial")
-"""The generator's losses that are means over pictures; the others are means over objects."""
 
 
 @dataclass

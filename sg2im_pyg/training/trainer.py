@@ -6,29 +6,22 @@ from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch_geometric.data import Batch
-from torch_geometric.transforms import BaseTransform, Compose
 
 from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.data import (
-    AddImageNode,
-    LimitObjects,
-    SampleGeometricRelations,
-    SceneDataset,
     SceneLoader,
-    SubsampleObjects,
 )
-from sg2im_pyg.data.landscapes import prepare_landscapes
-from sg2im_pyg.data.transforms import DropRelationships
 from sg2im_pyg.errors import Sg2ImError, first_line
-from sg2im_pyg.files import replace_when_whole
+from sg2im_pyg.sources.landscapes.source import prepare_landscapes
+from sg2im_pyg.system.files import replace_when_whole
 from sg2im_pyg.training.compilation import compile_players
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
+from sg2im_pyg.training.data import _all_splits, _first_graphs, _mask_size, data_root, open_split
 from sg2im_pyg.training.initial import start_from
 from sg2im_pyg.training.loader import DeviceBatches, TrainingBatches, fixed_batches
 from sg2im_pyg.training.logging import RunLogger
 from sg2im_pyg.training.noise import layout_noise
-from sg2im_pyg.training.players import Players, build_players, learning_rate
+from sg2im_pyg.training.players import build_players, learning_rate
 from sg2im_pyg.training.processes import (
     STEPS_UNREAD,
     is_stopped,
@@ -38,15 +31,15 @@ from sg2im_pyg.training.processes import (
 )
 from sg2im_pyg.training.resume import (
     Progress,
+    count_skipped,
     freeze_statistics,
     frozen_statistics,
     restore,
     training_state,
 )
+from sg2im_pyg.training.run_folder import _closing, _summary, make_run_dir
 from sg2im_pyg.training.step import StepResult, training_step
 from sg2im_pyg.training.validation import sample_sheet, validate
-
-_SAMPLE_PICTURES = 8  # rows of a sample sheet
 
 
 def train(
@@ -276,187 +269,3 @@ def _train(
     if first:
         print(_closing(config, run_dir, progress, whole, stopped_early), flush=True)
     return whole
-
-
-def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Path:
-    """Makes the folder of a run and takes it for this run alone, see :func:`train`.
-
-    Raises:
-        Sg2ImError: If it must be new and holds something, or is a file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wanted, number = path, 1
-    while True:
-        try:
-            path.mkdir()
-            return path
-        except FileExistsError:
-            if kind == "numbered":
-                number += 1
-                path = wanted.with_name(f"{wanted.name}-{number}")
-                continue
-        if not path.is_dir():
-            raise Sg2ImError(f"{path} is a file: give a folder for the run.")
-        if kind == "new" and any(path.iterdir()):
-            raise Sg2ImError(
-                f"{path} is not empty: give a new folder for the run, or go on with a run that it "
-                f"holds by --resume {path}."
-            )
-        for unfinished in path.glob("checkpoints/.*.tmp"):  # of a process that was killed
-            unfinished.unlink(missing_ok=True)
-        return path
-
-
-def _all_splits(config: TrainingConfig) -> bool:
-    height, width = config.model.image_size
-    folder = data_root(config) / f"{height}x{width}"
-    return all((folder / f"{split}.h5").is_file() for split in ("train", "val", "test"))
-
-
-def data_root(config: TrainingConfig) -> Path:
-    """Folder of the prepared data; ``train/run.py`` fills in its default."""
-    if config.data.root is None:
-        raise Sg2ImError("data.root is not set: give the folder that holds the prepared data.")
-    return Path(config.data.root)
-
-
-def open_split(
-    config: TrainingConfig,
-    split: str,
-    augment: bool,
-    in_memory: bool = False,
-    device: torch.device | None = None,
-) -> SceneDataset:
-    """A prepared split with the transforms of its data set.
-
-    Args:
-        config: All options.
-        split: :obj:`"train"`, :obj:`"val"` or :obj:`"test"`.
-        augment: Whether to leave out objects at random (:class:`SubsampleObjects`).
-        in_memory: Whether to hold the pictures in memory, see :class:`SceneDataset`.
-        device: Where to assemble batches, likewise.
-
-    Raises:
-        Sg2ImError: If it is missing, empty, or of another picture size; if there is no room for
-            the pictures.
-    """
-    height, width = config.model.image_size
-    path = data_root(config) / f"{height}x{width}" / f"{split}.h5"
-    if not path.is_file():
-        raise Sg2ImError(
-            f"There is no data file {path}: run 'python datasets/prepare.py {config.data.name}' "
-            f"for pictures of {height} x {width} first, or say with --data.root where it lies."
-        )
-    dataset = SceneDataset(path, in_memory=in_memory, device=device)
-    if dataset.image_size != (height, width):
-        raise Sg2ImError(
-            f"{path} holds pictures of {dataset.image_size}, the model makes {(height, width)}: "
-            "prepare the data for this size, or change model.image_size."
-        )
-    if not len(dataset) and split == "train":
-        raise Sg2ImError(f"{path} holds no picture: prepare the data again.")
-    steps: list[BaseTransform] = []
-    if config.data.max_objects is not None and augment:
-        steps.append(SubsampleObjects(config.data.max_objects))
-    if config.data.max_objects_per_batch is not None and augment:
-        steps.append(LimitObjects(config.data.max_objects_per_batch))
-    if not config.data.relationships:
-        steps.append(DropRelationships())
-    elif config.data.name != "visual_genome":
-        steps.append(SampleGeometricRelations(dataset.vocabulary))
-    dataset.transform = Compose([*steps, AddImageNode()])
-    return dataset
-
-
-def count_skipped(progress: Progress, step: int, not_finite: list[str], most: int) -> None:
-    """Counts steps that were skipped; too many in a row end the run.
-
-    Args:
-        progress: Where they are counted.
-        step: Number of the step.
-        not_finite: Names of what was not finite in it; none if it was not skipped.
-        most: How many in a row.
-
-    Raises:
-        Sg2ImError: With the name of the loss that is not finite.
-    """
-    if not not_finite:
-        progress.skipped_in_a_row = 0
-        return
-    progress.skipped_steps += 1
-    progress.skipped_in_a_row += 1
-    if progress.skipped_in_a_row >= most:
-        raise Sg2ImError(
-            f"The last {most} steps up to step {step} were skipped because "
-            f"{' and '.join(not_finite)} was not finite: lower optimizer.lr or the weight "
-            "of that loss, and go on from the last checkpoint with --resume."
-        )
-
-
-def _first_graphs(dataset: SceneDataset, pictures: int, seed: int) -> Batch | None:
-    chosen = range(min(_SAMPLE_PICTURES, pictures))
-    return fixed_batches(dataset, chosen, _SAMPLE_PICTURES, seed)[0] if chosen else None
-
-
-def _mask_size(config: TrainingConfig) -> int:
-    return config.model.mask_size or 16
-
-
-def _summary(
-    config: TrainingConfig,
-    run_dir: Path,
-    fabric: Fabric,
-    pictures: int,
-    held_out: int,
-    players: Players,
-    progress: Progress,
-) -> str:
-    sizes = ", ".join(
-        f"{name.replace('_', ' ')} {sum(p.numel() for p in player.bare.parameters()) / 1e6:.1f} M"
-        for name, player in players.named()
-    )
-    height, width = config.model.image_size
-    start = f", going on from step {progress.step}" if progress.step else ""
-    return (
-        f"Run directory: {run_dir.absolute()}\n"
-        f"Data: {config.data.name}, {pictures} training and {held_out} validation pictures of "
-        f"{height} x {width} in {data_root(config).absolute()}\n"
-        f"Parameters: {sizes}; device: {fabric.device}, {fabric.world_size} process(es)\n"
-        f"Curves and pictures: tensorboard --logdir {run_dir.absolute()}\n"
-        f"Training: {config.steps} steps of {config.batch_size} pictures{start}; Ctrl-C saves and "
-        "stops"
-    )
-
-
-def _closing(
-    config: TrainingConfig, run_dir: Path, progress: Progress, whole: bool, early: bool
-) -> str:
-    run_dir = run_dir.absolute()
-    lines = []
-    if not whole:
-        lines.append(f"Stopped after step {progress.step} of {config.steps}; everything is saved.")
-        lines.append(f'Go on with: python train/run.py --resume "{run_dir}"')
-    elif early:
-        lines.append(
-            f"Ended at step {progress.step}: no better validation since step {progress.best_step}."
-        )
-    else:
-        lines.append(f"Done: {progress.step} steps.")
-    if progress.skipped_steps:
-        lines.append(f"Skipped steps (loss not finite): {progress.skipped_steps}")
-    if progress.best_step:
-        lines.append(f"Best validation loss: {progress.best_loss:.4f} at step {progress.best_step}")
-    lines.append(f"Run directory: {run_dir}")
-    checkpoints = [
-        str(path.relative_to(run_dir)) for path in sorted((run_dir / "checkpoints").glob("*.pt"))
-    ]
-    lines.append(f"Checkpoints: {', '.join(checkpoints)}")
-    if (run_dir / "samples.png").is_file():
-        lines.append(f"Sample pictures: {run_dir / 'samples.png'}")
-    if whole:
-        best = run_dir / "checkpoints" / "best.pt"
-        chosen = best if best.is_file() else best.with_name("last.pt")
-        lines.append(
-            f'Generate from your own graphs: python eval/generate.py --checkpoint "{chosen}"'
-        )
-    return "\n".join(lines)

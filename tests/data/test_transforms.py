@@ -18,7 +18,8 @@ from sg2im_pyg.data import (
     SampleGeometricRelations,
     SubsampleObjects,
 )
-from sg2im_pyg.data.transforms import DropRelationships, geometric_predicates, takes_batches
+from sg2im_pyg.data.geometry import geometric_predicates
+from sg2im_pyg.data.transforms import DropRelationships, takes_batches
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 from tests.data.batches import assert_same_batch, assert_same_graph
 from tests.data.test_draws import splitmix64

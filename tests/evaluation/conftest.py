@@ -5,7 +5,7 @@ import torch
 
 from sg2im_pyg import Sg2Im
 from sg2im_pyg.checkpoint import save_checkpoint
-from sg2im_pyg.data.landscapes import landscape_vocabulary, prepare_landscapes
+from sg2im_pyg.sources.landscapes.source import landscape_vocabulary, prepare_landscapes
 
 SIZE = (16, 16)
 

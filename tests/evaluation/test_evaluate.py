@@ -10,14 +10,14 @@ from PIL import Image
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.data import SceneDataset
-from sg2im_pyg.data.landscapes import landscape_vocabulary
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.evaluate import check_evaluation, evaluate
-from sg2im_pyg.evaluation.features import load_feature_network
+from sg2im_pyg.evaluation.network_files import load_feature_network
 from sg2im_pyg.evaluation.picture_scores import PictureScores
 from sg2im_pyg.evaluation.split import Split
 from sg2im_pyg.images import denormalize_images
 from sg2im_pyg.metrics import box_diversity, box_iou, box_recall, mask_iou
+from sg2im_pyg.sources.landscapes.source import landscape_vocabulary
 
 from .conftest import tiny_model
 
@@ -392,6 +392,6 @@ def test_where_inception_can_not_be_had_the_sentence_says_what_else_to_do(
     def refuse(*_, **__):
         raise Sg2ImError("inception could not be downloaded.")
 
-    monkeypatch.setattr("sg2im_pyg.pretrained.fetch_file", refuse)
+    monkeypatch.setattr("sg2im_pyg.system.cache.fetch_file", refuse)
     with pytest.raises(Sg2ImError, match="could not be downloaded. .* or --network none"):
         evaluate(options(stores, checkpoint=[str(checkpoint)], network="inception"))

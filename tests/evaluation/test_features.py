@@ -12,8 +12,9 @@ from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.evaluation.features import BATCH, load_feature_network, resize_images
+from sg2im_pyg.evaluation.features import BATCH, resize_images
 from sg2im_pyg.evaluation.landscape_classifier import load_classifier
+from sg2im_pyg.evaluation.network_files import load_feature_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 
@@ -182,10 +183,10 @@ def test_inception_without_classes_runs_once(scripted):
 
 def test_inception_is_fetched_when_it_is_asked_for(scripted, monkeypatch):
     path, asked = scripted(Inception()), []
-    module = types.ModuleType("sg2im_pyg.pretrained")
+    module = types.ModuleType("sg2im_pyg.formats.published")
     module.INCEPTION = "the file"
     module.fetch_file = lambda file: asked.append(file) or path
-    monkeypatch.setitem(sys.modules, "sg2im_pyg.pretrained", module)
+    monkeypatch.setitem(sys.modules, "sg2im_pyg.formats.published", module)
     assert load_feature_network("inception").path == path
     assert asked == ["the file"]
 

@@ -5,12 +5,6 @@ from torch_geometric.data import Batch
 
 from sg2im_pyg import SceneGraph
 from sg2im_pyg.data import AddImageNode, SceneDataset
-from sg2im_pyg.data.landscapes import (
-    DRAWING,
-    LANDSCAPE_OBJECTS,
-    landscape_vocabulary,
-    prepare_landscapes,
-)
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.landscape_classifier import (
     GROUNDS,
@@ -22,6 +16,12 @@ from sg2im_pyg.evaluation.landscape_classifier import (
     save_classifier,
     scene_classes,
     visible_categories,
+)
+from sg2im_pyg.sources.landscapes.source import (
+    DRAWING,
+    LANDSCAPE_OBJECTS,
+    landscape_vocabulary,
+    prepare_landscapes,
 )
 
 

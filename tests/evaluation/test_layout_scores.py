@@ -8,7 +8,7 @@ from torch_geometric.data import Batch
 
 from sg2im_pyg import SceneGraph, Vocabulary
 from sg2im_pyg.data import AddImageNode
-from sg2im_pyg.data.transforms import geometric_predicates
+from sg2im_pyg.data.geometry import geometric_predicates
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 from sg2im_pyg.evaluation.layout_scores import LayoutScores
 

@@ -6,10 +6,11 @@ import scipy.linalg
 import torch
 from scipy.special import log_softmax
 
-from sg2im_pyg.data.landscapes import draw_landscape
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.evaluation.features import Features, load_feature_network
+from sg2im_pyg.evaluation.features import Features
+from sg2im_pyg.evaluation.network_files import load_feature_network
 from sg2im_pyg.evaluation.picture_scores import PictureScores
+from sg2im_pyg.sources.landscapes.source import draw_landscape
 
 WIDTH, CLASSES = 6, 5
 

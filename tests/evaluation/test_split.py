@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sg2im_pyg import Sg2ImError, Vocabulary
-from sg2im_pyg.data.landscapes import prepare_landscapes
 from sg2im_pyg.evaluation.split import Split, Translation
+from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import yaml
 
 from sg2im_pyg import Sg2Im
 from sg2im_pyg.checkpoint import save_checkpoint
-from sg2im_pyg.data.landscapes import landscape_vocabulary, prepare_landscapes
 from sg2im_pyg.data.scene import Scene
 from sg2im_pyg.data.store import SceneWriter
+from sg2im_pyg.sources.landscapes.source import landscape_vocabulary, prepare_landscapes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = [

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from sg2im_pyg import Sg2Im, Vocabulary
-from sg2im_pyg.checkpoint import load_players, read_checkpoint, save_checkpoint
+from sg2im_pyg.checkpoint import load_players, save_checkpoint
+from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.nn import PatchDiscriminator
 
 REPOSITORY = Path(__file__).resolve().parents[2]

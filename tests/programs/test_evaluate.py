@@ -11,7 +11,7 @@ import torch
 
 from sg2im_pyg import Sg2Im
 from sg2im_pyg.checkpoint import save_checkpoint
-from sg2im_pyg.data.landscapes import landscape_vocabulary, prepare_landscapes
+from sg2im_pyg.sources.landscapes.source import landscape_vocabulary, prepare_landscapes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

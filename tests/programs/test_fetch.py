@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sg2im_pyg import pretrained
-from sg2im_pyg.pretrained import PRETRAINED, released_path
-from tests.data import test_download
+from sg2im_pyg.formats import published as pretrained
+from sg2im_pyg.formats.published import PRETRAINED, released_path
+from tests.sources import test_obtain as test_download
 
 server = test_download.server
 

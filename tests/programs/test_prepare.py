@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from sg2im_pyg.data import SceneReader
-from sg2im_pyg.data import download as download_module
-from sg2im_pyg.data.landscapes import prepare_landscapes
-from tests.data.test_coco import small_coco
-from tests.data.test_visual_genome import GOLDEN, add_pictures, released_visual_genome
+from sg2im_pyg.sources import obtain as download_module
+from sg2im_pyg.sources.landscapes.source import prepare_landscapes
+from tests.sources.coco.test_source import small_coco
+from tests.sources.visual_genome.test_source import GOLDEN, add_pictures, released_visual_genome
 
 PROGRAM = Path(__file__).resolve().parents[2] / "datasets" / "prepare.py"
 

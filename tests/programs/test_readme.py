@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 
 from sg2im_pyg import Sg2Im, Vocabulary
-from sg2im_pyg.data.landscapes import prepare_landscapes
-from sg2im_pyg.released import save_released
-from tests.data.test_coco import small_coco
-from tests.data.test_visual_genome import released_visual_genome
+from sg2im_pyg.formats.released import save_released
+from sg2im_pyg.sources.landscapes.source import prepare_landscapes
+from tests.sources.coco.test_source import small_coco
+from tests.sources.visual_genome.test_source import released_visual_genome
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sg2im_pyg.data.landscapes import prepare_landscapes
+from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = [

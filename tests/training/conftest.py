@@ -2,8 +2,8 @@
 
 import pytest
 
-from sg2im_pyg.data.landscapes import prepare_landscapes
-from sg2im_pyg.model import ModelConfig
+from sg2im_pyg.model_config import ModelConfig
+from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 from sg2im_pyg.training.config import (
     DataConfig,
     HardwareConfig,

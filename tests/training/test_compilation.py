@@ -10,11 +10,11 @@ from torch_geometric.data import Batch
 from sg2im_pyg import SceneGraph
 from sg2im_pyg.data.scene_graph import add_image_node
 from sg2im_pyg.training.compilation import compile_players
+from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.noise import layout_noise
 from sg2im_pyg.training.players import build_players
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.step import training_step
-from sg2im_pyg.training.trainer import open_split
 
 
 @pytest.fixture

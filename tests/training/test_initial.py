@@ -8,16 +8,18 @@ import pytest
 import torch
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
-from sg2im_pyg.checkpoint import load_players, read_checkpoint, save_checkpoint
+from sg2im_pyg.checkpoint import load_players, save_checkpoint
+from sg2im_pyg.formats.native import read_checkpoint
+from sg2im_pyg.formats.released import save_released
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
-from sg2im_pyg.released import save_released
 from sg2im_pyg.training import trainer
 from sg2im_pyg.training.command_line import parse_command
 from sg2im_pyg.training.config import options_to_yaml
+from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.initial import start_from
 from sg2im_pyg.training.players import build_players
 from sg2im_pyg.training.processes import launch_fabric
-from sg2im_pyg.training.trainer import open_split, train
+from sg2im_pyg.training.trainer import train
 from tests.training.conftest import LAYERS
 from tests.training.test_trainer import Killed, assert_same, stopping_after
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sg2im_pyg.data import SceneLoader
+from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
-from sg2im_pyg.training.trainer import open_split
 from tests.data.batches import assert_same_batch, assert_same_graph
 
 

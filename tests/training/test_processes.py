@@ -13,7 +13,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sg2im_pyg.checkpoint import read_checkpoint
+from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.training.config import options_to_yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sg2im_pyg.model import ModelConfig
+from sg2im_pyg.model_config import ModelConfig
+from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.noise import layout_noise
 from sg2im_pyg.training.players import build_players, learning_rate
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.step import frozen, training_step
-from sg2im_pyg.training.trainer import open_split
 
 
 @pytest.fixture

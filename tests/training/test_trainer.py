@@ -11,11 +11,13 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
-from sg2im_pyg.checkpoint import read_checkpoint, save_checkpoint
+from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.training import trainer
 from sg2im_pyg.training.losses import GENERATOR_LOSSES
 from sg2im_pyg.training.processes import launch_fabric
-from sg2im_pyg.training.trainer import make_run_dir, train
+from sg2im_pyg.training.run_folder import make_run_dir
+from sg2im_pyg.training.trainer import train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -1,0 +1,154 @@
+"""The training step written straight from the paper: what eval/benchmark.py measures against.
+
+Plain PyTorch as one would write it first: gradients that nobody needs are computed and thrown
+away, and each loss is read as a number at each step, as the 2018 release does. Given the same
+weights, batch and noise it computes what the library's step does; see also reference_networks.py.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Module
+from torch.optim import Adam
+from torch_geometric.data import Batch
+
+from benchmarks.reference_networks import (
+    Generator,
+    ObjectDiscriminator,
+    PatchDiscriminator,
+    build_generator,
+)
+from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.training.config import TrainingConfig
+from sg2im_pyg.training.losses import LossConfig
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+
+
+@dataclass
+class ReferencePlayers:
+    """The three networks and their optimizers."""
+
+    generator: Generator
+    image_discriminator: PatchDiscriminator
+    object_discriminator: ObjectDiscriminator
+    optimizers: dict[str, torch.optim.Optimizer]
+    """By the names of the networks."""
+
+    def networks(self) -> dict[str, Module]:
+        return {
+            "generator": self.generator,
+            "image_discriminator": self.image_discriminator,
+            "object_discriminator": self.object_discriminator,
+        }
+
+
+def build_players(
+    vocabulary: Vocabulary, config: TrainingConfig, device: torch.device | str = "cpu"
+) -> ReferencePlayers:
+    """The networks, with torch's own initial weights, and plain Adam for each.
+
+    Raises:
+        Sg2ImError: If the options are not of the published kind.
+    """
+    image, objects = config.image_discriminator, config.object_discriminator
+    generator = build_generator(vocabulary, config).to(device)
+    image_discriminator = PatchDiscriminator(image.layers, image.patch_scores).to(device)
+    object_discriminator = ObjectDiscriminator(
+        len(vocabulary.objects), objects.layers, objects.object_size
+    ).to(device)
+    players = ReferencePlayers(generator, image_discriminator, object_discriminator, {})
+    for name, network in players.networks().items():
+        players.optimizers[name] = Adam(
+            network.parameters(),
+            lr=config.optimizer.lr,
+            betas=config.optimizer.betas,
+            foreach=False,
+            fused=False,
+        )
+    return players
+
+
+def training_step(
+    players: ReferencePlayers, graphs: Batch, noise: Tensor, weights: LossConfig
+) -> dict[str, float]:
+    """One step of the generator, then of both discriminators on its detached pictures.
+
+    Args:
+        players: Networks and optimizers; changed.
+        graphs: Batch with pictures, boxes and masks.
+        noise: Noise for the layout, shape :math:`(N, C, H, W)`.
+        weights: Weights of the generator's losses.
+
+    Returns:
+        The losses by their names, unweighted, and the generator's total.
+    """
+    dtype = players.generator.object_embedding.weight.dtype
+    mean, deviation = (
+        torch.tensor(values, dtype=dtype, device=graphs.image.device).view(3, 1, 1)
+        for values in (MEAN, DEVIATION)
+    )
+    real = (graphs.image.to(dtype) / 255 - mean) / deviation
+    true_boxes, true_masks = graphs.boxes.to(dtype), graphs.masks.to(dtype)
+    values: dict[str, float] = {}
+
+    # ---- Generator: the discriminators' gradients are computed as well, and never used
+    images, boxes, masks = players.generator(graphs, true_boxes, true_masks, noise)
+    image_scores = players.image_discriminator(images)
+    object_scores, logits = players.object_discriminator(images, true_boxes, graphs.batch)
+    losses = {
+        "box": F.mse_loss(boxes, true_boxes),
+        "mask": mask_loss(masks, true_masks),
+        "pixel": F.l1_loss(images, real),
+        "image_adversarial": judged_as(image_scores, 1.0),
+        "object_adversarial": judged_as(object_scores, 1.0),
+        "auxiliary": F.cross_entropy(logits, graphs.x),
+    }
+    total = torch.zeros((), dtype=dtype, device=real.device)
+    for name, loss in losses.items():
+        values[f"generator/{name}"] = loss.item()
+        total = total + getattr(weights, name) * loss
+    values["generator/total"] = total.item()
+    if not math.isfinite(values["generator/total"]):
+        return values
+    descend(players.optimizers["generator"], total)
+
+    # ---- Image discriminator
+    fake = images.detach()
+    real_scores, fake_scores = players.image_discriminator(real), players.image_discriminator(fake)
+    loss = judged_as(real_scores, 1.0) + judged_as(fake_scores, 0.0)
+    values["image_discriminator/adversarial"] = loss.item()
+    descend(players.optimizers["image_discriminator"], loss)
+
+    # ---- Object discriminator
+    judge = players.object_discriminator
+    real_scores, real_logits = judge(real, true_boxes, graphs.batch)
+    fake_scores, fake_logits = judge(fake, true_boxes, graphs.batch)
+    losses = {
+        "adversarial": judged_as(real_scores, 1.0) + judged_as(fake_scores, 0.0),
+        "auxiliary_real": F.cross_entropy(real_logits, graphs.x),
+        "auxiliary_fake": F.cross_entropy(fake_logits, graphs.x),
+    }
+    values |= {f"object_discriminator/{name}": loss.item() for name, loss in losses.items()}
+    descend(players.optimizers["object_discriminator"], torch.stack(list(losses.values())).sum())
+    return values
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def judged_as(scores: Tensor, target: float) -> Tensor:
+    """Cross-entropy of scores when all should be real (1) or generated (0)."""
+    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
+
+
+def mask_loss(predicted: Tensor, true: Tensor) -> Tensor:
+    """Binary cross-entropy of masks; torch does not define it in mixed precision."""
+    with torch.autocast(predicted.device.type, enabled=False):
+        return F.binary_cross_entropy(predicted.to(true.dtype), true)

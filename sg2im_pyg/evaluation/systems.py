@@ -1,0 +1,161 @@
+"""The systems that are compared: checkpoints, and folders of pictures."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from sg2im_pyg.checkpoint import load_generator
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.evaluation.config import EvaluationConfig
+from sg2im_pyg.evaluation.split import Relationships, Split, Translation
+from sg2im_pyg.formats.published import checkpoint_path
+from sg2im_pyg.formats.released import is_released
+from sg2im_pyg.formats.torch_file import load_entries
+from sg2im_pyg.model import Sg2Im
+from sg2im_pyg.sources.images import MAX_PIXELS, load_image
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+
+
+@dataclass
+class CheckpointSystem:
+    """A generator whose pictures and layouts are scored."""
+
+    name: str
+    path: Path
+    relationships: Relationships
+    step: int | None
+
+    def open(self, split: Split) -> Sg2Im:
+        """The model, for pictures of the split's size, on the CPU.
+
+        Raises:
+            Sg2ImError: If it makes pictures of another size, or does not know the split's names.
+        """
+        model = load_generator(self.path)
+        if model.config.image_size != split.dataset.image_size:
+            made, wanted = (
+                f"{height} x {width}"
+                for height, width in (model.config.image_size, split.dataset.image_size)
+            )
+            raise Sg2ImError(
+                f"{self.path} makes pictures of {made}, {split.path} holds pictures of {wanted}: "
+                "give data of the model's size."
+            )
+        Translation(split.vocabulary, model.vocabulary, self.path)
+        return model.for_generation()
+
+
+@dataclass
+class FolderSystem:
+    """A folder of pictures that are scored."""
+
+    name: str
+    path: Path
+    files: list[Path]
+    resized: int
+    """How many of them are of another size than the split's pictures."""
+
+
+def _open_systems(config: EvaluationConfig, split: Split) -> list[CheckpointSystem | FolderSystem]:
+    """Everything that is wrong with the systems is said before the first one is scored."""
+    systems: list[CheckpointSystem | FolderSystem] = []
+    for given in config.checkpoint:
+        path = checkpoint_path(given, "--checkpoint")
+        training = _training_entry(path)
+        relationships = split.usual_relationships()
+        if config.relationships != "auto":
+            relationships = config.relationships
+        elif _entry(training, "config", "data", "relationships") is False:
+            relationships = "none"
+        step = _entry(training, "progress", "step")
+        if type(step) is not int or not 0 <= step < 2**63:  # whatever a foreign file says there
+            step = None
+        system = CheckpointSystem(_system_name(path), path, relationships, step)
+        system.open(split)
+        systems.append(system)
+    for given in config.images:
+        path = Path(given).absolute()
+        if path.name == "..":
+            path = path.resolve()
+        files = _picture_files(path)
+        resized = _count_resized(files, split.dataset.image_size)
+        systems.append(FolderSystem(path.name or str(path), path, files, resized))
+    for named, name in zip(systems, config.names, strict=False):
+        named.name = name
+    taken = {"true pictures"}
+    for named in systems:
+        number, first = 1, named.name
+        while named.name in taken:
+            number += 1
+            named.name = f"{first} ({number})"
+        taken.add(named.name)
+    if config.masks == "true" and not split.dataset.mask_size and config.checkpoint:
+        raise Sg2ImError(f"{split.path} has no true masks: use --masks predicted.")
+    return systems
+
+
+def _training_entry(path: Path) -> dict[str, Any]:
+    """What one of our checkpoints keeps of its training; empty for other files."""
+    entries = load_entries(path)
+    if not isinstance(entries, dict) or is_released(entries):
+        return {}
+    training = entries.get("training")
+    return training if isinstance(training, dict) else {}
+
+
+def _entry(training: Any, *names: str) -> Any:
+    """An entry of nested dicts; none where a foreign file has something else on the way."""
+    for name in names:
+        training = training.get(name) if isinstance(training, dict) else None
+    return training
+
+
+def _system_name(path: Path) -> str:
+    """RUN/best for RUN/checkpoints/best.pt, otherwise the file's name."""
+    if path.parent.name == "checkpoints":
+        return f"{path.parent.parent.name}/{path.stem}"
+    return path.name
+
+
+def _picture_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise Sg2ImError(f"There is no folder {folder}: --images takes a folder of pictures.")
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not path.name.startswith(".")
+        and path.is_file()
+    )
+    if not files:
+        raise Sg2ImError(
+            f"{folder} holds no picture: expected are files ending in "
+            f"{', '.join(PICTURE_SUFFIXES)}, in it or in folders below it."
+        )
+    return files
+
+
+def _count_resized(files: list[Path], size: tuple[int, int]) -> int:
+    """How many pictures are of another height and width, by what their first bytes say.
+
+    Files that are no pictures are left to :func:`~sg2im_pyg.sources.images.load_image`, which says
+    so here, before hours of other systems.
+    """
+    resized = 0
+    for path in files:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                with Image.open(path) as image:
+                    found = (image.height, image.width)
+        except Exception:  # Pillow raises nearly anything at foreign bytes
+            load_image(path, size)
+            continue
+        if found[0] * found[1] > MAX_PIXELS:
+            load_image(path, size)
+        resized += found != size
+    return resized

@@ -1,0 +1,116 @@
+"""What COCO and Visual Genome consist of, and how they come into a folder."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.system.archives import holds_files, is_partly_unpacked, unpack
+from sg2im_pyg.system.disk import check_space, format_bytes
+from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile, bytes_left, fetch, say, verify
+from sg2im_pyg.system.files import replace_when_whole
+
+DOWNLOADS = "downloads"
+"""Folder below the data folder that files are fetched to."""
+
+# Sizes and checksums are those that at least two independent projects publish; the sizes of what
+# is unpacked are rough, they only serve to ask for enough room.
+
+
+def obtain(
+    files: Sequence[RemoteFile],
+    folder: str | Path,
+    mirror: str | None = None,
+    download: bool = True,
+    progress: bool = True,
+    patience: Patience = PATIENCE,
+) -> list[str]:
+    """What :func:`obtain_coco` does, for any files."""
+    folder = Path(folder)
+    missing: dict[RemoteFile, list[str]] = {}
+    report = []
+    for file in files:
+        for result in file.members or (file.name,):
+            if _is_there(file, result, folder):
+                report.append(f"{_place(file, result)}: there already")
+            else:
+                missing.setdefault(file, []).append(result)
+    found = {file: path for file in missing if (path := _find(file, folder))}
+    to_fetch = [file for file in missing if file not in found]
+    if not download:
+        _check_nothing_needed(to_fetch, missing, folder)
+    for file, path in found.items():  # before hours of work that could turn out to be in vain
+        verify(file, path, progress)
+    _check_room(missing, to_fetch, folder)
+    if to_fetch and download:
+        total = format_bytes(sum(bytes_left(file, folder / DOWNLOADS) for file in to_fetch))
+        names = ", ".join(file.name for file in to_fetch)
+        say(f"To download: {total} to {folder / DOWNLOADS} ({names})", progress)
+
+    for file, results in missing.items():
+        path = found.get(file)
+        if path is None and not download:
+            report.append(f"{file.name}: not there")
+            continue
+        if path is None:
+            try:
+                path = fetch(file, folder / DOWNLOADS, mirror, progress, patience)
+            except Sg2ImError as error:
+                if not file.optional:
+                    raise
+                report.append(f"{file.name}: not there ({error})")
+                continue
+            report.append(f"downloaded {file.name} ({format_bytes(path.stat().st_size)})")
+        if file.members:
+            unpack(path, folder / file.into, results, progress)
+            report += [f"unpacked {_place(file, result)}" for result in results]
+        else:
+            with replace_when_whole(folder / file.name) as temporary:
+                shutil.copyfile(path, temporary)
+    return report
+
+
+def _place(file: RemoteFile, result: str) -> str:
+    """Where below the data folder a member, or the file itself, lands."""
+    return (Path(file.into) / result).as_posix()
+
+
+def _is_there(file: RemoteFile, result: str, folder: Path) -> bool:
+    own = folder / file.into / result
+    if not own.exists():
+        return holds_files(folder / result)
+    # Of a folder that holds some pictures the marker says whether they are all.
+    halfway = own.is_dir() and is_partly_unpacked(file.name, folder / file.into)
+    return holds_files(own) and not halfway
+
+
+def _find(file: RemoteFile, folder: Path) -> Path | None:
+    """The file where a person or an earlier run put it."""
+    places = (folder / file.name, folder / DOWNLOADS / file.name)
+    return next((place for place in places if place.is_file()), None)
+
+
+def _check_nothing_needed(
+    to_fetch: Sequence[RemoteFile], missing: Mapping[RemoteFile, Sequence[str]], folder: Path
+) -> None:
+    needed = [file for file in to_fetch if not file.optional]
+    if needed:
+        results = [_place(file, result) for file in needed for result in missing[file]]
+        sources = [f"{file.name} from {' or '.join(file.addresses)}" for file in needed]
+        raise Sg2ImError(
+            f"{folder} lacks {', '.join(results)}, and downloading is switched off: put them "
+            f"there, or put into {folder / DOWNLOADS} {'; '.join(sources)}."
+        )
+
+
+def _check_room(
+    missing: Mapping[RemoteFile, Sequence[str]], to_fetch: Sequence[RemoteFile], folder: Path
+) -> None:
+    needs = {folder / DOWNLOADS: sum(bytes_left(file, folder / DOWNLOADS) for file in to_fetch)}
+    for file in missing:
+        into = folder / file.into
+        # What is there halfway is counted when the unpacking goes on.
+        if not is_partly_unpacked(file.name, into):
+            unpacked = file.size if file.unpacked_size is None else file.unpacked_size
+            needs[into] = needs.get(into, 0) + (unpacked or 0)
+    check_space(needs, "What is missing")

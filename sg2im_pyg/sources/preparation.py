@@ -1,0 +1,209 @@
+"""From a source's annotations and pictures to one store a split and size; what is there stays."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from sg2im_pyg.data.store import SceneReader
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.sources.annotations import Annotations, plain, saved_annotations
+from sg2im_pyg.sources.pictures import UNREADABLE, ImageSize, store_path, write_pictures
+
+SPLITS = ("train", "val", "test")
+
+MAX_SIDE, MAX_MASK_SIDE = 2048, 512
+"""Largest pictures and masks, in pixels: sixteen pictures are held at once by each process."""
+
+CONVERTED = "converted"
+"""Folder below the root that keeps the converted annotations, one file a split."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What the preparation must know of a source of annotated pictures.
+
+    Attributes:
+        name: Its name in sentences.
+        settings: Settings of each split (plain JSON values): what makes its store what it is.
+        folders: Folder of the pictures of each split.
+        convert: Converts the annotations of some splits.
+        wanted: Which pictures are used, for the sentence that there is none.
+        may_be_empty: Splits that may hold no picture.
+        check_sizes: Whether pictures must have the size that the annotations list.
+    """
+
+    name: str
+    settings: dict[str, dict[str, Any]]
+    folders: dict[str, Path]
+    convert: Callable[[Sequence[str]], dict[str, Annotations]]
+    wanted: str
+    may_be_empty: tuple[str, ...] = ("test",)
+    check_sizes: bool = True
+
+
+def prepare_stores(
+    source: Conversion,
+    root: str | Path,
+    image_sizes: Sequence[ImageSize],
+    mask_size: int,
+    workers: int,
+    skip_unreadable: bool = False,
+    progress: bool = True,
+) -> dict[ImageSize, dict[str, Path]]:
+    """Writes the stores that are missing as :obj:`root/<H>x<W>/<split>.h5`.
+
+    The converted annotations are kept in :obj:`root/converted`.
+
+    Args:
+        source: Where the data comes from.
+        root: Folder of the prepared data.
+        image_sizes: Height and width of the pictures, in pixels.
+        mask_size: Side of the masks, in pixels; :obj:`0` for none.
+        workers: Number of processes.
+        skip_unreadable: Leave out pictures that can not be read, instead of raising.
+        progress: Show bars, if stderr is a terminal.
+
+    Raises:
+        Sg2ImError: If a size is below one pixel; if a store is there with other settings; if no
+            picture fits; if splits have different vocabularies; if a picture can not be read.
+    """
+    root = Path(root)
+    sizes = list(dict.fromkeys((int(height), int(width)) for height, width in image_sizes))
+    for height, width in sizes:
+        if min(height, width) < 1 or mask_size < 0:
+            raise Sg2ImError(
+                "Pictures must be at least 1 x 1 pixels and masks at least 0 pixels wide, got "
+                f"{height} x {width} and {mask_size}."
+            )
+        if max(height, width) > MAX_SIDE or mask_size > MAX_MASK_SIDE:
+            raise Sg2ImError(
+                f"Pictures can be prepared up to {MAX_SIDE} x {MAX_SIDE} pixels and masks up to "
+                f"{MAX_MASK_SIDE}, got {height} x {width} and {mask_size}."
+            )
+    if workers < 1:
+        raise Sg2ImError(f"The number of workers must be at least 1, got {workers}.")
+    with _only_one(root):
+        return _prepare_stores(source, root, sizes, workers, skip_unreadable, progress)
+
+
+def _prepare_stores(
+    source: Conversion,
+    root: Path,
+    sizes: Sequence[ImageSize],
+    workers: int,
+    skip_unreadable: bool,
+    progress: bool,
+) -> dict[ImageSize, dict[str, Path]]:
+    paths = {
+        size: {split: store_path(root, size, split) for split in source.settings} for size in sizes
+    }
+    missing: dict[str, list[ImageSize]] = {}
+    vocabulary, ready = None, ""
+    for split, settings in source.settings.items():
+        for size in sizes:
+            wanted_settings = {**settings, "image_size": list(size)}
+            store = _ready_store(paths[size][split], wanted_settings, skip_unreadable)
+            if store is None:
+                missing.setdefault(split, []).append(size)
+            else:
+                vocabulary, ready = vocabulary or store.vocabulary, ready or split
+
+    found: dict[str, Annotations] = {}
+    for split in missing:
+        saved = saved_annotations(root / CONVERTED / f"{split}.h5", source.settings[split])
+        if saved is not None:
+            found[split] = saved
+    absent = [split for split in missing if split not in found]
+    for split, annotations in (source.convert(absent) if absent else {}).items():
+        if split not in absent:
+            continue
+        annotations.settings = plain(source.settings[split])
+        if not len(annotations) and split not in source.may_be_empty:
+            raise Sg2ImError(
+                f"No picture of {source.folders[split]} is left with {source.wanted}: widen the "
+                f"selection, or give more of {source.name}."
+            )
+        found[split] = annotations
+    for split, annotations in found.items():
+        vocabulary, ready = vocabulary or annotations.vocabulary, ready or split
+        if annotations.vocabulary != vocabulary:
+            raise Sg2ImError(
+                f"The annotations of the split {split} (pictures in {source.folders[split]}) have "
+                f"other categories than those of {ready} (pictures in {source.folders[ready]}): "
+                f"both must come from the same {source.name}."
+            )
+    for split in absent:
+        found[split].save(root / CONVERTED / f"{split}.h5")
+    for split, wanted in missing.items():
+        write_pictures(
+            found[split],
+            source.folders[split],
+            {size: paths[size][split] for size in wanted},
+            source.settings[split],
+            workers,
+            skip_unreadable,
+            source.check_sizes,
+            f"{source.name} {split}" if progress else None,
+        )
+    return paths
+
+
+def are_prepared(root: Path, image_sizes: Sequence[ImageSize], settings: Mapping[str, Any]) -> bool:
+    """Whether the stores of all splits and sizes are there, whole, and made with some settings."""
+    for size in image_sizes:
+        for split in SPLITS:
+            try:
+                found = SceneReader(store_path(root, size, split)).settings
+            except Sg2ImError:
+                return False
+            for key, value in plain(settings).items():
+                # Where val2017 is divided does not matter to the training split.
+                if found.get(key) != value and (split, key) != ("train", "val_images"):
+                    return False
+    return True
+
+
+@contextmanager
+def _only_one(root: Path) -> Iterator[None]:
+    """Keeps a second preparation from writing to the same root."""
+    root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / ".preparing.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Sg2ImError(
+            f"Another preparation is writing to {root}: wait for its end, or choose another folder "
+            "with --root."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        with suppress(OSError):  # on Windows while another process has just opened it
+            (root / ".preparing.lock").unlink(missing_ok=True)
+
+
+def _ready_store(path: Path, settings: dict[str, Any], skip_unreadable: bool) -> SceneReader | None:
+    """The store at a path, if there is one and it was made with these settings."""
+    if not path.exists():
+        return None
+    store = SceneReader(path)
+    found = {key: value for key, value in store.settings.items() if key != "report"}
+    wanted = plain(settings)
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise Sg2ImError(
+                f"{path} was prepared with other settings ({key}: {found.get(key)!r} there, "
+                f"{wanted.get(key)!r} now): remove it, or choose another folder with --root."
+            )
+    unreadable = store.settings.get("report", {}).get("skipped_pictures", {}).get(UNREADABLE)
+    if unreadable and not skip_unreadable:
+        raise Sg2ImError(
+            f"{path} was prepared with --skip-unreadable, which left out {unreadable:,} pictures: "
+            "give that option again, or remove the file to prepare it anew."
+        )
+    return store

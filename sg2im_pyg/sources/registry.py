@@ -1,0 +1,110 @@
+"""The sources of data: the one table in which a new source takes a row.
+
+Nothing else of a source is known outside its own folder: programs, training and evaluation ask the
+row. It is small on purpose, so that listing the sources imports none of them.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, Literal
+
+from sg2im_pyg.errors import Sg2ImError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of annotated pictures.
+
+    Attributes:
+        name: Its name: of the command ``prepare.py NAME``, of the option ``data.name``, and noted
+            in its stores.
+        title: What it is, in one line.
+        options: Dataclass of its options, whose fields are its command line and whose method
+            ``prepare()`` writes its stores (see
+            :class:`~sg2im_pyg.sources.options.PreparationOptions`); or where it stands, as
+            :obj:`"module:name"`.
+        relationships: Whether its stores hold relationships, or they are drawn from the geometry
+            of boxes and masks.
+        graphs_per_picture: How many graphs of a picture an evaluation draws.
+        feature_network: Network of the picture scores: :obj:`"inception"`, or one of
+            :data:`~sg2im_pyg.evaluation.network_files.NETWORKS`.
+        configurations: Training configuration that fits pictures of a size; the first is taken
+            for others. Without one the default configuration is meant.
+        made_on_first_use: Whether a training makes the data that is missing, without being asked.
+    """
+
+    name: str
+    title: str
+    options: str | type
+    relationships: Literal["stored", "geometric"] = "geometric"
+    graphs_per_picture: int = 1
+    feature_network: str = "inception"
+    configurations: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    made_on_first_use: bool = False
+
+    def load_options(self) -> type[Any]:
+        """The dataclass of its options, imported when it is asked for."""
+        if isinstance(self.options, type):
+            return self.options
+        module, _, name = self.options.partition(":")
+        return getattr(import_module(module), name)
+
+
+SOURCES: dict[str, Source] = {}
+"""All sources by name; :func:`register_source` adds one."""
+
+
+def register_source(source: Source) -> Source:
+    """Adds a source, or puts one in the place of another of the same name."""
+    SOURCES[source.name] = source
+    return source
+
+
+def find_source(name: str) -> Source:
+    """The source of a name.
+
+    Raises:
+        Sg2ImError: If there is none; the nearest are named.
+    """
+    if name in SOURCES:
+        return SOURCES[name]
+    near = difflib.get_close_matches(name.lower(), SOURCES, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(SOURCES)}."
+    raise Sg2ImError(f"There is no source of data {name[:60]!r}: {hint}")
+
+
+def source_of(settings: Mapping[str, Any]) -> Source | None:
+    """The source that a store was prepared from, by the settings noted in it; none for a store of
+    other origin."""
+    return SOURCES.get(str(settings.get("source")))
+
+
+register_source(
+    Source(
+        name="landscapes",
+        title="drawn landscapes with exact boxes and masks (no download)",
+        options="sg2im_pyg.sources.landscapes.options:LandscapesOptions",
+        feature_network="landscapes",
+        made_on_first_use=True,
+    )
+)
+register_source(
+    Source(
+        name="coco",
+        title="COCO 2017 with COCO-Stuff (about 22 GB to download)",
+        options="sg2im_pyg.sources.coco.options:CocoOptions",
+        graphs_per_picture=5,
+        configurations={(64, 64): "coco64"},
+    )
+)
+register_source(
+    Source(
+        name="visual_genome",
+        title="Visual Genome 1.4 (about 16 GB to download)",
+        options="sg2im_pyg.sources.visual_genome.options:VisualGenomeOptions",
+        relationships="stored",
+        configurations={(64, 64): "vg64", (128, 128): "vg128"},
+    )
+)

@@ -1,0 +1,267 @@
+"""Visual Genome as the 2018 release's preprocessing left it: ``train.h5``, ..., ``vocab.json``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from sg2im_pyg.data.scene_table import SceneTable, offsets
+from sg2im_pyg.data.store import open_hdf5
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.sources.annotations import Annotations
+from sg2im_pyg.sources.coco.annotation_file import lies_inside
+from sg2im_pyg.sources.pictures import ImageSize
+from sg2im_pyg.sources.preparation import SPLITS, Conversion, prepare_stores
+from sg2im_pyg.sources.visual_genome.raw_files import read_images
+from sg2im_pyg.sources.visual_genome.rules import positions
+from sg2im_pyg.sources.visual_genome.source import (
+    VisualGenomeVocabulary,
+    visual_genome_image_folder,
+)
+from sg2im_pyg.system.parallel import usable_cores
+
+_ARRAYS = (
+    *("image_ids", "image_paths", "object_ids", "object_names", "object_boxes"),
+    *("objects_per_image", "relationship_subjects", "relationship_predicates"),
+    *("relationship_objects", "relationships_per_image"),
+)
+"""What must be there; ``relationship_ids`` is not needed, ``object_attributes`` is misaligned."""
+
+
+def is_released(folder: str | Path) -> bool:
+    """Whether a folder holds the release's files and not the raw ones."""
+    folder = Path(folder)
+    return (folder / "vocab.json").is_file() and not (folder / "objects.json").is_file()
+
+
+def read_released(
+    source: str | Path, splits: Sequence[str] = SPLITS, images: str | Path | None = None
+) -> dict[str, Annotations]:
+    """Converts the files that the release's preprocessing wrote.
+
+    Boxes are cut at the picture's border. Attributes are left out: the files have them in an
+    array that does not say whose they are.
+
+    Args:
+        source: Folder with :obj:`train.h5`, :obj:`val.h5`, :obj:`test.h5` and :obj:`vocab.json`.
+        splits: The splits to read.
+        images: Folder of the pictures (:obj:`VG_100K`, :obj:`VG_100K_2`), whose sizes are looked
+            up there; :obj:`None` to find it in the source folder.
+
+    Raises:
+        Sg2ImError: If a file is missing, cut off or lacks an array, if arrays do not agree with
+            each other, or a picture is missing.
+    """
+    source = Path(source)
+    folder = visual_genome_image_folder(source) if images is None else Path(images)
+    vocabulary = VisualGenomeVocabulary.load(source / "vocab.json")
+    found = {}
+    for split in splits:
+        path = source / f"{split}.h5"
+        if not path.is_file():
+            raise Sg2ImError(
+                f"The file {path} is missing: put it there beside vocab.json, as the release's "
+                "preprocessing writes it."
+            )
+        arrays = _read_arrays(path)
+        files: list[str] = arrays.pop("image_paths").tolist()
+        sizes = _stored_sizes(source, folder, arrays["image_ids"], files)
+        objects, relationships = arrays["objects_per_image"], arrays["relationships_per_image"]
+        is_object = _rows(path, "objects_per_image", objects, arrays["object_names"].shape[1])
+        is_relationship = _rows(
+            path,
+            "relationships_per_image",
+            relationships,
+            arrays["relationship_predicates"].shape[1],
+        )
+        boxes = arrays["object_boxes"][is_object].astype(np.float64)
+        scale = np.repeat(sizes[:, ::-1], objects, axis=0)
+        corners = np.concatenate([boxes[:, :2] / scale, (boxes[:, :2] + boxes[:, 2:]) / scale], 1)
+        if (boxes[:, 2:] < 0).any() or (arrays["object_names"][is_object] < 1).any():
+            raise Sg2ImError(
+                f"{path} holds an object without a name or with a box of negative size: replace "
+                "it by a whole copy."
+            )
+        table = SceneTable(
+            image_ids=arrays["image_ids"].astype(np.int64),
+            object_offset=offsets(objects),
+            categories=arrays["object_names"][is_object].astype(np.int32),
+            boxes=corners.clip(0, 1).astype(np.float32),
+            packed_masks=None,
+            relationship_offset=offsets(relationships),
+            relationships=np.stack(
+                [
+                    arrays[f"relationship_{name}"][is_relationship]
+                    for name in ("subjects", "predicates", "objects")
+                ],
+                axis=1,
+            ).astype(np.int32),
+            attribute_offset=np.zeros(int(objects.sum()) + 1, np.int64),
+            object_ids=arrays["object_ids"][is_object].astype(np.int64),
+        )
+        table.check(str(path), vocabulary.names, ())
+        found[split] = Annotations(table, vocabulary.names, 0, files, sizes)
+    return found
+
+
+def prepare_released(
+    source: str | Path,
+    root: str | Path,
+    image_sizes: Sequence[ImageSize] = ((64, 64),),
+    workers: int | None = None,
+    skip_unreadable: bool = False,
+    progress: bool = True,
+) -> dict[ImageSize, dict[str, Path]]:
+    """Writes what the release's preprocessing left as :obj:`root/<H>x<W>/{train,val,test}.h5`.
+
+    Args:
+        source: Folder as :func:`read_released` takes it, with the pictures in it.
+        root: Folder of the prepared data.
+        image_sizes: Height and width of the pictures, in pixels.
+        workers: Number of processes; :obj:`None` for one a core.
+        skip_unreadable: Leave out pictures that can not be read, instead of raising.
+        progress: Show bars, if stderr is a terminal.
+
+    Returns:
+        The file of each split at each size.
+
+    Raises:
+        Sg2ImError: As :func:`read_released`; if a split is there with other settings.
+    """
+    source = Path(source)
+    folder = visual_genome_image_folder(source)
+    for name in ("vocab.json", *(f"{split}.h5" for split in SPLITS)):
+        if not (source / name).is_file():
+            raise Sg2ImError(
+                f"The file {source / name} is missing: put it there, as the release's "
+                "preprocessing writes it."
+            )
+    settings = {
+        split: {
+            "source": "visual_genome",
+            "split": split,
+            "annotation_bytes": {
+                name: (source / name).stat().st_size for name in ("vocab.json", f"{split}.h5")
+            },
+        }
+        for split in SPLITS
+    }
+    return prepare_stores(
+        Conversion(
+            name="Visual Genome",
+            settings=settings,
+            folders=dict.fromkeys(SPLITS, folder),
+            convert=lambda splits: read_released(source, splits, folder),
+            wanted="objects and relationships",
+            may_be_empty=("val", "test"),
+            check_sizes=False,
+        ),
+        root,
+        image_sizes,
+        0,
+        usable_cores() if workers is None else workers,
+        skip_unreadable,
+        progress,
+    )
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with open_hdf5(path) as file:
+        missing = [name for name in _ARRAYS if not isinstance(file.get(name), h5py.Dataset)]
+        if missing:
+            raise Sg2ImError(
+                f"{path} has no array {missing[0]!r}: expected is a file of the release's "
+                f"preprocessing with the arrays {', '.join(_ARRAYS)}."
+            )
+        try:
+            arrays = {name: file[name][:] for name in _ARRAYS}
+        except (OSError, TypeError, ValueError) as error:
+            raise Sg2ImError(
+                f"{path} can not be read ({error}): replace it by a whole copy."
+            ) from error
+    count = len(arrays["image_ids"])
+    files = [
+        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+        for name in arrays["image_paths"]
+    ]
+    arrays["image_paths"] = np.array([file.replace("\\", "/") for file in files], object)
+    for name, dimensions in {**dict.fromkeys(_ARRAYS, 2), "object_boxes": 3}.items():
+        values = arrays[name]
+        if name in ("image_ids", "image_paths") or name.endswith("_per_image"):
+            dimensions = 1
+        if name != "image_paths" and values.dtype.kind not in "iu":
+            raise Sg2ImError(f"{path}: {name} holds no whole numbers: replace it by a whole copy.")
+        if name != "image_paths" and values.size:
+            low, high = int(values.min()), int(values.max())
+            if high >= 2**31 or low < (-(2**31) if name == "object_boxes" else -1):
+                raise Sg2ImError(
+                    f"{path}: {name} holds numbers out of range: replace it by a whole copy."
+                )
+            arrays[name] = values = values.astype(np.int64)
+        if values.ndim != dimensions or len(values) != count:
+            raise Sg2ImError(
+                f"{path}: {name} has the shape {values.shape}, expected are {dimensions} "
+                f"dimensions and {count} pictures: replace it by a whole copy."
+            )
+    for names in (
+        ("object_names", "object_ids", "object_boxes"),
+        ("relationship_predicates", "relationship_subjects", "relationship_objects"),
+    ):
+        widths = {arrays[name].shape[1] for name in names}
+        if len(widths) != 1 or (arrays[names[0]].ndim == 3):
+            raise Sg2ImError(
+                f"{path}: {', '.join(names)} have different widths: replace it by a whole copy."
+            )
+    if arrays["object_boxes"].shape[2] != 4:
+        raise Sg2ImError(f"{path}: object_boxes holds no four numbers a box.")
+    if count and (arrays["image_ids"].min() < 0 or len(set(arrays["image_ids"].tolist())) < count):
+        raise Sg2ImError(
+            f"{path}: image_ids holds a number twice or a negative one: replace it by a whole copy."
+        )
+    for file in arrays["image_paths"]:
+        if not lies_inside(file):
+            raise Sg2ImError(
+                f"{path} names the picture {file!r}, which lies outside of the folder of pictures."
+            )
+    return arrays
+
+
+def _rows(path: Path, name: str, counts: np.ndarray, width: int) -> np.ndarray:
+    """Which places of a padded array hold something, shape (N, width)."""
+    if (counts < 0).any() or (counts > width).any():
+        raise Sg2ImError(
+            f"{path}: {name} names more than the {width} that there is room for, or fewer than "
+            "none: replace it by a whole copy."
+        )
+    return np.arange(width) < counts[:, None]
+
+
+def _stored_sizes(
+    source: Path, folder: Path, image_ids: np.ndarray, files: Sequence[str]
+) -> np.ndarray:
+    """Height and width of each picture: as the picture list says, or from the files' headers."""
+    if (source / "image_data.json").is_file():
+        listed = read_images(source / "image_data.json")
+        place = positions(listed.ids, image_ids)
+        if (place < 0).any():
+            raise Sg2ImError(
+                f"{source / 'image_data.json'} does not list the picture "
+                f"{image_ids[place < 0][0]}: it must belong to the same Visual Genome."
+            )
+        return listed.sizes[place]
+    sizes, unreadable = np.zeros((len(files), 2), np.int32), []
+    for row, file in zip(sizes, files, strict=True):
+        try:
+            with Image.open(folder / file) as image:
+                row[:] = image.height, image.width
+        except Exception:  # Pillow raises nearly anything at foreign bytes
+            unreadable.append(str(folder / file))
+    if unreadable:
+        raise Sg2ImError(
+            f"{len(unreadable):,} of {len(files):,} pictures are missing or no pictures, the first "
+            f"is {unreadable[0]}: their sizes are needed for the boxes. Put them there, or beside "
+            "the .h5 files image_data.json of Visual Genome, which lists the sizes."
+        )
+    return sizes

@@ -1,0 +1,272 @@
+"""Visual Genome: the release's preprocessing rule by rule, and the way into the store."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.sources.annotations import Annotations
+from sg2im_pyg.sources.pictures import ImageSize
+from sg2im_pyg.sources.preparation import SPLITS, Conversion, prepare_stores
+from sg2im_pyg.sources.visual_genome.raw_files import (
+    read_aliases,
+    read_attributes,
+    read_images,
+    read_objects,
+    read_relationships,
+    read_splits,
+)
+from sg2im_pyg.sources.visual_genome.rules import VisualGenomeColumns
+from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
+from sg2im_pyg.system.parallel import usable_cores
+
+FILES = (
+    *("image_data.json", "objects.json", "attributes.json", "relationships.json"),
+    *("object_alias.txt", "relationship_alias.txt"),
+)
+"""The raw annotations, all in one folder."""
+
+SPLIT_LIST = "vg_splits.json"
+"""The release's list of the pictures of each split."""
+
+_AS_RELEASED = VisualGenomeSelection()
+
+
+_SHARES = {
+    "train": 0.855,
+    "val": 0.075,
+    "test": 0.07,
+}  # those of the pictures that the release kept
+_LAYOUT = (
+    f"expected are {', '.join(FILES)}, and the pictures in images/VG_100K and images/VG_100K_2 "
+    "(or VG_100K and VG_100K_2)"
+)
+
+
+@dataclass(frozen=True)
+class VisualGenomeVocabulary:
+    """Names of Visual Genome: those of the model, and the attributes.
+
+    Attributes:
+        names: Objects and predicates.
+        attributes: Attributes of objects.
+    """
+
+    names: Vocabulary
+    attributes: tuple[str, ...]
+
+    @classmethod
+    def load(cls, path: str | Path) -> "VisualGenomeVocabulary":
+        """Reads a vocabulary.
+
+        Args:
+            path: JSON file of the release (``vocab.json``, with :obj:`"object_idx_to_name"` and
+                so on) or with the lists :obj:`"objects"`, :obj:`"predicates"` and, if there are
+                any, :obj:`"attributes"`.
+
+        Raises:
+            Sg2ImError: If the file is missing or malformed.
+        """
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
+        except FileNotFoundError as error:
+            raise Sg2ImError(f"There is no vocabulary {path}: give a JSON file.") from error
+        except (ValueError, RecursionError) as error:
+            raise Sg2ImError(f"The vocabulary {path} is no valid JSON ({error}).") from error
+        lists = []
+        for ours, theirs in (
+            ("objects", "object_idx_to_name"),
+            ("predicates", "pred_idx_to_name"),
+            ("attributes", "attribute_idx_to_name"),
+        ):
+            found = content.get(theirs, content.get(ours)) if isinstance(content, dict) else None
+            if found is None and ours == "attributes":
+                found = []
+            if not isinstance(found, list) or not all(isinstance(n, str) and n for n in found):
+                raise Sg2ImError(
+                    f"The vocabulary {path} has no list of names {theirs!r} or {ours!r}."
+                )
+            lists.append(found)
+        return cls(Vocabulary(lists[0], lists[1]), tuple(lists[2]))
+
+
+def read_visual_genome(
+    source: str | Path,
+    splits: str | Path | int,
+    selection: VisualGenomeSelection = _AS_RELEASED,
+    vocabulary: VisualGenomeVocabulary | None = None,
+    progress: bool = False,
+) -> dict[str, Annotations]:
+    """Converts the annotations of Visual Genome as the release does.
+
+    The rules, in their order: pictures with a short side are left out. Names of objects are
+    replaced by the aliases; the vocabulary holds those that enough objects of the training split
+    have, most frequent first (of equals, the first to appear). An object takes the first of its
+    names that is in the vocabulary; objects without one, or with a short side, are left out.
+    Predicates between objects that are left and frequent enough in the training split are used,
+    in the order of their first appearance. Last, pictures with too few or too many objects or
+    relationships are left out.
+
+    Boxes are cut at the picture's border; attributes stay with their objects.
+
+    Args:
+        source: Folder with :data:`FILES`.
+        splits: File that lists the pictures of each split, or the seed to draw them with.
+        selection: Which names, objects and pictures are used.
+        vocabulary: The names to use, instead of counting them.
+        progress: Show a bar for each file, if stderr is a terminal.
+
+    Raises:
+        Sg2ImError: If a file is missing or malformed, or if the files do not agree with each
+            other.
+    """
+    source = Path(source)
+    images = read_images(source / "image_data.json", progress)
+    known = images.ids.tolist()
+    if isinstance(splits, int):
+        ids = draw_splits(images.ids, splits)
+    else:
+        ids = read_splits(Path(splits), known)
+    aliases = read_aliases(source / "object_alias.txt")
+    predicate_aliases = read_aliases(source / "relationship_alias.txt")
+    objects = read_objects(source / "objects.json", known, aliases, progress)
+    attributes = read_attributes(source / "attributes.json", known, progress)
+    relationships = read_relationships(source / "relationships.json", known, progress)
+    columns = VisualGenomeColumns(
+        images, objects, attributes, relationships, predicate_aliases, ids
+    )
+    return columns.convert(selection, vocabulary)
+
+
+def draw_splits(ids: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """Divides pictures at random, 85.5 : 7.5 : 7 as the pictures that the release kept.
+
+    Args:
+        ids: Numbers of the pictures, shape :math:`(N,)`; their order does not matter.
+        seed: The same seed gives the same splits.
+
+    Raises:
+        Sg2ImError: If the seed is negative.
+    """
+    if seed < 0:
+        raise Sg2ImError(f"The seed of the splits must be at least 0, got {seed}.")
+    order = np.random.default_rng(seed).permutation(np.sort(ids))
+    ends = np.round(np.cumsum(list(_SHARES.values())) * len(order)).astype(int)
+    return dict(zip(_SHARES, np.split(order, ends[:-1]), strict=True))
+
+
+def prepare_visual_genome(
+    source: str | Path,
+    root: str | Path,
+    image_sizes: Sequence[ImageSize] = ((64, 64),),
+    selection: VisualGenomeSelection = _AS_RELEASED,
+    splits: str | Path | int | None = None,
+    vocabulary: str | Path | None = None,
+    workers: int | None = None,
+    skip_unreadable: bool = False,
+    progress: bool = True,
+) -> dict[ImageSize, dict[str, Path]]:
+    """Writes Visual Genome as :obj:`root/<H>x<W>/{train,val,test}.h5`, for each size.
+
+    A split that is there already, made with the same settings from files of the same sizes, is
+    left as it is. There are no masks.
+
+    Args:
+        source: Folder with :data:`FILES`, and the pictures in :obj:`images/VG_100K` and
+            :obj:`images/VG_100K_2`, or beside the files.
+        root: Folder of the prepared data.
+        image_sizes: Height and width of the pictures, in pixels; each picture is decoded once
+            for all of them.
+        selection: Which names, objects and pictures are used.
+        splits: File that lists the pictures of each split, or the seed to draw them with;
+            :obj:`None` for :data:`SPLIT_LIST` in the source folder, or else the seed 0.
+        vocabulary: File of the names to use; :obj:`None` to count them.
+        workers: Number of processes that decode pictures; :obj:`None` for one a core.
+        skip_unreadable: Leave out pictures that can not be read, instead of raising.
+        progress: Show bars, if stderr is a terminal.
+
+    Returns:
+        The file of each split at each size.
+
+    Raises:
+        Sg2ImError: As :func:`read_visual_genome`; if a split is there with other settings; if no
+            picture is left; if a picture can not be read.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        raise Sg2ImError(
+            f"There is no folder {source}: give the folder that holds Visual Genome; {_LAYOUT}."
+        )
+    for name in FILES:
+        if not (source / name).is_file():
+            raise Sg2ImError(f"The file {source / name} is missing: put it there; {_LAYOUT}.")
+    folder = visual_genome_image_folder(source)
+    chosen = split_source(source, splits)
+    names = None if vocabulary is None else VisualGenomeVocabulary.load(vocabulary)
+    settings: dict[str, Any] = {
+        "source": "visual_genome",
+        **asdict(selection),
+        "splits": f"seed {chosen}" if isinstance(chosen, int) else _fingerprint(chosen),
+        "vocabulary": None if vocabulary is None else _fingerprint(Path(vocabulary)),
+        "annotation_bytes": {name: (source / name).stat().st_size for name in FILES},
+    }
+    return prepare_stores(
+        Conversion(
+            name="Visual Genome",
+            settings={split: {**settings, "split": split} for split in SPLITS},
+            folders=dict.fromkeys(SPLITS, folder),
+            convert=lambda _: read_visual_genome(source, chosen, selection, names, progress),
+            wanted=f"{selection.min_objects} to {selection.max_objects} objects and "
+            f"{selection.min_relationships} to {selection.max_relationships} relationships",
+            # Pictures in the list of another size than their file: the release takes no offence.
+            check_sizes=False,
+            may_be_empty=("val", "test"),
+        ),
+        root,
+        image_sizes,
+        0,
+        usable_cores() if workers is None else workers,
+        skip_unreadable,
+        progress,
+    )
+
+
+def split_source(source: Path, splits: str | Path | int | None) -> Path | int:
+    """Where the splits come from: the file named, the release's list if it is there, or a seed."""
+    if splits is None:
+        return source / SPLIT_LIST if (source / SPLIT_LIST).is_file() else 0
+    if isinstance(splits, int):
+        return splits
+    if not Path(splits).is_file():
+        raise Sg2ImError(
+            f"There is no list of splits {splits}: give a JSON file with the lists 'train', 'val' "
+            "and 'test', or a seed."
+        )
+    return Path(splits)
+
+
+def visual_genome_image_folder(source: Path) -> Path:
+    """Folder that holds :obj:`VG_100K` and :obj:`VG_100K_2`.
+
+    Raises:
+        Sg2ImError: If there is none.
+    """
+    for folder in (source / "images", source):
+        if (folder / "VG_100K").is_dir() or (folder / "VG_100K_2").is_dir():
+            return folder
+    raise Sg2ImError(
+        f"There are no folders of pictures VG_100K and VG_100K_2 in {source / 'images'} (nor in "
+        f"{source}): put them there; {_LAYOUT}."
+    )
+
+
+def _fingerprint(path: Path) -> str:
+    """Tells one file from another of the same name."""
+    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"

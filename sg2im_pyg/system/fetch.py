@@ -1,0 +1,388 @@
+"""Fetches one file over HTTP: transfers that go on where they broke, mirrors, checksums."""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.system.disk import check_space
+from sg2im_pyg.system.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file that can be fetched, and what is made of it in the data folder.
+
+    Args:
+        name: Name of the file.
+        addresses: Where it can be fetched, in the order in which they are tried.
+        size: Bytes, :obj:`None` where not known.
+        sha256: Checksum as hexadecimal digits, :obj:`None` where not known.
+        members: What is unpacked of an archive, as :func:`~sg2im_pyg.system.archives.unpack` takes
+            it; nothing for a file that is used as it is.
+        into: Folder below the data folder that the members land in; those that are in the data
+            folder itself are taken too.
+        unpacked_size: Bytes of the members, roughly; :obj:`None`: as many as the archive has.
+        optional: Whether the preparation can do without it.
+    """
+
+    name: str
+    addresses: tuple[str, ...]
+    size: int | None = None
+    sha256: str | None = None
+    members: tuple[str, ...] = ()
+    into: str = "."
+    unpacked_size: int | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is waited for, and how often it is asked again.
+
+    Args:
+        connect_seconds: Longest wait for a connection.
+        read_seconds: Longest wait for the next bytes; a transfer that stalls for longer is broken.
+        attempts: So many attempts in a row that bring nothing new, and the next address is tried.
+        first_wait: Seconds before the second attempt; each further wait is twice as long.
+        longest_wait: Seconds that no wait exceeds.
+        sleep: What waits.
+    """
+
+    connect_seconds: float = 20
+    read_seconds: float = 60
+    attempts: int = 5
+    first_wait: float = 1
+    longest_wait: float = 60
+    sleep: Callable[[float], None] = time.sleep
+
+
+PATIENCE = Patience()
+
+
+def fetch(
+    file: RemoteFile,
+    folder: str | Path,
+    mirror: str | None = None,
+    progress: bool = True,
+    patience: Patience = PATIENCE,
+) -> Path:
+    """Downloads a file, or goes on with its download, unless it is there.
+
+    The bytes go to :obj:`NAME.part`; beside it :obj:`NAME.part.json` keeps where they come from
+    and what the server calls this version of the file. A broken transfer goes on where it broke if
+    the server still has that version; at another address it goes on only if a checksum will show
+    whether the parts belong together.
+
+    Args:
+        file: What to fetch.
+        folder: Folder to fetch it to.
+        mirror: Address of a folder that holds the file under its name, tried first.
+        progress: Say when an attempt fails, and show a bar if stderr is a terminal.
+        patience: How long servers are waited for.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        Sg2ImError: If a file of this name is there but is not the right one; if the disk has not
+            enough room; if no address has the file.
+    """
+    return fetch_from(file, folder, mirror, progress, patience)[0]
+
+
+def fetch_from(
+    file: RemoteFile,
+    folder: str | Path,
+    mirror: str | None = None,
+    progress: bool = True,
+    patience: Patience = PATIENCE,
+) -> tuple[Path, str | None]:
+    """What :func:`fetch` does; gives also the address that had the file, :obj:`None` if it was
+    there."""
+    path = Path(folder) / file.name
+    if path.exists():
+        verify(file, path, progress)
+        return path, None
+    part = _Part(path)
+    addresses = _addresses(file, mirror, part.origin.get("address"))
+    check_space({path.parent: bytes_left(file, path.parent)}, f"Downloading {file.name}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    failures = []
+    with requests.Session() as session:
+        session.headers["User-Agent"] = "sg2im_pyg"
+        session.headers["Accept-Encoding"] = "identity"  # ranges count the file's own bytes
+        for address in addresses:
+            try:
+                _transfer(session, address, file, part, progress, patience)
+                mismatch = _mismatch(file, part.path, progress)
+                if mismatch:
+                    part.discard()
+                    raise _Unusable(f"what came {mismatch}")
+            except _Unusable as error:
+                failures.append(f"{address} ({error})")
+                continue
+            part.path.replace(path)
+            part.discard()
+            _mark_verified(file, path)
+            return path, address
+    kept = "; what came so far is kept for the next attempt" if part.size() else ""
+    raise Sg2ImError(
+        f"{file.name} could not be downloaded from {', nor from '.join(failures)}{kept}: check the "
+        f"network and try again, name a mirror, or put the file into {path.parent} yourself."
+    )
+
+
+def verify(file: RemoteFile, path: Path, progress: bool = True) -> None:
+    """Raises unless a file that is there has the size and the checksum that are known.
+
+    The checksum is computed once: :obj:`NAME.verified.json` keeps that it was right.
+
+    Raises:
+        Sg2ImError: If it does not fit.
+    """
+    if file.sha256 and read_json(_verified(path)) == _fingerprint(file, path):
+        return
+    mismatch = _mismatch(file, path, progress)
+    if mismatch:
+        raise Sg2ImError(
+            f"{path} is not the file that is expected, it {mismatch}: remove it to have it "
+            "downloaded, or put the right file there."
+        )
+    _mark_verified(file, path)
+
+
+class _Unusable(Exception):
+    """An address does not have the file: the next one is tried."""
+
+
+class _Broken(Exception):
+    """A transfer ended early: the same address is asked again."""
+
+
+class _Part:
+    """A file on its way: its bytes so far, and where they come from."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f"{path.name}.part")
+        self._origin_path = path.with_name(f"{path.name}.part.json")
+        self.origin = read_json(self._origin_path)  # address, version, total
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def set_origin(self, address: str, version: str | None, total: int | None) -> None:
+        self.origin = {"address": address, "version": version, "total": total}
+        write_json(self._origin_path, self.origin)
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._origin_path.unlink(missing_ok=True)
+        self.origin = {}
+
+
+def _transfer(
+    session: requests.Session,
+    address: str,
+    file: RemoteFile,
+    part: _Part,
+    progress: bool,
+    patience: Patience,
+) -> None:
+    """Receives from one address, in as many attempts as bring the transfer forward."""
+    farthest = failures = 0
+    while True:
+        try:
+            return _receive(session, address, file, part, progress, patience)
+        except _Broken as error:
+            reason = str(error)
+        except requests.RequestException as error:
+            reason = _reason(error)
+            if isinstance(error, ValueError | requests.TooManyRedirects):  # no proper address
+                raise _Unusable(reason) from error
+        if part.size() > farthest:
+            farthest, failures = part.size(), 0
+        failures += 1
+        if failures >= patience.attempts:
+            raise _Unusable(reason)
+        wait = min(patience.first_wait * 2 ** (failures - 1), patience.longest_wait)
+        say(f"{file.name}: {reason}, next attempt in {wait:g} s", progress)
+        patience.sleep(wait)
+
+
+def _receive(
+    session: requests.Session,
+    address: str,
+    file: RemoteFile,
+    part: _Part,
+    progress: bool,
+    patience: Patience,
+) -> None:
+    """One request: appends to the part, or begins it anew."""
+    version: str | None = part.origin.get("version")
+    total: int | None = part.origin.get("total") or file.size
+    same_place = version is not None and part.origin.get("address") == address
+    # Without a version or a checksum nothing would tell whether the rest belongs to the part.
+    start = part.size() if same_place or (file.sha256 and total) else 0
+    if start and start == total:
+        return
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    if start and same_place:
+        headers["If-Range"] = str(version)
+    timeout = (patience.connect_seconds, patience.read_seconds)
+    with session.get(address, headers=headers, timeout=timeout, stream=True) as response:
+        status = response.status_code
+        version_now = _version(response)
+        if status in (408, 425, 429) or status >= 500:
+            raise _Broken(f"the server answers with status {status}")
+        if status == 416 and start:
+            part.discard()
+            raise _Broken("the server has no more bytes than there are already")
+        if status not in (200, 206) or (status == 206 and not start):
+            raise _Unusable(f"the server answers with status {status}")
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise _Unusable("the server sends the file in another encoding")
+        begin_now, total_now = _extent(response)
+        if None not in (total_now, file.size) and total_now != file.size:
+            raise _Unusable(f"the file has {total_now:,} bytes there instead of {file.size:,}")
+        if status == 206:
+            another = same_place and version_now not in (None, version)
+            if another or (begin_now, total_now) != (start, total):
+                part.discard()
+                raise _Broken("the server goes on with another file")
+            if not same_place:
+                part.set_origin(address, version_now, total)
+        else:
+            start, total = 0, total_now
+            part.discard()
+            part.set_origin(address, version_now, total)
+        _write(response, file, part, start, total, progress)
+    if total is not None and part.size() < total:  # urllib3 before 2 says nothing
+        raise _Broken(f"the connection ended after {part.size():,} of {total:,} bytes")
+    if total is not None and part.size() > total:
+        part.discard()
+        raise _Unusable(f"the server sends more than the {total:,} bytes that it announced")
+
+
+def _write(
+    response: requests.Response,
+    file: RemoteFile,
+    part: _Part,
+    start: int,
+    total: int | None,
+    progress: bool,
+) -> None:
+    limit = file.size if total is None else total
+    with part.path.open("ab") as stream, _bar(file.name, limit, progress, start) as bar:
+        # Small pieces: what a broken connection leaves of one is lost.
+        for piece in response.iter_content(2**16):
+            stream.write(piece)
+            bar.update(len(piece))
+            if limit is not None and stream.tell() > limit:
+                break  # the size is looked at later: this only keeps the disk from filling
+
+
+def _bar(name: str, total: int | None, progress: bool, start: int = 0) -> tqdm:
+    return tqdm(
+        total=total,
+        initial=start,
+        desc=name,
+        unit="B",
+        unit_scale=True,
+        leave=False,
+        disable=None if progress else True,
+    )
+
+
+def _version(response: requests.Response) -> str | None:
+    """What names the version of a file in If-Range; weak tags are not allowed there."""
+    tag = response.headers.get("ETag", "")
+    return tag if tag.startswith('"') else response.headers.get("Last-Modified")
+
+
+def _extent(response: requests.Response) -> tuple[int | None, int | None]:
+    """First byte of an answer, and size of the whole file."""
+    if response.status_code == 206:
+        text = response.headers.get("Content-Range", "")
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", text)
+        return (int(found[1]), int(found[2])) if found else (None, None)
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdecimal() else None
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong with a connection, in a few words."""
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return "no answer in time"
+    for kind, words in (
+        (requests.exceptions.SSLError, "no secure connection"),
+        (requests.exceptions.ProxyError, "the proxy can not be reached"),
+        (requests.exceptions.ChunkedEncodingError, "the connection broke"),
+        (requests.ConnectionError, "the server can not be reached"),
+    ):
+        if isinstance(error, kind):
+            return words
+    return first_line(error)
+
+
+def _addresses(file: RemoteFile, mirror: str | None, begun_at: str | None) -> list[str]:
+    addresses = list(file.addresses)
+    if begun_at in addresses:  # first where a broken transfer can go on
+        addresses.sort(key=lambda address: address != begun_at)
+    if mirror is not None:
+        if not re.match(r"https?://[^/]", mirror):
+            raise Sg2ImError(
+                f"The mirror must be an address that begins with http:// or https://, got {mirror}."
+            )
+        addresses.insert(0, f"{mirror.rstrip('/')}/{file.name}")
+    return addresses
+
+
+def _mismatch(file: RemoteFile, path: Path, progress: bool) -> str | None:
+    """In which way a file is not the expected one, :obj:`None` if it is."""
+    size = path.stat().st_size
+    if file.size is not None and size != file.size:
+        return f"has {size:,} bytes instead of {file.size:,}"
+    if file.sha256 is None:
+        return None
+    digest = hashlib.sha256()
+    with path.open("rb") as stream, _bar(f"Checking {file.name}", size, progress) as bar:
+        while piece := stream.read(2**20):
+            digest.update(piece)
+            bar.update(len(piece))
+    if digest.hexdigest() == file.sha256:
+        return None
+    return f"has the SHA-256 checksum {digest.hexdigest()} instead of {file.sha256}"
+
+
+def _verified(path: Path) -> Path:
+    return path.with_name(f"{path.name}.verified.json")
+
+
+def _fingerprint(file: RemoteFile, path: Path) -> dict[str, object]:
+    found = path.stat()
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": file.sha256}
+
+
+def _mark_verified(file: RemoteFile, path: Path) -> None:
+    if file.sha256:
+        with suppress(OSError):  # a folder that can only be read: it is computed again
+            write_json(_verified(path), _fingerprint(file, path))
+
+
+def bytes_left(file: RemoteFile, folder: Path) -> int:
+    """How much of a file is still to come, 0 where its size is not known."""
+    return max((file.size or 0) - _Part(folder / file.name).size(), 0)
+
+
+def say(text: str, progress: bool) -> None:
+    """Prints a line past the bars."""
+    if progress:
+        tqdm.write(text)

@@ -1,0 +1,80 @@
+"""Writing files so that a reader never meets half of one, and telling whether one changed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from sg2im_pyg.errors import Sg2ImError
+
+
+def temporary_path(path: Path) -> Path:
+    """Name beside :obj:`path` to write to before renaming; it is unique for the process."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def replace_when_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a temporary name to write to, and renames it to :obj:`path` if nothing was raised.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     with replace_when_whole(Path(folder) / "a.txt") as temporary:
+        ...         _ = temporary.write_text("whole", encoding="utf-8")
+        ...     (Path(folder) / "a.txt").read_text(encoding="utf-8")
+        'whole'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_output(folder: Path) -> None:
+    """Makes the folder of a program's option ``--output``, before its work begins.
+
+    Raises:
+        Sg2ImError: If it is a file, or lies below one.
+        OSError: If nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):  # refused now, not after hours of work
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise Sg2ImError(
+            f"--output {folder} is a file, or lies below one: give a folder."
+        ) from error
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """SHA-256 checksum of a file's content as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The entries of a small file of ours; none where it is missing or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """The inverse of :func:`read_json`."""
+    with replace_when_whole(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")

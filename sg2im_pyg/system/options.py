@@ -1,0 +1,152 @@
+"""Options as fields of dataclasses, each with its range beside it, and one wording for all."""
+
+import math
+from dataclasses import field, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from sg2im_pyg.errors import Sg2ImError
+
+_RANGE = "range"  # of a field's metadata
+_SHOWN = 60  # characters of a wrong value
+
+
+def option(
+    default: Any,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A field of a dataclass with the range of its value, or of each number of its list.
+
+    Args:
+        default: The default; lists and other mutable ones are given as a function that makes one.
+        least: Smallest value that is allowed.
+        most: Largest value that is allowed.
+        above: The value must be larger than this.
+        below: The value must be smaller than this.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Options:
+        ...     steps: int = option(100, least=1)
+        ...     def __post_init__(self):
+        ...         check_options(self)
+        >>> Options(steps=0)
+        Traceback (most recent call last):
+        sg2im_pyg.errors.Sg2ImError: steps must be a whole number, at least 1, got 0.
+    """
+    bounds = {"least": least, "most": most, "above": above, "below": below}
+    metadata = {_RANGE: {name: bound for name, bound in bounds.items() if bound is not None}}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def check_options(options: Any, prefix: str = "") -> None:
+    """Checks each field of a dataclass by its type and its range; groups of options within it are
+    left to themselves.
+
+    Args:
+        options: The dataclass.
+        prefix: What stands before the names in sentences, such as :obj:`"optimizer."`.
+
+    Raises:
+        Sg2ImError: At the first value that is none of its option.
+    """
+    hints = get_type_hints(type(options))
+    for entry in fields(options):
+        value, hint = getattr(options, entry.name), hints[entry.name]
+        if is_dataclass(hint):
+            continue
+        bounds = entry.metadata.get(_RANGE, {})
+        if not _fits(value, hint, bounds):
+            raise Sg2ImError(
+                f"{prefix}{entry.name} must be {expected(hint, bounds)}, got {_shown(value)}."
+            )
+
+
+def expected(hint: Any, bounds: dict[str, float] | None = None) -> str:
+    """What is asked of a value, in a person's words.
+
+    Args:
+        hint: Its type.
+        bounds: Its range, as :func:`option` keeps it.
+
+    Examples:
+        >>> expected(int | None), expected(Literal["mean", "sum"])
+        ('a whole number or null', 'one of mean, sum')
+        >>> expected(tuple[int, int], {"least": 1})
+        'a list of 2 whole numbers, each at least 1'
+    """
+    bounds = bounds or {}
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        parts = [expected(kind, bounds) for kind in arguments if kind is not NoneType]
+        return " or ".join([*parts, *(["null"] if NoneType in arguments else [])])
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (list, tuple):
+        kinds = [kind for kind in arguments if kind is not Ellipsis]
+        count = f"{len(kinds)} " if origin is tuple and Ellipsis not in arguments else ""
+        if get_origin(kinds[0]) in (list, tuple):
+            inner = expected(kinds[0], bounds)
+            return f"a list of {count}lists, each {inner}"
+        noun = {int: "whole numbers", float: "numbers", str: "texts"}.get(kinds[0], "values")
+        within = _range(bounds)
+        return f"a list of {count}{noun}" + (f", each {within}" if within else "")
+    noun = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
+        hint, getattr(hint, "__name__", "a value")
+    )
+    within = _range(bounds)
+    return f"{noun}, {within}" if within else noun
+
+
+def _range(bounds: dict[str, float]) -> str:
+    words = {"least": "at least", "most": "at most", "above": "more than", "below": "less than"}
+    return " and ".join(f"{words[name]} {_number(bound)}" for name, bound in bounds.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def _fits(value: Any, hint: Any, bounds: dict[str, float]) -> bool:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, kind, bounds) for kind in arguments)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            return False
+        if origin is list or Ellipsis in arguments:
+            return all(_fits(entry, arguments[0], bounds) for entry in value)
+        return len(value) == len(arguments) and all(
+            _fits(entry, kind, bounds) for entry, kind in zip(value, arguments, strict=True)
+        )
+    if hint is NoneType:
+        return value is None
+    if hint is Any:
+        return True
+    if hint is float and type(value) is int:
+        value = float(value)
+    if type(value) is not hint:
+        return isinstance(hint, type) and hint not in (int, float, bool) and isinstance(value, hint)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return True
+    return (
+        math.isfinite(value)
+        and value >= bounds.get("least", -math.inf)
+        and value <= bounds.get("most", math.inf)
+        and value > bounds.get("above", -math.inf)
+        and value < bounds.get("below", math.inf)
+    )
+
+
+def _shown(value: Any) -> str:
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
