@@ -18,8 +18,9 @@ from filelock import FileLock
 from sg2im_pyg.checkpoint import load_released
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.inception import INCEPTION
-from sg2im_pyg.formats import published as pretrained
+from sg2im_pyg.formats import published
 from sg2im_pyg.formats.published import PRETRAINED, fetch_pretrained, released_file, released_path
+from sg2im_pyg.system import cache
 from sg2im_pyg.system.cache import cache_folder, fetch_file
 from sg2im_pyg.system.fetch import RemoteFile, fetch
 from tests.sources import test_obtain as test_download
@@ -34,7 +35,7 @@ OFFICIAL = (ROOT / "tests" / "golden" / "full.official.pt").read_bytes()
 @pytest.fixture
 def release(server, monkeypatch):
     """The server in place of the release's; the models are a small one of random weights."""
-    monkeypatch.setattr(pretrained, "RELEASE_ADDRESS", server.address)
+    monkeypatch.setattr(published, "RELEASE_ADDRESS", server.address)
     for name in PRETRAINED:
         server.put(f"/small/{name}.pt", OFFICIAL)
         server.put(f"/full/{name}.pt", OFFICIAL)
@@ -266,7 +267,7 @@ def test_a_cache_that_can_only_be_read_serves_what_it_holds(release, obtain, mon
     path = obtain()
     record_path = path.with_name("coco64.pt.fetched.json")
     monkeypatch.setattr(FileLock, "acquire", refused)
-    monkeypatch.setattr(pretrained, "write_json", refused)
+    monkeypatch.setattr(cache, "write_json", refused)
     assert obtain() == path
     record_path.unlink()
     assert obtain() == path
@@ -320,7 +321,8 @@ def test_processes_at_once_fetch_a_file_once(server, tmp_path, monkeypatch):
     monkeypatch.setattr(test_download.Handler, "answer", slow)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from sg2im_pyg.formats.published import RemoteFile, fetch_file\n"
+        "from sg2im_pyg.system.cache import fetch_file\n"
+        "from sg2im_pyg.system.fetch import RemoteFile\n"
         "print(fetch_file(RemoteFile('a.bin', (sys.argv[2],)), sys.argv[3], progress=False))"
     )
     command = [sys.executable, "-c", code, str(ROOT), f"{server.address}/a.bin", str(tmp_path)]

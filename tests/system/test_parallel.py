@@ -12,7 +12,7 @@ import pytest
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.parallel import ordered_map
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def squared_later(number):

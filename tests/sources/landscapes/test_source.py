@@ -399,7 +399,7 @@ def test_a_script_without_main_guard_is_told_what_to_do(tmp_path):
         f"prepare_landscapes({str(tmp_path / 'data')!r}, train=120, val=1, test=1, workers=2)\n",
         encoding="utf-8",
     )
-    repository = str(Path(landscapes.__file__).parents[2])
+    repository = str(Path(landscapes.__file__).parents[3])
     run = subprocess.run(
         [sys.executable, str(script)],
         capture_output=True,
