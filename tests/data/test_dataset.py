@@ -149,7 +149,8 @@ def path_with_attributes(tmp_path_factory):
     rows = folder / "rows"
     rows.write_bytes(b"".join(scene.image.tobytes() for scene in scenes))
     path = folder / "train.h5"
-    write_store(path, table, rows, VOCABULARY, (6, 8), 3, {}, ATTRIBUTES)
+    vocabulary = Vocabulary(VOCABULARY.objects, VOCABULARY.predicates, ATTRIBUTES)
+    write_store(path, table, rows, vocabulary, (6, 8), 3, {})
     return path
 
 
@@ -208,7 +209,8 @@ def test_parts_of_a_data_set_keep_their_own_positions(path):
 
 def test_attributes_are_one_row_an_object(path_with_attributes, path):
     dataset = SceneDataset(path_with_attributes, AddImageNode(), attributes=True)
-    assert dataset.attribute_names == ATTRIBUTES
+    assert dataset.vocabulary.attributes == ATTRIBUTES
+    assert SceneDataset(path_with_attributes).vocabulary == VOCABULARY
     row = given_ = 0
     for graph, count in zip(dataset, COUNTS, strict=True):
         assert graph.attributes.shape == (count + 1, 3) and graph.attributes.dtype == torch.bool

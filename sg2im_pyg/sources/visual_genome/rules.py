@@ -18,7 +18,6 @@ from sg2im_pyg.sources.visual_genome.raw_files import (
 
 if TYPE_CHECKING:
     from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
-    from sg2im_pyg.sources.visual_genome.source import VisualGenomeVocabulary
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class VisualGenomeColumns:
     splits: dict[str, np.ndarray]
 
     def convert(
-        self, selection: "VisualGenomeSelection", vocabulary: "VisualGenomeVocabulary | None"
+        self, selection: "VisualGenomeSelection", vocabulary: Vocabulary | None
     ) -> dict[str, Annotations]:
         """Applies the rules.
 
@@ -62,19 +61,14 @@ class VisualGenomeColumns:
                 of_train, self.objects.known_names, selection.min_object_instances
             )
         else:
-            names = list(vocabulary.names.objects[1:])
+            names = list(vocabulary.objects[1:])
         ids, rows, categories = self._used_objects(
             selection, names, np.concatenate([*splits.values()])
         )
         predicates, predicate_names = self._predicates(selection, train, ids)
         if vocabulary is None:
-            attribute_names: Sequence[str] = frequent_names(
-                self._attributes_of_train(train),
-                self.attributes.known_names,
-                selection.min_attribute_instances,
-            )
             between = self._between_used(train, ids)
-            final = Vocabulary(
+            vocabulary = Vocabulary(
                 names,
                 frequent_names(
                     predicates[between],
@@ -82,12 +76,14 @@ class VisualGenomeColumns:
                     selection.min_relationship_instances,
                     by_count=False,
                 ),
+                frequent_names(
+                    self._attributes_of_train(train),
+                    self.attributes.known_names,
+                    selection.min_attribute_instances,
+                ),
             )
-        else:
-            final, attribute_names = vocabulary.names, vocabulary.attributes
-
-        attributes = self._attributes_of(ids, attribute_names)
-        predicates = _indices(predicate_names, final.predicates[1:])[predicates] + 1
+        attributes = self._attributes_of(ids, vocabulary.attributes)
+        predicates = _indices(predicate_names, vocabulary.predicates[1:])[predicates] + 1
         used = _UsedObjects(ids, categories, self.objects.boxes[rows], *attributes)
         found = {}
         for split, image_ids in splits.items():
@@ -100,13 +96,12 @@ class VisualGenomeColumns:
             outside = int((table.boxes[:, :2] >= table.boxes[:, 2:]).any(1).sum())
             found[split] = Annotations(
                 table,
-                final,
+                vocabulary,
                 0,
                 [self.images.files[i] for i in listed],
                 self.images.sizes[listed],
                 skipped=reasons | left_out,
                 notes={"boxes wholly outside of their picture": outside} if outside else {},
-                attribute_names=tuple(attribute_names),
             )
         return found
 
