@@ -203,7 +203,9 @@ def rearrange(
     leaves_out = objects is not None and len(objects) < len(graph.x)
     keys = keys_in_step(graph, renumbered="batch" in graph or leaves_out)
     for names, rows in zip(keys, (objects, relationships), strict=True):
-        for key in names if rows is not None else ():
+        if rows is None:
+            continue
+        for key in names:
             value = graph[key]
             dim = graph.__cat_dim__(key, value)
             new = len(rows) - value.shape[dim]

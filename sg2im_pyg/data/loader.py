@@ -50,6 +50,8 @@ class SceneLoader(DataLoader):
             of range.
     """
 
+    collate_fn: Callable[[Any], Any]
+
     def __init__(
         self,
         dataset: SceneDataset,

@@ -51,8 +51,13 @@ class SceneGraph(Data):
         attributes: Tensor | None = None,
         **kwargs: Any,
     ) -> None:
-        optional = {"boxes": boxes, "masks": masks, "image": image, "image_id": image_id}
-        optional["attributes"] = attributes
+        optional = {
+            "boxes": boxes,
+            "masks": masks,
+            "image": image,
+            "image_id": image_id,
+            "attributes": attributes,
+        }
         kwargs.update({key: value for key, value in optional.items() if value is not None})
         super().__init__(x=x, edge_index=edge_index, edge_attr=edge_attr, **kwargs)
 
