@@ -11,7 +11,7 @@ checked with its versions 2.6 to 2.8.1.
 """
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -97,23 +97,20 @@ def keys_in_step(graph: Data, renumbered: bool = False) -> tuple[list[str], list
             show that there must be more.
     """
     keys: tuple[list[str], list[str]] = [], []
-    for key, value in graph.to_dict().items():
+    entries = graph.to_dict()
+    for key, value in entries.items():
         if key in OBJECT_KEYS:
             keys[0].append(key)
         elif key in RELATIONSHIP_KEYS:
             keys[1].append(key)
-        elif key in _OTHER_KEYS or _follows(graph, key):
+        elif key in _OTHER_KEYS or _follows(entries, key):
             continue
         elif "index" in key:
-            if "batch" in graph and renumbered:
-                raise Sg2ImError(
-                    f"A batch with the entry {key!r}, which names objects by number, can not be "
-                    "transformed as a whole: transform its graphs before they are put together."
-                )
             if renumbered:
                 raise Sg2ImError(
-                    f"The entry {key!r} names objects by number, and they get other numbers when "
-                    "some are left out: leave it out, or make it afterwards."
+                    f"The entry {key!r}, which names objects by number, can not be kept in step "
+                    "where these change: make it after the transform, or, where nothing is left "
+                    "out, transform graphs before they are put together."
                 )
         else:
             owner = _owner(graph, key, value)
@@ -122,10 +119,11 @@ def keys_in_step(graph: Data, renumbered: bool = False) -> tuple[list[str], list
     return keys
 
 
-def _follows(graph: Data, key: str) -> bool:
+def _follows(entries: Mapping[str, Any], key: str) -> bool:
     """Whether an entry is the grouping of another one, asked for by `follow_batch`."""
     return any(
-        key.endswith(ending) and key.removesuffix(ending) in graph for ending in ("_batch", "_ptr")
+        key.endswith(ending) and key.removesuffix(ending) in entries
+        for ending in ("_batch", "_ptr")
     )
 
 
@@ -200,13 +198,15 @@ def rearrange(
     Raises:
         Sg2ImError: If an entry can not be kept in step.
     """
+    entries = graph.to_dict()  # asking a graph of PyG what it has takes longer
+    is_batch = "batch" in entries
     leaves_out = objects is not None and len(objects) < len(graph.x)
-    keys = keys_in_step(graph, renumbered="batch" in graph or leaves_out)
+    keys = keys_in_step(graph, renumbered=is_batch or leaves_out)
     for names, rows in zip(keys, (objects, relationships), strict=True):
         if rows is None:
             continue
         for key in names:
-            value = graph[key]
+            value = entries[key]
             dim = graph.__cat_dim__(key, value)
             new = len(rows) - value.shape[dim]
             if new > 0:
@@ -214,11 +214,11 @@ def rearrange(
                 behind = added[key] if key in added else value.new_zeros(shape)
                 value = torch.cat([value, behind], dim)
             graph[key] = value.index_select(dim, rows)
-    if "num_nodes" in graph:
+    if "num_nodes" in entries:
         graph.num_nodes = len(groups)
-    if "batch" not in graph:
+    if not is_batch:
         return
-    if "num_nodes" in graph:
+    if "num_nodes" in entries:
         graph._num_nodes = ends.diff().tolist()
     graph.batch, graph.ptr = groups, ends
     of_relationships = groups[graph.edge_index[0]]
@@ -228,7 +228,7 @@ def rearrange(
         (keys[1], of_relationships, relationship_ends),
     ):
         for key in names:
-            if f"{key}_batch" in graph:  # asked for by `follow_batch`
+            if f"{key}_batch" in entries:  # asked for by `follow_batch`
                 graph[f"{key}_batch"], graph[f"{key}_ptr"] = where
     if hasattr(graph, "_slice_dict"):
         set_slices(graph, ends.cpu(), relationship_ends.cpu(), keys)
@@ -253,8 +253,9 @@ def set_slices(
     increments = dict(getattr(batch, "_inc_dict", {}))
     none = torch.zeros(len(objects) - 1, dtype=torch.long, device="cpu")
     whole = torch.arange(len(objects), device="cpu")
-    for key in batch.to_dict():  # in their order, which `keys()` does not keep
-        if key in ("batch", "ptr", "num_nodes") or _follows(batch, key):
+    entries = batch.to_dict()
+    for key in entries:  # in their order, which `keys()` does not keep
+        if key in ("batch", "ptr", "num_nodes") or _follows(entries, key):
             continue
         if key in keys[0]:
             slices[key] = objects

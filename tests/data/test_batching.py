@@ -23,7 +23,7 @@ from sg2im_pyg.data import (
 from sg2im_pyg.data.batching import keys_in_step, rearrange, separate, set_slices
 from sg2im_pyg.data.transforms import BatchTransform, DropRelationships
 from tests.data.batches import assert_same_batch, assert_same_graph
-from tests.data.test_dataset import VOCABULARY, write
+from tests.data.test_dataset import write
 
 STEPS = [AddImageNode(), SampleGeometricRelations(), SubsampleObjects(3), DropRelationships()]
 
@@ -229,7 +229,7 @@ def test_what_can_not_be_kept_in_step_raises(value):
 def test_entries_that_name_objects_raise_when_objects_are_left_out():
     graph = scene(4, 0, largest_index=torch.tensor([2]))
     assert SubsampleObjects(5)(graph).largest_index == 2
-    with pytest.raises(Sg2ImError, match="'largest_index' names objects by number"):
+    with pytest.raises(Sg2ImError, match="'largest_index', which names objects by number"):
         SubsampleObjects(4)(graph)
 
 
@@ -290,7 +290,3 @@ def test_private_records_of_pyg_are_used_in_one_module():
         if f".{name}" in (text := path.read_text(encoding="utf-8")) or f'"{name}"' in text
     }
     assert users == {"data/batching.py"}
-
-
-def test_the_vocabulary_of_a_data_set_is_that_of_its_graphs(path):
-    assert SceneDataset(path).vocabulary == VOCABULARY
