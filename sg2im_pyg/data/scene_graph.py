@@ -107,11 +107,9 @@ class SceneGraph(Data):
             for i, relationship in enumerate(relationships)
         ]
         table = torch.tensor(triples, dtype=torch.long).view(-1, 3)
-        graph = cls(x, table[:, [0, 2]].t().contiguous(), table[:, 1].contiguous())
+        edges = table[:, [0, 2]].t().contiguous(), table[:, 1].contiguous()
         flags = _attribute_flags(entries.get("attributes"), len(names), vocabulary)
-        if flags is not None:
-            graph.attributes = flags
-        return add_image_node(graph)
+        return add_image_node(cls(x, *edges, attributes=flags))
 
     def to_json(self, vocabulary: Vocabulary) -> dict[str, Any]:
         """The inverse of :meth:`from_json`: node :obj:`"__image__"` and its edges are dropped."""

@@ -1,6 +1,7 @@
 """Entries of a user's own stay in step with objects and relationships, alone and in batches."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 from torch_geometric.transforms import Compose
 
+import sg2im_pyg
 from sg2im_pyg import SceneGraph, Sg2ImError
 from sg2im_pyg.data import (
     AddImageNode,
@@ -270,22 +272,19 @@ def test_pyg_keeps_the_records_that_are_written_here():
     assert {key: steps.tolist() for key, steps in batch._inc_dict.items()} == increments
     assert batch._num_graphs == 2
     # PyG takes apart by them, and by nothing else.
-    batch.x, batch.edge_index = torch.arange(4), torch.tensor([[0, 1, 1], [1, 0, 3]])
+    batch.x, batch.edge_index = torch.arange(4), torch.tensor([[1, 2, 2], [2, 1, 3]])
     batch._slice_dict = batch._inc_dict = {}
     set_slices(batch, torch.tensor([0, 1, 4]), torch.tensor([0, 0, 3]))
     first, second = batch.to_data_list()
     assert (first.x.tolist(), first.edge_index.tolist()) == ([0], [[], []])
-    assert (second.x.tolist(), second.edge_index.tolist()) == ([1, 2, 3], [[-1, 0, 0], [0, -1, 2]])
+    assert (second.x.tolist(), second.edge_index.tolist()) == ([1, 2, 3], [[0, 1, 1], [1, 0, 2]])
 
 
 def test_private_records_of_pyg_are_used_in_one_module():
-    from pathlib import Path
-
-    import sg2im_pyg
-
+    package = Path(sg2im_pyg.__file__).parent
     users = {
-        str(path.relative_to(Path(sg2im_pyg.__file__).parent))
-        for path in Path(sg2im_pyg.__file__).parent.rglob("*.py")
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
         for name in ("_slice_dict", "_inc_dict", "_num_graphs", "_base_cls", "Collater(")
         if f".{name}" in (text := path.read_text(encoding="utf-8")) or f'"{name}"' in text
     }

@@ -1,7 +1,9 @@
 """A split as a data set of PyG: items, transforms, batches and workers."""
 
 import copy
+import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from sg2im_pyg.data import (
     Scene,
     SceneDataset,
     SceneLoader,
+    SceneReader,
     SceneWriter,
     SubsampleObjects,
 )
@@ -205,6 +208,14 @@ def test_parts_of_a_data_set_keep_their_own_positions(path):
     for outside in ([3], [0, -4]):
         with pytest.raises(IndexError, match="no item"):
             part.assemble(outside)
+
+
+def test_attributes_are_stored_beside_the_other_names(path_with_attributes):
+    # As in stores of before they were part of the vocabulary, which can still be read.
+    with h5py.File(path_with_attributes) as file:
+        assert json.loads(file.attrs["vocabulary"]) == VOCABULARY.to_dict()
+        assert json.loads(file.attrs["attribute_names"]) == list(ATTRIBUTES)
+    assert SceneReader(path_with_attributes).vocabulary.attributes == ATTRIBUTES
 
 
 def test_attributes_are_one_row_an_object(path_with_attributes, path):

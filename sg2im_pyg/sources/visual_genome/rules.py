@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,7 @@ from sg2im_pyg.sources.visual_genome.raw_files import (
     Objects,
     Relationships,
 )
-
-if TYPE_CHECKING:
-    from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
+from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class VisualGenomeColumns:
     splits: dict[str, np.ndarray]
 
     def convert(
-        self, selection: "VisualGenomeSelection", vocabulary: Vocabulary | None
+        self, selection: VisualGenomeSelection, vocabulary: Vocabulary | None
     ) -> dict[str, Annotations]:
         """Applies the rules.
 
@@ -106,7 +103,7 @@ class VisualGenomeColumns:
         return found
 
     def _used_objects(
-        self, selection: "VisualGenomeSelection", names: Sequence[str], image_ids: np.ndarray
+        self, selection: VisualGenomeSelection, names: Sequence[str], image_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Numbers of the objects used, rising; of each its row and its category.
 
@@ -140,7 +137,7 @@ class VisualGenomeColumns:
         )
 
     def _predicates(
-        self, selection: "VisualGenomeSelection", train: np.ndarray, ids: np.ndarray
+        self, selection: VisualGenomeSelection, train: np.ndarray, ids: np.ndarray
     ) -> tuple[np.ndarray, list[str]]:
         """Predicate of each relationship, rewritten where it is to be, and all the names."""
         known = {name: i for i, name in enumerate(self.relationships.known_predicates)}
@@ -235,7 +232,7 @@ class _UsedObjects:
 
 
 def select_pictures(
-    table: SceneTable, selection: "VisualGenomeSelection"
+    table: SceneTable, selection: VisualGenomeSelection
 ) -> tuple[SceneTable, dict[str, int]]:
     """Leaves out pictures with too few or too many objects or relationships, and counts them."""
     remaining = np.ones(len(table), bool)
