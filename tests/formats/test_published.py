@@ -20,7 +20,6 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.inception import INCEPTION
 from sg2im_pyg.formats import published
 from sg2im_pyg.formats.published import PRETRAINED, fetch_pretrained, released_file, released_path
-from sg2im_pyg.system import cache
 from sg2im_pyg.system.cache import cache_folder, fetch_file
 from sg2im_pyg.system.fetch import RemoteFile, fetch
 from tests.sources import test_obtain as test_download
@@ -119,6 +118,7 @@ def test_a_model_is_fetched_once_and_loads(release, obtain, tmp_path):
     assert load_released(path)[0].vocabulary.objects[0] == "__image__"
     assert record(path) == {
         "size": len(OFFICIAL),
+        "mtime_ns": path.stat().st_mtime_ns,
         "sha256": hashlib.sha256(OFFICIAL).hexdigest(),
         "address": f"{release.address}/small/coco64.pt",
     }
@@ -267,7 +267,7 @@ def test_a_cache_that_can_only_be_read_serves_what_it_holds(release, obtain, mon
     path = obtain()
     record_path = path.with_name("coco64.pt.fetched.json")
     monkeypatch.setattr(FileLock, "acquire", refused)
-    monkeypatch.setattr(cache, "write_json", refused)
+    monkeypatch.setattr("sg2im_pyg.system.fetch.write_json", refused)
     assert obtain() == path
     record_path.unlink()
     assert obtain() == path

@@ -21,7 +21,7 @@ from sg2im_pyg.sources import obtain as download
 from sg2im_pyg.sources.coco.downloads import obtain_coco
 from sg2im_pyg.sources.obtain import obtain
 from sg2im_pyg.sources.visual_genome.downloads import obtain_visual_genome
-from sg2im_pyg.system import archives
+from sg2im_pyg.system import archives, disk
 from sg2im_pyg.system.archives import unpack
 from sg2im_pyg.system.fetch import Patience, RemoteFile, fetch
 
@@ -181,7 +181,7 @@ def names(folder):
 
 
 def no_space(monkeypatch, free=1000):
-    monkeypatch.setattr(archives, "free_bytes", lambda folder: free)
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: free)
 
 
 # ---- one file
@@ -194,7 +194,7 @@ def test_a_file_is_fetched_once(server, patience, tmp_path):
         assert path == tmp_path / "new" / "file.bin"
         assert path.read_bytes() == CONTENT
     assert server.sent() == [len(CONTENT)]
-    assert names(tmp_path / "new") == ["file.bin", "file.bin.verified.json"]
+    assert names(tmp_path / "new") == ["file.bin", "file.bin.fetched.json"]
 
 
 @pytest.mark.parametrize("checksum", [True, False])
@@ -736,7 +736,7 @@ def test_coco_is_fetched_and_unpacked(server, coco, patience, tmp_path, capsys):
     }
     assert len([line for line in report if line.startswith("downloaded ")]) == 4
     assert "unpacked images/train2017" in report
-    total = archives.format_bytes(sum(server.sent()))
+    total = disk.format_bytes(sum(server.sent()))
     assert f"To download: {total}" in capsys.readouterr().out
 
     again = obtain_coco(tmp_path / "coco", download=False)
