@@ -133,8 +133,8 @@ def _is_portable(name: str) -> bool:
 
 def _refusal(archive: Path, name: str, reason: str) -> Sg2ImError:
     return Sg2ImError(
-        f"{archive} is refused, its entry {shortened(name, 80)!r} {reason}: remove it and download it from a "
-        "place that you trust."
+        f"{archive} is refused, its entry {shortened(name, 80)!r} {reason}: remove it and download "
+        "it from a place that you trust."
     )
 
 

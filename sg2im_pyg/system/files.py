@@ -56,9 +56,7 @@ def make_output(folder: Path) -> None:
         ) from error
 
 
-def sha256_of(
-    path: str | os.PathLike[str], advance: Callable[[int], object] | None = None
-) -> str:
+def sha256_of(path: str | os.PathLike[str], advance: Callable[[int], object] | None = None) -> str:
     """SHA-256 checksum of a file's content as hexadecimal digits; :obj:`advance` is told of bytes
     as they are read."""
     digest = hashlib.sha256()
