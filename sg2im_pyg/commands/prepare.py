@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sg2im_pyg.sources.pictures import Paths
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
+_YES_OR_NO = ("true", "false", "yes", "no")
 
 
 def prepare(arguments: list[str] | None = None) -> None:
@@ -75,9 +76,7 @@ def _words(arguments: list[str], hints: dict[str, Any]) -> list[str]:
         name = "--" + name[2:].replace("-", "_")
         hint = hints.get(name[2:])
         following = [value] if equals else list(takewhile(lambda w: not w.startswith("-"), rest))
-        if hint is bool and not (
-            following and following[0].lower() in ("true", "false", "yes", "no")
-        ):
+        if hint is bool and not (following and following[0].lower() in _YES_OR_NO):
             following, equals, value = [], "=", value or "true"
         elif _is_list(hint) and following and following != ["null"]:
             rest = rest[0 if equals else len(following) :]

@@ -70,7 +70,7 @@ def read_entries(path: Path, key: str | None, progress: str | None = None) -> It
 def wrong_entry(path: Path, kind: str, entry: Any, expected: str) -> Sg2ImError:
     """What is raised at an entry of a file that lacks what it must have."""
     shown = shortened(json.dumps(entry, default=str), 120)
-    return Sg2ImError(f"A {kind} in {path} must have {expected}, got {shown}.")
+    return Sg2ImError(f"A {kind} of {path} must have {expected}, got {shown}.")
 
 
 def is_whole(value: Any, low: int = 0, high: int = 2**62) -> bool:

@@ -17,10 +17,10 @@ import pytest
 import requests
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.coco import downloads as coco_downloads
+from sg2im_pyg.sources.coco import downloads as coco_table
 from sg2im_pyg.sources.coco.options import CocoOptions
 from sg2im_pyg.sources.obtain import obtain
-from sg2im_pyg.sources.visual_genome import downloads as visual_genome_downloads
+from sg2im_pyg.sources.visual_genome import downloads as genome_table
 from sg2im_pyg.sources.visual_genome.options import VisualGenomeOptions
 from sg2im_pyg.system import archives, disk
 from sg2im_pyg.system.archives import unpack
@@ -723,9 +723,9 @@ def coco(server, monkeypatch):
             {**stuff, "annotations/stuff_train2017_pixelmaps.zip": b"not needed"}
         ),
     }
-    monkeypatch.setattr(coco_downloads, "COCO", serve(server, coco_downloads.COCO, contents))
+    monkeypatch.setattr(coco_table, "COCO", serve(server, coco_table.COCO, contents))
     monkeypatch.setattr(
-        coco_downloads, "COCO_STUFF", serve(server, [coco_downloads.COCO_STUFF], contents)[0]
+        coco_table, "COCO_STUFF", serve(server, [coco_table.COCO_STUFF], contents)[0]
     )
     pictures = {f"images/{name}": content for name, content in {**PICTURES, **val}.items()}
     return {**pictures, **annotations}
@@ -743,7 +743,7 @@ def test_coco_is_fetched_and_unpacked(server, coco, patience, tmp_path, capsys):
     report = obtain_coco(tmp_path / "coco", patience=patience)
     assert without_downloads(tmp_path / "coco") == coco
     assert {request.path for request in server.requests} == {
-        f"/{file.name}" for file in (*coco_downloads.COCO, coco_downloads.COCO_STUFF)
+        f"/{file.name}" for file in (*coco_table.COCO, coco_table.COCO_STUFF)
     }
     assert len([line for line in report if line.startswith("downloaded ")]) == 4
     assert "unpacked images/train2017" in report
@@ -778,7 +778,7 @@ def test_what_was_put_there_by_hand_is_not_fetched(server, coco, patience, tmp_p
 @pytest.mark.parametrize("place", [".", "downloads"])
 def test_archives_put_there_by_hand_are_unpacked_without_the_network(server, coco, tmp_path, place):
     (tmp_path / place).mkdir(exist_ok=True)
-    for file in (*coco_downloads.COCO, coco_downloads.COCO_STUFF):
+    for file in (*coco_table.COCO, coco_table.COCO_STUFF):
         (tmp_path / place / file.name).write_bytes(server.contents[f"/{file.name}"])
     obtain_coco(tmp_path, download=False)
     assert coco.items() <= without_downloads(tmp_path).items()
@@ -824,7 +824,7 @@ def test_what_is_missing_is_said_where_downloading_is_switched_off(server, coco,
 def test_room_for_archives_and_what_is_in_them_is_asked_for_first(
     server, coco, patience, tmp_path, monkeypatch
 ):
-    archive_bytes = sum(file.size for file in (*coco_downloads.COCO, coco_downloads.COCO_STUFF))
+    archive_bytes = sum(file.size for file in (*coco_table.COCO, coco_table.COCO_STUFF))
     no_space(monkeypatch, free=3 * archive_bytes - 1)
     with pytest.raises(Sg2ImError, match="What is missing needs"):
         obtain_coco(tmp_path / "new", patience=patience)
@@ -843,9 +843,9 @@ def visual_genome(server, monkeypatch):
     contents["images.zip"] = zipped({"VG_100K/1.jpg": b"one", "VG_100K/2.jpg": b"two"})
     contents["images2.zip"] = zipped({"VG_100K_2/3.jpg": b"three"})
     monkeypatch.setattr(
-        visual_genome_downloads,
+        genome_table,
         "VISUAL_GENOME",
-        serve(server, visual_genome_downloads.VISUAL_GENOME, contents),
+        serve(server, genome_table.VISUAL_GENOME, contents),
     )
     pictures = {"VG_100K/1.jpg": b"one", "VG_100K/2.jpg": b"two", "VG_100K_2/3.jpg": b"three"}
     return {**texts, **plain, **{f"images/{name}": picture for name, picture in pictures.items()}}
@@ -855,9 +855,7 @@ def test_visual_genome_is_fetched_and_unpacked(server, visual_genome, patience, 
     obtain_visual_genome(tmp_path, patience=patience)
     assert without_downloads(tmp_path) == visual_genome
     asked = len(server.requests)
-    assert len(obtain_visual_genome(tmp_path, download=False)) == len(
-        visual_genome_downloads.VISUAL_GENOME
-    )
+    assert len(obtain_visual_genome(tmp_path, download=False)) == len(genome_table.VISUAL_GENOME)
     assert len(server.requests) == asked
 
 
@@ -894,9 +892,9 @@ def test_nothing_is_done_for_no_files(tmp_path):
 
 def test_the_tables_are_well_formed():
     files = [
-        *coco_downloads.COCO,
-        coco_downloads.COCO_STUFF,
-        *visual_genome_downloads.VISUAL_GENOME,
+        *coco_table.COCO,
+        coco_table.COCO_STUFF,
+        *genome_table.VISUAL_GENOME,
     ]
     assert len({file.name for file in files}) == len(files)
     for file in files:
