@@ -86,7 +86,7 @@ def _words(arguments: list[str], hints: dict[str, Any]) -> list[str]:
 
 
 def _is_list(hint: Any) -> bool:
-    return any(get_origin(kind) in (list, tuple) for kind in (hint, *get_args(hint)))
+    return any(get_origin(kind) is list for kind in (hint, *get_args(hint)))
 
 
 def _default_root(source: str) -> Path:

@@ -21,9 +21,9 @@ class CocoSelection:
     """Leave out pictures with fewer objects than this number."""
     max_objects: int = 8
     """Leave out pictures with more objects than this number."""
-    things: tuple[str, ...] | None = None
+    things: list[str] | None = None
     """Names of the thing categories to use (person car); null: all."""
-    stuff: tuple[str, ...] | None = None
+    stuff: list[str] | None = None
     """Names of the stuff categories to use; null: all."""
     things_only: bool = False
     """Use no stuff, for a COCO without stuff annotations."""
