@@ -6,7 +6,7 @@ The data itself is read by other modules, which are imported when the preparatio
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,6 +46,18 @@ class PreparationOptions:
     def __post_init__(self) -> None:
         check_options(self)
         assert self.sizes  # raises
+
+    @classmethod
+    def for_training(
+        cls, root: str | Path, image_size: tuple[int, int], mask_size: int
+    ) -> "PreparationOptions":
+        """The options of the data that a training needs; without masks for it, the usual ones."""
+        masks = any(entry.name == "mask_size" for entry in fields(cls)) and mask_size > 0
+        return cls(
+            root=str(root),
+            image_size=[f"{image_size[0]}x{image_size[1]}"],
+            **({"mask_size": mask_size} if masks else {}),
+        )
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
