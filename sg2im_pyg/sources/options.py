@@ -52,12 +52,11 @@ class PreparationOptions:
         cls, root: str | Path, image_size: tuple[int, int], mask_size: int
     ) -> "PreparationOptions":
         """The options of the data that a training needs; without masks for it, the usual ones."""
-        masks = any(entry.name == "mask_size" for entry in fields(cls)) and mask_size > 0
-        return cls(
-            root=str(root),
-            image_size=[f"{image_size[0]}x{image_size[1]}"],
-            **({"mask_size": mask_size} if masks else {}),
-        )
+        height, width = image_size
+        options: dict[str, Any] = {"root": str(root), "image_size": [f"{height}x{width}"]}
+        if mask_size and any(entry.name == "mask_size" for entry in fields(cls)):
+            options["mask_size"] = mask_size
+        return cls(**options)
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
@@ -148,19 +147,19 @@ class DownloadOptions(PreparationOptions):
         from sg2im_pyg.sources.preparation import prepare_stores, prepared_stores
 
         root, settings = self.folder, self.known_settings()
-        in_root = not self.source
-        if in_root and not self.download_only and settings is not None:
-            if not any((root / name).exists() for name in self.RAW):
+        raw = Path(self.source).resolve() if self.source else root
+        if not self.source:
+            raw_is_there = any((root / name).exists() for name in self.RAW)
+            if settings is not None and not (raw_is_there or self.download_only):
                 paths = prepared_stores(root, self.sizes, settings)
-                if paths is not None:  # what they were made of is not needed any more
+                if paths is not None:  # what they were made of is gone, and not needed any more
                     return paths
-        if in_root:
             root.mkdir(parents=True, exist_ok=True)
             steps = obtain(self.files(), root, self.mirror, not self.no_download, self.progress)
-        if self.download_only:
-            print("\n".join(steps))
-            return None
-        conversion = self.conversion(root if in_root else Path(str(self.source)).resolve())
+            if self.download_only:
+                print("\n".join(steps))
+                return None
+        conversion = self.conversion(raw)
         paths = prepare_stores(
             conversion, root, self.sizes, self.processes, self.skip_unreadable, self.progress
         )
