@@ -73,6 +73,11 @@ _COLUMNS = {
 """Of each dataset the field of :class:`SceneTable`, and the kinds of numbers (numpy's letters)."""
 
 
+def store_path(root: str | Path, image_size: tuple[int, int], split: str) -> Path:
+    """Where the store of a split lies below the root of the prepared data."""
+    return Path(root) / f"{image_size[0]}x{image_size[1]}" / f"{split}.h5"
+
+
 class SceneWriter:
     """Writes a store, scene by scene, under a temporary name that is renamed when it is whole.
 

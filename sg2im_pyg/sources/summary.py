@@ -13,6 +13,7 @@ from sg2im_pyg.data.store import SceneReader
 from sg2im_pyg.data.transforms import SampleGeometricRelations
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, UNUSED
 from sg2im_pyg.drawing import contact_sheet, render_graph, render_layout
+from sg2im_pyg.sources.registry import source_of
 from sg2im_pyg.system.files import replace_when_whole
 
 PREVIEW_PICTURES = 16
@@ -135,9 +136,9 @@ def _cells(dataset: SceneDataset, index: int, seed: int) -> list[Image.Image]:
 
 
 def _without_relationships(store: SceneReader) -> str:
-    if not len(store) or store.settings.get("source") == "visual_genome":
-        return "-"
-    return "drawn in training"
+    source = source_of(store.settings)
+    stored = source is not None and source.relationships == "stored"
+    return "-" if stored or not len(store) else "drawn in training"
 
 
 def _a_picture(offset: np.ndarray) -> str:

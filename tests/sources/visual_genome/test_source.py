@@ -14,12 +14,12 @@ from PIL import Image
 
 from sg2im_pyg.data import SceneReader, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.visual_genome.released import is_released, prepare_released, read_released
+from sg2im_pyg.sources.visual_genome.options import VisualGenomeOptions
+from sg2im_pyg.sources.visual_genome.released import is_released, read_released
 from sg2im_pyg.sources.visual_genome.selection import PREDICATE_RULES, VisualGenomeSelection
 from sg2im_pyg.sources.visual_genome.source import (
     draw_splits,
     load_vocabulary,
-    prepare_visual_genome,
     read_visual_genome,
     visual_genome_image_folder,
 )
@@ -30,6 +30,12 @@ THRESHOLDS = {
     "min_attribute_instances": 20,
     "min_relationship_instances": 8,
 }
+
+
+def prepare_visual_genome(source, root, image_sizes=((64, 64),), selection=None, **options):
+    sizes = [f"{height}x{width}" for height, width in image_sizes]
+    options |= {"source": str(source), "root": str(root), "image_size": sizes}
+    return VisualGenomeOptions(**vars(selection or VisualGenomeSelection()), **options).prepare()
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +163,7 @@ def test_without_a_picture_list_sizes_come_from_the_pictures(dump, tmp_path):
     for split, annotations in read_released(folder).items():
         tenth = listed[split].stored_sizes // 10  # the stand-ins are ten times smaller
         np.testing.assert_array_equal(annotations.stored_sizes, tenth)
-    paths = prepare_released(folder, tmp_path / "out", [(16, 16)], workers=1, progress=False)
+    paths = prepare_visual_genome(folder, tmp_path / "out", [(16, 16)], workers=1, progress=False)
     store = SceneReader(paths[16, 16]["val"])
     assert len(store) == 5 and store.mask_size == 0
     number = int(store.image_ids[0])
@@ -367,7 +373,7 @@ def test_splits_are_drawn_from_a_seed(own_dump):
     [
         ({"min_objects": 0}, "got 0 to 30"),
         ({"min_relationships": 31}, "got 31 to 30"),
-        ({"min_image_side": -1}, "min_image_side must be at least 0, got -1"),
+        ({"min_image_side": -1}, "min_image_side must be a whole number, at least 0, got -1"),
         ({"predicates": "never"}, "'as-released' or 'everywhere', got 'never'"),
     ],
 )
@@ -590,4 +596,4 @@ def test_a_released_file_that_is_cut_or_missing(dump, tmp_path):
         read_released(folder, ["val"])
     (folder / "val.h5").unlink()
     with pytest.raises(Sg2ImError, match=r"val\.h5 is missing: put it there"):
-        prepare_released(folder, tmp_path / "out")
+        prepare_visual_genome(folder, tmp_path / "out")
