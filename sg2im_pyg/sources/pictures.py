@@ -119,7 +119,6 @@ def write_pictures(
             size,
             annotations.mask_size,
             {**settings, "image_size": list(size), "report": report},
-            annotations.attribute_names,
             kept,
         )
         state.remove(size)

@@ -60,10 +60,9 @@ def summarise(paths: Mapping[str, str | Path]) -> str:
     if never:
         shown = ", ".join(never[:_NAMED]) + (", ..." if len(never) > _NAMED else "")
         lines.append(f"without an object in {first}: {len(never)} of {len(named)} ({shown})")
-    if store.attribute_names:
-        lines.append(
-            f"attributes: {len(store.attribute_names)} names, {len(store.attributes):,} in {first}"
-        )
+    attributes = store.vocabulary.attributes
+    if attributes:
+        lines.append(f"attributes: {len(attributes)} names, {len(store.attributes):,} in {first}")
     for split, store in stores.items():
         report = store.settings.get("report", {})
         for what, key in (("left out of", "skipped_pictures"), ("note on", "notes")):

@@ -9,16 +9,14 @@ from PIL import Image
 
 from sg2im_pyg.data.scene_table import SceneTable, offsets
 from sg2im_pyg.data.store import open_hdf5
+from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations
 from sg2im_pyg.sources.images import lies_inside
 from sg2im_pyg.sources.preparation import SPLITS, Conversion
 from sg2im_pyg.sources.visual_genome.raw_files import read_images
 from sg2im_pyg.sources.visual_genome.rules import positions
-from sg2im_pyg.sources.visual_genome.source import (
-    VisualGenomeVocabulary,
-    visual_genome_image_folder,
-)
+from sg2im_pyg.sources.visual_genome.source import load_vocabulary, visual_genome_image_folder
 
 _ARRAYS = (
     *("image_ids", "image_paths", "object_ids", "object_names", "object_boxes"),
@@ -54,7 +52,8 @@ def read_released(
     """
     source = Path(source)
     folder = visual_genome_image_folder(source) if images is None else Path(images)
-    vocabulary = VisualGenomeVocabulary.load(source / "vocab.json")
+    names = load_vocabulary(source / "vocab.json")
+    vocabulary = Vocabulary(names.objects, names.predicates)
     found = {}
     for split in splits:
         path = source / f"{split}.h5"
@@ -99,8 +98,8 @@ def read_released(
             attribute_offset=np.zeros(int(objects.sum()) + 1, np.int64),
             object_ids=arrays["object_ids"][is_object].astype(np.int64),
         )
-        table.check(str(path), vocabulary.names, ())
-        found[split] = Annotations(table, vocabulary.names, 0, files, sizes)
+        table.check(str(path), vocabulary)
+        found[split] = Annotations(table, vocabulary, 0, files, sizes)
     return found
 
 

@@ -1,7 +1,6 @@
 """Visual Genome: the release's preprocessing rule by rule, and the way into the store."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,59 +45,44 @@ _LAYOUT = (
 )
 
 
-@dataclass(frozen=True)
-class VisualGenomeVocabulary:
-    """Names of Visual Genome: those of the model, and the attributes.
+def load_vocabulary(path: str | Path) -> Vocabulary:
+    """Reads a vocabulary.
 
-    Attributes:
-        names: Objects and predicates.
-        attributes: Attributes of objects.
+    Args:
+        path: JSON file of the release (``vocab.json``, with :obj:`"object_idx_to_name"` and so
+            on) or with the lists :obj:`"objects"`, :obj:`"predicates"` and, if there are any,
+            :obj:`"attributes"`.
+
+    Raises:
+        Sg2ImError: If the file is missing or malformed.
     """
-
-    names: Vocabulary
-    attributes: tuple[str, ...]
-
-    @classmethod
-    def load(cls, path: str | Path) -> "VisualGenomeVocabulary":
-        """Reads a vocabulary.
-
-        Args:
-            path: JSON file of the release (``vocab.json``, with :obj:`"object_idx_to_name"` and
-                so on) or with the lists :obj:`"objects"`, :obj:`"predicates"` and, if there are
-                any, :obj:`"attributes"`.
-
-        Raises:
-            Sg2ImError: If the file is missing or malformed.
-        """
-        path = Path(path)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError as error:
-            raise Sg2ImError(f"There is no vocabulary {path}: give a JSON file.") from error
-        except (ValueError, RecursionError) as error:
-            raise Sg2ImError(f"The vocabulary {path} is no valid JSON ({error}).") from error
-        lists = []
-        for ours, theirs in (
-            ("objects", "object_idx_to_name"),
-            ("predicates", "pred_idx_to_name"),
-            ("attributes", "attribute_idx_to_name"),
-        ):
-            found = content.get(theirs, content.get(ours)) if isinstance(content, dict) else None
-            if found is None and ours == "attributes":
-                found = []
-            if not isinstance(found, list) or not all(isinstance(n, str) and n for n in found):
-                raise Sg2ImError(
-                    f"The vocabulary {path} has no list of names {theirs!r} or {ours!r}."
-                )
-            lists.append(found)
-        return cls(Vocabulary(lists[0], lists[1]), tuple(lists[2]))
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise Sg2ImError(f"There is no vocabulary {path}: give a JSON file.") from error
+    except (ValueError, RecursionError) as error:
+        raise Sg2ImError(f"The vocabulary {path} is no valid JSON ({error}).") from error
+    lists = []
+    for ours, theirs in (
+        ("objects", "object_idx_to_name"),
+        ("predicates", "pred_idx_to_name"),
+        ("attributes", "attribute_idx_to_name"),
+    ):
+        found = content.get(theirs, content.get(ours)) if isinstance(content, dict) else None
+        if found is None and ours == "attributes":
+            found = []
+        if not isinstance(found, list) or not all(isinstance(n, str) and n for n in found):
+            raise Sg2ImError(f"The vocabulary {path} has no list of names {theirs!r} or {ours!r}.")
+        lists.append(found)
+    return Vocabulary(*lists)
 
 
 def read_visual_genome(
     source: str | Path,
     splits: str | Path | int,
     selection: VisualGenomeSelection = _AS_RELEASED,
-    vocabulary: VisualGenomeVocabulary | None = None,
+    vocabulary: Vocabulary | None = None,
     progress: bool = False,
 ) -> dict[str, Annotations]:
     """Converts the annotations of Visual Genome as the release does.
@@ -192,7 +176,7 @@ def visual_genome_conversion(
             raise Sg2ImError(f"The file {source / name} is missing: put it there; {_LAYOUT}.")
     folder = visual_genome_image_folder(source)
     chosen = split_source(source, splits)
-    names = None if vocabulary is None else VisualGenomeVocabulary.load(vocabulary)
+    names = None if vocabulary is None else load_vocabulary(vocabulary)
     note = f"Splits: {chosen}"
     if isinstance(chosen, int):
         note = (
