@@ -74,6 +74,7 @@ def test_a_newer_version(model, tmp_path):
     "change",
     [
         {"model_config": {"colour": 1}},
+        {"model_config": {"generator": "of a later version"}},
         {"generator": {}},
         {"vocabulary": {"objects": ["sky"]}},
         {"vocabulary": {"objects": ["sky"] * 2, "predicates": []}},

@@ -84,10 +84,9 @@ def find_generator(name: str) -> GeneratorKind:
     """
     if isinstance(name, str) and name in GENERATORS:
         return GENERATORS[name]
-    shown = repr(name)[:60]
-    near = difflib.get_close_matches(shown.lower(), GENERATORS, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name)[:60].lower(), GENERATORS, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(GENERATORS)}."
-    raise Sg2ImError(f"There is no generator {shown}: {hint}")
+    raise Sg2ImError(f"There is no generator {repr(name)[:60]}: {hint}")
 
 
 def _make_crn(channels: int, options: Any) -> RefinementNetwork:
