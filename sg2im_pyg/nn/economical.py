@@ -78,13 +78,11 @@ class PartedConv2d(Conv2d):
     """A 3 × 3 convolution whose input may come in parts: the first one of a module.
 
     Attributes:
-        merges: Whether :func:`convolve_upsampled` is used where it pays; the values are the same.
         prepared: Kernels of the parts, kept once the weights do not change any more.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.merges = True
         self.prepared: dict[Any, Kernels] | None = None
 
     def forward(
@@ -105,7 +103,7 @@ class PartedConv2d(Conv2d):
             return super().forward(features)
         depth = 0 if layout is None else layout.vectors.size(2)
         width = 0 if planes is None else planes.size(1)
-        merge = features is not None and self.merges and pays_to_merge(features)
+        merge = features is not None and pays_to_merge(features)
         kernels = self._kernels(depth, width, merge)
         result = None
         if planes is not None:

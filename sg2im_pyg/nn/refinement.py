@@ -44,10 +44,10 @@ class RefinementNetwork(Module):
 
     Attributes:
         economical: Whether :meth:`forward` saves operations; otherwise it is
-            :meth:`forward_plain`. :attr:`PartedConv2d.merges` of a module's first layer switches
-            off one saving alone, the merged upsampling.
-        takes_factored: Whether :class:`~sg2im_pyg.model.Sg2Im` may give a
-            :class:`FactoredLayout`.
+            :meth:`forward_plain`.
+        takes_factored: Whether :class:`~sg2im_pyg.model.Sg2Im` gives it a
+            :class:`FactoredLayout` where objects are few; otherwise always the layout multiplied
+            out.
 
     Shapes:
         - **input:** layout :math:`(N, D, H, W)`, both sides divisible by :math:`2^m`
