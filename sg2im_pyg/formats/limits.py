@@ -10,7 +10,7 @@ from torch.nn import Parameter
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
-from sg2im_pyg.nn.discriminators import smallest_input
+from sg2im_pyg.nn.convolution_sizes import smallest_input
 
 MOST_PIXELS = 4096
 """Longest side of pictures and crops that a file may ask for; more would take all memory."""

@@ -33,6 +33,7 @@ from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 FORMAT = "sg2im_pyg.checkpoint"
 VERSION = 1
 
+_DAMAGE = (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError)
 _M = TypeVar("_M", bound=Module)
 
 
@@ -166,14 +167,7 @@ class CheckpointFile:
             yield
         except Sg2ImError:
             raise
-        except (
-            AttributeError,
-            KeyError,
-            OverflowError,
-            RuntimeError,
-            TypeError,
-            ValueError,
-        ) as error:
+        except _DAMAGE as error:
             raise Sg2ImError(
                 f"The parts of the checkpoint {self.path} do not fit together "
                 f"({shortened(first_line(error))}): {self._advice}."

@@ -29,10 +29,20 @@ from sg2im_pyg.formats.limits import (
     shortened,
 )
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
-from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS
+from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS
 
 _HIDDEN_CHANNELS = 1024  # of the release's object discriminator, which has no option for it
 _LONGEST_PREFIX = 100  # characters
+_OPTIONS = (
+    "image_size embedding_dim gconv_dim gconv_hidden_dim gconv_pooling gconv_num_layers "
+    "refinement_dims normalization activation mask_size mlp_normalization layout_noise_dim".split()
+)
+"""Of the generator, in the release's order."""
+_TRANSLATED_OPTIONS = ("image_size", "gconv_pooling", "activation", "mask_size")
+_SAME_OPTIONS = [name for name in _OPTIONS if name not in _TRANSLATED_OPTIONS]
+_READ_OPTIONS = frozenset([*_OPTIONS, "arch", "padding", "object_size"])
+"""All others no longer matter, whatever they are."""
+_DEFAULTS = {"embedding_dim": 64, "layout_noise_dim": 0}  # where they differ from ours
 
 # ---- Names of weights: what those of the release begin with, and ours; none for what is left out.
 
@@ -203,20 +213,14 @@ def _config_and_vocabulary(
         image_size = (image_size, image_size)
     try:
         config = ModelConfig(
-            # The release's own defaults, where they differ from the published models'.
-            image_size=image_size,
-            embedding_dim=options.get("embedding_dim", 64),
-            gconv_dim=options.get("gconv_dim", 128),
-            gconv_hidden_dim=options.get("gconv_hidden_dim", 512),
-            gconv_pooling="sum" if options.get("gconv_pooling") == "sum" else "mean",
-            gconv_num_layers=options.get("gconv_num_layers", 5),
-            mlp_normalization=options.get("mlp_normalization", "none"),
-            mask_size=options.get("mask_size") or 0,
-            mask_head="upsample",
-            layout_noise_dim=options.get("layout_noise_dim", 0),
-            refinement_dims=options.get("refinement_dims", (1024, 512, 256, 128, 64)),
-            normalization=options.get("normalization", "batch"),
-            negative_slope=_negative_slope(options),
+            **{
+                **_DEFAULTS,
+                **{name: options[name] for name in _SAME_OPTIONS if name in options},
+                "image_size": image_size,
+                "gconv_pooling": "sum" if options.get("gconv_pooling") == "sum" else "mean",
+                "mask_size": options.get("mask_size") or 0,
+                "negative_slope": _negative_slope(options),
+            }
         )
         vocabulary = _vocabulary(_vocab(entries), path)
     except Sg2ImError as error:
@@ -227,14 +231,6 @@ def _config_and_vocabulary(
             "use a file of the 2018 release."
         ) from error
     return config, vocabulary
-
-
-_READ_OPTIONS = frozenset(
-    "image_size embedding_dim gconv_dim gconv_hidden_dim gconv_pooling gconv_num_layers "
-    "refinement_dims normalization activation mask_size mlp_normalization layout_noise_dim "
-    "arch padding object_size".split()
-)
-"""All others no longer matter, whatever they are."""
 
 
 def _options(entries: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
@@ -351,27 +347,20 @@ def from_native(entries: Mapping[str, Any]) -> dict[str, Any]:
         Sg2ImError: If a network has an option that the release does not know; it is named.
     """
     vocabulary, options = entries["vocabulary"], entries["model_config"]
-    _check_only("generator", options["generator"], "crn")
+    _check_only("generator", options.get("generator", "crn"), "crn")
     _check_only("mask_head", options["mask_head"], "upsample")
     vocab = _released_vocab(vocabulary)
+    translated = {
+        "gconv_pooling": "avg" if options["gconv_pooling"] == "mean" else "sum",
+        "activation": _activation(options["negative_slope"]),
+    }
     state = _state(entries["generator"], "generator", options)
     released: dict[str, Any] = {
         "args": {"image_size": options["image_size"], "mask_size": options["mask_size"]},
         "vocab": vocab,
         "model_kwargs": {
             "vocab": vocab,
-            "image_size": options["image_size"],
-            "embedding_dim": options["embedding_dim"],
-            "gconv_dim": options["gconv_dim"],
-            "gconv_hidden_dim": options["gconv_hidden_dim"],
-            "gconv_pooling": "avg" if options["gconv_pooling"] == "mean" else "sum",
-            "gconv_num_layers": options["gconv_num_layers"],
-            "refinement_dims": options["refinement_dims"],
-            "normalization": options["normalization"],
-            "activation": _activation(options["negative_slope"]),
-            "mask_size": options["mask_size"],
-            "mlp_normalization": options["mlp_normalization"],
-            "layout_noise_dim": options["layout_noise_dim"],
+            **{name: translated.get(name, options.get(name)) for name in _OPTIONS},
         },
         "d_obj_kwargs": {},
         "d_img_kwargs": {},

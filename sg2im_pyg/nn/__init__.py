@@ -3,7 +3,6 @@
 from sg2im_pyg.nn.discriminators import ObjectDiscriminator, PatchDiscriminator
 from sg2im_pyg.nn.heads import BoxHead, MaskHead
 from sg2im_pyg.nn.layout import compose_layout, crop_objects
-from sg2im_pyg.nn.object_encoder import ObjectEncoder
 from sg2im_pyg.nn.refinement import RefinementNetwork
 from sg2im_pyg.nn.triple_conv import TripleConv, TripleConvNet
 
@@ -11,7 +10,6 @@ __all__ = [
     "BoxHead",
     "MaskHead",
     "ObjectDiscriminator",
-    "ObjectEncoder",
     "PatchDiscriminator",
     "RefinementNetwork",
     "TripleConv",

@@ -2,18 +2,20 @@
 
 A new one fulfils :class:`Generator`, stands in a module of its own beside this one, and takes a row
 by :func:`register_generator`; from then on its name is a value of the option ``model.generator``.
+Options are checked by this table before torch is there: a row imports its network when it makes it.
 """
 
 import difflib
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.nn.compiled_part import CompiledPart
-from sg2im_pyg.nn.layout import FactoredLayout
-from sg2im_pyg.nn.refinement import RefinementNetwork
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sg2im_pyg.nn.compiled_part import CompiledPart
+    from sg2im_pyg.nn.layout import FactoredLayout
 
 
 class Generator(Protocol):
@@ -28,7 +30,9 @@ class Generator(Protocol):
 
     takes_factored: bool
 
-    def __call__(self, layout: Tensor | FactoredLayout, noise: Tensor | None = None, /) -> Tensor:
+    def __call__(
+        self, layout: "Tensor | FactoredLayout", noise: "Tensor | None" = None, /
+    ) -> "Tensor":
         """Pictures in the ImageNet normalisation.
 
         Args:
@@ -47,7 +51,7 @@ class Generator(Protocol):
         """Makes it faster for generation alone: the same pictures in eval mode, without regard to
         later changes of the weights. It may do nothing."""
 
-    def parts_to_compile(self) -> Iterable[CompiledPart]:
+    def parts_to_compile(self) -> "Iterable[CompiledPart]":
         """Parts that a training with ``hardware.compile`` compiles; there may be none."""
 
 
@@ -89,7 +93,9 @@ def find_generator(name: str) -> GeneratorKind:
     raise Sg2ImError(f"There is no generator {repr(name)[:60]}: {hint}")
 
 
-def _make_crn(channels: int, options: Any) -> RefinementNetwork:
+def _make_crn(channels: int, options: Any) -> Generator:
+    from sg2im_pyg.nn.refinement import RefinementNetwork
+
     return RefinementNetwork(
         channels,
         options.refinement_dims,
