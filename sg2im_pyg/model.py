@@ -17,10 +17,11 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.native import CheckpointFile, open_checkpoint
 from sg2im_pyg.images import denormalize_images, to_pil
 from sg2im_pyg.model_config import ModelConfig
-from sg2im_pyg.nn import BoxHead, MaskHead, ObjectEncoder, compose_layout
+from sg2im_pyg.nn import BoxHead, MaskHead, compose_layout
 from sg2im_pyg.nn.compiled_part import CompiledPart
 from sg2im_pyg.nn.generators import Generator, find_generator
 from sg2im_pyg.nn.layout import FactoredLayout, factor_layout, pays_to_factor
+from sg2im_pyg.nn.object_encoder import ObjectEncoder
 
 _GENERATED_AT_ONCE = 32  # pictures a forward pass in generate(): bounds its memory
 
