@@ -48,7 +48,11 @@ def modules() -> dict[str, Path]:
 def imports(source: str, known: dict[str, Path]) -> Iterator[str]:
     """Modules of the library that a module imports anywhere: at its top, for types, in functions,
     and by names in strings such as those of lazy tables."""
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    # The name of a file format is no module.
+    formats = [node.value for node in assigned if ast.unparse(node.targets[0]) == "FORMAT"]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module in known:
@@ -56,6 +60,8 @@ def imports(source: str, known: dict[str, Path]) -> Iterator[str]:
                 below = f"{node.module}.{alias.name}"
                 yield below if below in known else str(node.module)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node in formats:
+                continue
             name = node.value.partition(":")[0]
             if name in known and name != PACKAGE:
                 yield name

@@ -20,10 +20,14 @@ sys.path.insert(0, str(REPOSITORY))  # the program runs from any directory, inst
 from jsonargparse import ArgumentParser, Namespace  # noqa: E402
 
 from sg2im_pyg import Vocabulary  # noqa: E402
-from sg2im_pyg.checkpoint import players_from_entries, save_checkpoint  # noqa: E402
+from sg2im_pyg.checkpoint import (  # noqa: E402
+    players_from_entries,
+    save_checkpoint,
+    save_released,
+)
 from sg2im_pyg.data.vocabulary import UNUSED  # noqa: E402
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
-from sg2im_pyg.formats.released import is_released, save_released  # noqa: E402
+from sg2im_pyg.formats.released import is_released  # noqa: E402
 from sg2im_pyg.formats.torch_file import load_entries  # noqa: E402
 from sg2im_pyg.system.program import run_program  # noqa: E402
 

@@ -22,39 +22,22 @@ entry               meaning
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.formats.limits import (
-    check_extent,
-    check_layers,
-    check_object_size,
-    is_plain_name,
-    shortened,
-)
 from sg2im_pyg.formats.native import (
     FORMAT,
     VERSION,
-    _check_plain,
-    _checked,
-    _damage_named,
-    _discriminators,
-    _filled,
+    CheckpointFile,
+    checkpoint_of,
+    open_checkpoint,
+    open_released,
     read_checkpoint,
 )
-from sg2im_pyg.formats.released import (
-    is_released,
-    load_released,
-    released_discriminators,
-    released_generator,
-)
-from sg2im_pyg.formats.torch_file import load_entries, save_entries
+from sg2im_pyg.formats.released import from_native
+from sg2im_pyg.formats.torch_file import save_entries
 from sg2im_pyg.model import Sg2Im
-from sg2im_pyg.model_config import config_from_dict
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
-from sg2im_pyg.nn.discriminators import discriminator_options
 
 
 class LoadedPlayers(NamedTuple):
@@ -89,6 +72,81 @@ def save_checkpoint(
         OSError: If the file can not be written, as on a full disk; an older one stays.
         Sg2ImError: If the model can only generate.
     """
+    entries = _entries(model, object_discriminator, image_discriminator)
+    if training is not None:
+        entries["training"] = dict(training)
+    save_entries(path, entries, zipped=True)
+
+
+def save_released(
+    path: str | os.PathLike[str],
+    model: Sg2Im,
+    object_discriminator: ObjectDiscriminator | None = None,
+    image_discriminator: PatchDiscriminator | None = None,
+) -> None:
+    """Writes a checkpoint in the format of the 2018 release, see
+    :func:`~sg2im_pyg.formats.released.from_native`; :func:`load_released` gives the same models
+    back.
+
+    Args:
+        path: File to write.
+        model: The generator.
+        object_discriminator: Discriminator of objects' crops, if the file is to hold it.
+        image_discriminator: Discriminator of whole pictures, likewise.
+
+    Raises:
+        Sg2ImError: If a network has an option that the release does not know; it is named.
+        OSError: If the file can not be written; an older one stays.
+    """
+    entries = from_native(_entries(model, object_discriminator, image_discriminator))
+    save_entries(path, entries, zipped=False)
+
+
+def load_players(path: str | os.PathLike[str]) -> LoadedPlayers:
+    """All networks of a checkpoint: one of ours, with or without a training, or one in the format
+    of the 2018 release. Which it is, its contents say.
+
+    Raises:
+        Sg2ImError: If the file is missing, damaged, of another kind or of a newer version.
+    """
+    return _players(open_checkpoint(path))
+
+
+def load_released(path: str | os.PathLike[str]) -> LoadedPlayers:
+    """The networks of a checkpoint in the format of the 2018 release.
+
+    Args:
+        path: File of the release, with or without the discriminators.
+
+    Raises:
+        Sg2ImError: If the file is missing, damaged, of another kind, holds pickled code, or
+            parameters that do not fit the options it names.
+    """
+    return _players(open_released(path))
+
+
+def players_from_entries(entries: Any, path: str | os.PathLike[str]) -> LoadedPlayers:
+    """See :func:`load_players`.
+
+    Args:
+        entries: What :func:`~sg2im_pyg.formats.torch_file.load_entries` gave for the file.
+        path: The file, named in errors.
+    """
+    return _players(checkpoint_of(entries, path))
+
+
+def _players(file: CheckpointFile) -> LoadedPlayers:
+    model = Sg2Im.from_file(file)
+    names = ("object_discriminator", "image_discriminator")
+    return LoadedPlayers(model, *map(file.discriminator, names))
+
+
+def _entries(
+    model: Sg2Im,
+    object_discriminator: ObjectDiscriminator | None,
+    image_discriminator: PatchDiscriminator | None,
+) -> dict[str, Any]:
+    """What a checkpoint keeps of networks."""
     if model.for_generation_only:
         raise Sg2ImError(
             "A copy made by for_generation() has folded weights, which no file holds: save the "
@@ -101,98 +159,28 @@ def save_checkpoint(
         "model_config": asdict(model.config),
         "generator": model.state_dict(),
     }
-    if training is not None:
-        entries["training"] = dict(training)
     kept = {
         "object_discriminator": object_discriminator,
         "image_discriminator": image_discriminator,
     }
     discriminators = {
-        name: {"options": discriminator_options(player), "weights": player.state_dict()}
+        name: {"options": player.options, "weights": player.state_dict()}
         for name, player in kept.items()
         if player is not None
     }
     if discriminators:
         entries["discriminators"] = discriminators
-    save_entries(path, entries, zipped=True)
-
-
-def load_generator(path: str | os.PathLike[str]) -> Sg2Im:
-    """See :meth:`Sg2Im.from_pretrained`."""
-    path = Path(path)
-    return _generator(load_entries(path), path)
-
-
-def load_players(path: str | os.PathLike[str]) -> LoadedPlayers:
-    """All networks of a checkpoint: one of ours, with or without a training, or one in the format
-    of the 2018 release. Which it is, its contents say.
-
-    Raises:
-        Sg2ImError: If the file is missing, damaged, of another kind or of a newer version.
-    """
-    return players_from_entries(load_entries(path), path)
-
-
-def players_from_entries(entries: Any, path: str | os.PathLike[str]) -> LoadedPlayers:
-    """See :func:`load_players`.
-
-    Args:
-        entries: What :func:`~sg2im_pyg.formats.torch_file.load_entries` gave for the file.
-        path: The file, named in errors.
-    """
-    path = Path(path)
-    model = _generator(entries, path)
-    if is_released(entries):
-        return LoadedPlayers(model, *released_discriminators(entries, path))
-    with _damage_named(path):
-        found = _discriminators(entries, model.vocabulary)
-        object_discriminator = image_discriminator = None
-        if "object_discriminator" in found:
-            arguments, weights = found["object_discriminator"]
-            layers = check_layers(arguments["layers"], path.absolute())
-            size = check_object_size(arguments["object_size"], layers, path.absolute())
-            options = {**arguments, "layers": layers, "object_size": size}
-            object_discriminator = _filled(lambda: ObjectDiscriminator(**options), weights, path)
-        if "image_discriminator" in found:
-            arguments, weights = found["image_discriminator"]
-            picture_options = {
-                **arguments,
-                "layers": check_layers(arguments["layers"], path.absolute()),
-            }
-            image_discriminator = _filled(
-                lambda: PatchDiscriminator(**picture_options), weights, path
-            )
-    return LoadedPlayers(model, object_discriminator, image_discriminator)
-
-
-def _generator(entries: Any, path: Path) -> Sg2Im:
-    if is_released(entries):
-        return released_generator(entries, path)
-    _checked(entries, path)
-    with _damage_named(path):
-        _check_plain(entries["model_config"])
-        for names in entries["vocabulary"].values():
-            if not isinstance(names, (list, tuple)) or not all(map(is_plain_name, names)):
-                raise TypeError("a vocabulary that is no list of names")
-        try:
-            config = config_from_dict(entries["model_config"])
-            vocabulary = Vocabulary.from_dict(entries["vocabulary"])
-        except Sg2ImError as error:
-            raise Sg2ImError(
-                f"The checkpoint {path.absolute()} holds wrong options: {shortened(error)}"
-            ) from error
-        check_extent(config, entries["generator"], path.absolute())
-        return _filled(lambda: Sg2Im(vocabulary, config), entries["generator"], path)
+    return entries
 
 
 __all__ = [
     "FORMAT",
     "VERSION",
     "LoadedPlayers",
-    "load_generator",
     "load_players",
     "load_released",
     "players_from_entries",
     "read_checkpoint",
     "save_checkpoint",
+    "save_released",
 ]

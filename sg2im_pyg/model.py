@@ -8,17 +8,20 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import Embedding, Linear, Module
 from torch_geometric.data import Batch
 
 from sg2im_pyg.data.batching import most_objects
 from sg2im_pyg.data.scene_graph import SceneGraph, add_image_node, check_indices
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.formats.native import CheckpointFile, open_checkpoint
 from sg2im_pyg.images import denormalize_images, to_pil
 from sg2im_pyg.model_config import ModelConfig
-from sg2im_pyg.nn import BoxHead, MaskHead, RefinementNetwork, TripleConvNet, compose_layout
+from sg2im_pyg.nn import BoxHead, MaskHead, compose_layout
+from sg2im_pyg.nn.compiled_part import CompiledPart
+from sg2im_pyg.nn.generators import Generator, find_generator
 from sg2im_pyg.nn.layout import FactoredLayout, factor_layout, pays_to_factor
+from sg2im_pyg.nn.object_encoder import ObjectEncoder
 
 _GENERATED_AT_ONCE = 32  # pictures a forward pass in generate(): bounds its memory
 
@@ -34,9 +37,12 @@ class Sg2ImOutput(NamedTuple):
     """Predicted masks in :math:`[0, 1]`, :math:`(O, M, M)`, or none with a mask size of 0."""
 
 
-class Sg2Im(Module):
+class Sg2Im(ObjectEncoder):
     r"""Generates pictures from scene graphs (`"Image Generation from Scene Graphs"
     <https://arxiv.org/abs/1804.01622>`_, Section 3).
+
+    The encoder gives a vector for each object, from which boxes and masks are predicted; the
+    layout is made of all three, and a generator turns it into a picture.
 
     Args:
         vocabulary: Names of the categories and predicates; kept as :obj:`.vocabulary`.
@@ -55,50 +61,39 @@ class Sg2Im(Module):
     def __init__(
         self, vocabulary: Vocabulary, config: ModelConfig | None = None, **options: Any
     ) -> None:
-        super().__init__()
         if config is not None and options:
             raise ValueError("give the options either as config or by name, not both")
-        self.vocabulary = vocabulary
-        self.config = config = config or ModelConfig(**options)
-        self.for_generation_only = False
-        # One row more than there are categories, as in the release; it is never looked up.
-        self.object_embedding = Embedding(len(vocabulary.objects) + 1, config.embedding_dim)
-        self.predicate_embedding = Embedding(len(vocabulary.predicates), config.embedding_dim)
+        config = config or ModelConfig(**options)
         norm = None if config.mlp_normalization == "none" else "batch_norm"
-        self.graph_network: TripleConvNet | Linear
-        if config.gconv_num_layers:
-            self.graph_network = TripleConvNet(
-                config.embedding_dim,
-                config.gconv_dim,
-                config.gconv_num_layers,
-                config.gconv_hidden_dim,
-                aggr=config.gconv_pooling,
-                norm=norm,
-            )
-        else:
-            self.graph_network = Linear(config.embedding_dim, config.gconv_dim)
+        super().__init__(
+            len(vocabulary.objects),
+            len(vocabulary.predicates),
+            config.embedding_dim,
+            config.gconv_dim,
+            config.gconv_hidden_dim,
+            config.gconv_num_layers,
+            config.gconv_pooling,
+            norm,
+        )
+        self.vocabulary = vocabulary
+        self.config = config
+        self.for_generation_only = False
         self.box_head = BoxHead(config.gconv_dim, config.gconv_hidden_dim, norm)
         self.mask_head = None
         if config.mask_size:
             self.mask_head = MaskHead(
                 config.gconv_dim, config.mask_size, config.mask_head == "transposed"
             )
-        self.refinement = RefinementNetwork(
-            config.gconv_dim + config.layout_noise_dim,
-            config.refinement_dims,
-            config.normalization,
-            negative_slope=config.negative_slope,
+        # Of any kind; named after the first one, as in all checkpoints.
+        self.refinement: Generator = find_generator(config.generator).make(
+            config.gconv_dim + config.layout_noise_dim, config
         )
-
-    def reset_parameters(self) -> None:
-        for module in self.children():
-            module.reset_parameters()  # type: ignore[operator]
 
     def for_generation(self) -> "Sg2Im":
         """A copy that gives the same pictures faster, and can do nothing else.
 
-        Batch norm is folded into the convolutions before it, what depends on weights alone is
-        computed beforehand, and no gradient is kept. Later changes of this model do not reach it.
+        What depends on weights alone is computed beforehand, and no gradient is kept. Later
+        changes of this model do not reach it.
         """
         other = copy.deepcopy(self).eval().requires_grad_(False)
         other.refinement.fold()
@@ -147,7 +142,7 @@ class Sg2Im(Module):
             most := most_objects(graphs),
         )
         layout: Tensor | FactoredLayout
-        if self.refinement.economical and pays_to_factor(most, self.config.gconv_dim):
+        if self.refinement.takes_factored and pays_to_factor(most, self.config.gconv_dim):
             layout = factor_layout(*parts)
         else:
             layout = compose_layout(*parts)
@@ -163,13 +158,16 @@ class Sg2Im(Module):
         images = self.refinement(layout, noise)
         return Sg2ImOutput(images, predicted_boxes, predicted_masks)
 
-    def object_vectors(self, graphs: Batch | SceneGraph) -> Tensor:
-        """One vector for each object from the graph convolution, shape :math:`(O, D)`."""
-        vectors = self.object_embedding(graphs.x)
-        if isinstance(self.graph_network, Linear):
-            return self.graph_network(vectors)
-        predicates = self.predicate_embedding(graphs.edge_attr)
-        return self.graph_network(vectors, graphs.edge_index, predicates)[0]
+    def parts_to_compile(self) -> list[CompiledPart]:
+        # The number of objects comes first, in edge_index that of relationships second.
+        parts = [
+            *self.refinement.parts_to_compile(),
+            CompiledPart(self.graph_network, varying=(0, 1, 0)),
+            CompiledPart(self.box_head, varying=(0,)),
+        ]
+        if self.mask_head is not None:
+            parts.append(CompiledPart(self.mask_head, varying=(0,)))
+        return parts
 
     def to_batch(self, graphs: Iterable[Mapping[str, Any] | SceneGraph]) -> Batch:
         """Puts scene graphs, or their JSON form, into one batch on the model's device.
@@ -248,9 +246,13 @@ class Sg2Im(Module):
         Raises:
             Sg2ImError: If the file is missing, damaged or of another kind.
         """
-        from sg2im_pyg.checkpoint import load_generator  # it builds on this module
+        return cls.from_file(open_checkpoint(path, discriminators=False))
 
-        return load_generator(path)
+    @classmethod
+    def from_file(cls, file: CheckpointFile) -> "Sg2Im":
+        """See :meth:`from_pretrained`, for a file that is read already."""
+        vocabulary, config = file.vocabulary_and_options()
+        return file.fill("generator", lambda: cls(vocabulary, config))
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.vocabulary}, image_size={self.config.image_size})"

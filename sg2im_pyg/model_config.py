@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.nn.generators import find_generator
 
 MOST_CHANNELS = 65_536
 """More is a slip of the pen, and would take all memory."""
@@ -41,6 +42,8 @@ class ModelConfig:
     """Normalization in the refinement network."""
     negative_slope: float = 0.2
     """Slope below zero of the refinement network's LeakyReLUs."""
+    generator: str = "crn"
+    """Network that turns the layout into a picture: crn is the cascaded refinement network."""
 
     def __post_init__(self) -> None:
         channels = ("embedding_dim", "gconv_dim", "gconv_hidden_dim")
@@ -78,13 +81,10 @@ class ModelConfig:
             raise Sg2ImError(
                 f"mask_size must be a power of two or 0 for no masks, got {self.mask_size}."
             )
-        steps = len(self.refinement_dims)
-        height, width = self.image_size
-        if min(height, width) < 1 or height % 2**steps or width % 2**steps:
-            raise Sg2ImError(
-                f"image_size is {height} x {width}, but {steps} refinement modules need sides "
-                f"that are multiples of {2**steps}: choose such a size, or fewer refinement_dims."
-            )
+        if min(self.image_size) < 1:
+            height, width = self.image_size
+            raise Sg2ImError(f"image_size is {height} x {width}, but sides have at least 1 pixel.")
+        find_generator(self.generator).check(self)
 
 
 def config_from_dict(options: Mapping[str, Any]) -> ModelConfig:

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
-from sg2im_pyg.checkpoint import load_players, save_checkpoint
+from sg2im_pyg.checkpoint import load_players, save_checkpoint, save_released
 from sg2im_pyg.formats.native import VERSION, read_checkpoint
-from sg2im_pyg.formats.released import save_released
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
 from sg2im_pyg.training.config import (
     ImageDiscriminatorConfig,
@@ -75,6 +74,7 @@ def test_a_newer_version(model, tmp_path):
     "change",
     [
         {"model_config": {"colour": 1}},
+        {"model_config": {"generator": "of a later version"}},
         {"generator": {}},
         {"vocabulary": {"objects": ["sky"]}},
         {"vocabulary": {"objects": ["sky"] * 2, "predicates": []}},

@@ -7,7 +7,6 @@ from typing import Any
 
 from PIL import Image
 
-from sg2im_pyg.checkpoint import load_generator
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.split import Relationships, Split, Translation
@@ -35,7 +34,7 @@ class CheckpointSystem:
         Raises:
             Sg2ImError: If it makes pictures of another size, or does not know the split's names.
         """
-        model = load_generator(self.path)
+        model = Sg2Im.from_pretrained(self.path)
         if model.config.image_size != split.dataset.image_size:
             made, wanted = (
                 f"{height} x {width}"

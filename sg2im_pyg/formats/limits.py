@@ -10,12 +10,14 @@ from torch.nn import Parameter
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
-from sg2im_pyg.nn.discriminators import smallest_input
+from sg2im_pyg.nn.convolution_sizes import smallest_input
 
+MOST_PIXELS = 4096
+"""Longest side of pictures and crops that a file may ask for; more would take all memory."""
+MOST_LAYERS = 32
+"""Of a discriminator."""
 _MOST_ENTRIES = 1000
 """Of a list among a network's options; more would be no option."""
-
-
 _MOST_SHOWN = 300  # characters of what a file holds, in a sentence about it
 
 
@@ -65,23 +67,6 @@ def shortened(text: object) -> str:
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
-def _entries_of(entry: Any) -> list[Any]:
-    return list(entry[:_MOST_ENTRIES]) if isinstance(entry, (list, tuple)) else [entry]
-
-
-def _is_short(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= _MOST_ENTRIES
-    return value is None or isinstance(value, (bool, int, float))
-
-
-MOST_PIXELS = 4096
-"""Longest side of pictures and crops that a file may ask for; more would take all memory."""
-
-
-_MOST_LAYERS = 32  # of a discriminator
-
-
 def check_layers(layers: Any, path: str | os.PathLike[str]) -> tuple[tuple[int, int, int], ...]:
     """A discriminator's convolutions from a file.
 
@@ -90,7 +75,7 @@ def check_layers(layers: Any, path: str | os.PathLike[str]) -> tuple[tuple[int, 
     """
     if (
         not isinstance(layers, (list, tuple))
-        or not 1 <= len(layers) <= _MOST_LAYERS
+        or not 1 <= len(layers) <= MOST_LAYERS
         or not all(isinstance(layer, (list, tuple)) and len(layer) == 3 for layer in layers)
         or not all(
             type(number) is int and 1 <= number <= MOST_CHANNELS
@@ -99,7 +84,7 @@ def check_layers(layers: Any, path: str | os.PathLike[str]) -> tuple[tuple[int, 
         )
     ):
         raise Sg2ImError(
-            f"A discriminator in {path} must have 1 to {_MOST_LAYERS} convolutions with kernel, "
+            f"A discriminator in {path} must have 1 to {MOST_LAYERS} convolutions with kernel, "
             f"channels and stride from 1 to {MOST_CHANNELS}, such as 'C4-64-2': use another file."
         )
     return tuple((kernel, channels, stride) for kernel, channels, stride in layers)
@@ -140,3 +125,13 @@ def check_extent(
             f"The checkpoint {path} asks for pictures of more than {MOST_PIXELS} pixels a side: "
             "use another file."
         )
+
+
+def _entries_of(entry: Any) -> list[Any]:
+    return list(entry[:_MOST_ENTRIES]) if isinstance(entry, (list, tuple)) else [entry]
+
+
+def _is_short(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _MOST_ENTRIES
+    return value is None or isinstance(value, (bool, int, float))

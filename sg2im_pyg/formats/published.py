@@ -144,6 +144,6 @@ def fetch_pretrained(
 
 
 def _check_released(path: Path) -> None:
-    from sg2im_pyg.checkpoint import load_released  # torch, which listing names does not need
+    from sg2im_pyg.formats.native import open_released  # torch, which listing names does not need
 
-    load_released(path)
+    open_released(path)

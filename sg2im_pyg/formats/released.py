@@ -1,243 +1,122 @@
-"""Reads the checkpoints of the 2018 release into this library's modules, and writes such files.
+"""The format of the 2018 release: its entries are translated into ours, and ours into its.
 
 A file is a pickled dict: ``model_kwargs`` and ``model_state`` of the generator and, unless it was
 stripped, ``d_obj_kwargs``, ``d_obj_state``, ``d_img_kwargs`` and ``d_img_state`` of the
-discriminators, beside training histories that are not read. No code in a file is ever run.
+discriminators, beside training histories that are not read. No network is made to read a file, and
+no code in one is ever run.
 """
 
 import math
-import os
 import re
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import LeakyReLU, Module
+from torch.nn import LeakyReLU
 
 from sg2im_pyg.data.vocabulary import UNUSED, Vocabulary
-from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.limits import (
-    _MOST_LAYERS,
+    MOST_LAYERS,
     check_extent,
-    check_layers,
-    check_object_size,
     is_plain_name,
     is_plain_option,
     shortened,
-    weight_problem,
 )
-from sg2im_pyg.formats.torch_file import load_entries, save_entries, weight_shapes
-from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
-from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
-from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS, discriminator_options
+from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS
 
 _HIDDEN_CHANNELS = 1024  # of the release's object discriminator, which has no option for it
-
-_M = TypeVar("_M", bound=Module)
-
-# Names of the release's parameters, as patterns, and our names. What matches nothing is an error,
-# what is mapped to None is left out.
-Renaming = tuple[tuple[str, str | Callable[[re.Match[str]], str] | None], ...]
-GENERATOR: Renaming = (
-    (r"obj_embeddings\.", "object_embedding."),
-    (r"pred_embeddings\.", "predicate_embedding."),
-    (r"gconv\.(?=weight|bias)", "graph_network."),  # a linear layer where there are 0 layers
-    (r"gconv\.", "graph_network.convs.0."),
-    (r"gconv_net\.gconvs\.(\d+)\.", lambda key: f"graph_network.convs.{int(key[1]) + 1}."),
-    (r"box_net\.", "box_head.layers."),
-    (r"mask_net\.", "mask_head.layers."),
-    (r"refinement_net\.refinement_modules\.(\d+)\.net\.", r"refinement.blocks.\1."),
-    (r"refinement_net\.output_conv\.", "refinement.output."),
-    (r"rel_aux_net\.", None),  # head of a loss that was given up
+_LONGEST_PREFIX = 100  # characters
+_OPTIONS = (
+    "image_size embedding_dim gconv_dim gconv_hidden_dim gconv_pooling gconv_num_layers "
+    "refinement_dims normalization activation mask_size mlp_normalization layout_noise_dim".split()
 )
-OBJECT_DISCRIMINATOR: Renaming = (
-    (r"discriminator\.cnn\.0\.", "convs."),
-    (r"discriminator\.cnn\.2\.", "linear."),
-    (r"discriminator\.real_classifier\.", "real_head."),
-    (r"discriminator\.obj_classifier\.", "category_head."),
-)
-IMAGE_DISCRIMINATOR: Renaming = (
-    (r"cnn\.", "convs."),
-    (r"classifier\.", None),  # made by the release, but never called
-)
-# The way back. PyG's batch norm has a level more than torch's, which is taken out afterwards.
-GENERATOR_BACK: Renaming = (
-    (r"object_embedding\.", "obj_embeddings."),
-    (r"predicate_embedding\.", "pred_embeddings."),
-    (r"graph_network\.convs\.0\.", "gconv."),
-    (r"graph_network\.convs\.(\d+)\.", lambda key: f"gconv_net.gconvs.{int(key[1]) - 1}."),
-    (r"graph_network\.", "gconv."),
-    (r"box_head\.layers\.", "box_net."),
-    (r"mask_head\.layers\.", "mask_net."),
-    (r"refinement\.blocks\.(\d+)\.", r"refinement_net.refinement_modules.\1.net."),
-    (r"refinement\.output\.", "refinement_net.output_conv."),
-)
-OBJECT_DISCRIMINATOR_BACK: Renaming = (
-    (r"convs\.", "discriminator.cnn.0."),
-    (r"linear\.", "discriminator.cnn.2."),
-    (r"real_head\.", "discriminator.real_classifier."),
-    (r"category_head\.", "discriminator.obj_classifier."),
-)
-IMAGE_DISCRIMINATOR_BACK: Renaming = ((r"convs\.", "cnn."),)
+"""Of the generator, in the release's order."""
+_TRANSLATED_OPTIONS = ("image_size", "gconv_pooling", "activation", "mask_size")
+_SAME_OPTIONS = [name for name in _OPTIONS if name not in _TRANSLATED_OPTIONS]
+_READ_OPTIONS = frozenset([*_OPTIONS, "arch", "padding", "object_size"])
+"""All others no longer matter, whatever they are."""
+_DEFAULTS = {"embedding_dim": 64, "layout_noise_dim": 0}  # where they differ from ours
+
+# ---- Names of weights: what those of the release begin with, and ours; none for what is left out.
+
+_OBJECT_DISCRIMINATOR = {
+    "discriminator.cnn.0.": "convs.",
+    "discriminator.cnn.2.": "linear.",
+    "discriminator.real_classifier.": "real_head.",
+    "discriminator.obj_classifier.": "category_head.",
+}
+_IMAGE_DISCRIMINATOR = {
+    "cnn.": "convs.",
+    "classifier.": None,  # made by the release, but never called
+}
 
 
-def load_released(
-    path: str | os.PathLike[str],
-) -> tuple[Sg2Im, ObjectDiscriminator | None, PatchDiscriminator | None]:
-    """The models of a checkpoint in the format of the 2018 release, on the CPU, in eval mode.
-
-    Args:
-        path: File of the release, with or without the discriminators.
-
-    Returns:
-        The generator, and the object's and the picture's discriminator; :obj:`None` for one that
-        the file does not hold.
-
-    Raises:
-        Sg2ImError: If the file is missing, damaged, of another kind, holds pickled code, or
-            parameters that do not fit the options it names.
-    """
-    entries = load_entries(path)
-    if not is_released(entries):
-        raise Sg2ImError(
-            f"{path} is no checkpoint of the 2018 release: the entries 'model_kwargs' and "
-            "'model_state' are missing."
-        )
-    return released_generator(entries, path), *released_discriminators(entries, path)
-
-
-def save_released(
-    path: str | os.PathLike[str],
-    model: Sg2Im,
-    object_discriminator: ObjectDiscriminator | None = None,
-    image_discriminator: PatchDiscriminator | None = None,
-) -> None:
-    """Writes a checkpoint in the format of the 2018 release, which the release's code can load.
-
-    The networks that the release makes but never uses (its auxiliary head for relations, the
-    picture discriminator's last convolution) are written with zeros, because its loader asks for
-    all names; optimizer states and histories are empty. :func:`load_released` gives the same
-    models back.
-
-    Args:
-        path: File to write.
-        model: The generator.
-        object_discriminator: Discriminator of objects' crops, if the file is to hold it.
-        image_discriminator: Discriminator of whole pictures, likewise.
-
-    Raises:
-        Sg2ImError: If a network has an option that the release does not know; it is named.
-        OSError: If the file can not be written; an older one stays.
-    """
-    vocab = _released_vocab(model.vocabulary)
-    config = model.config
-    _check_released("mask_head", config.mask_head, "upsample")
-    state = _released_state(model, GENERATOR_BACK)
-    entries: dict[str, Any] = {
-        "args": {"image_size": config.image_size, "mask_size": config.mask_size},
-        "vocab": vocab,
-        "model_kwargs": {
-            "vocab": vocab,
-            "image_size": config.image_size,
-            "embedding_dim": config.embedding_dim,
-            "gconv_dim": config.gconv_dim,
-            "gconv_hidden_dim": config.gconv_hidden_dim,
-            "gconv_pooling": "avg" if config.gconv_pooling == "mean" else config.gconv_pooling,
-            "gconv_num_layers": config.gconv_num_layers,
-            "refinement_dims": config.refinement_dims,
-            "normalization": config.normalization,
-            "activation": _activation(config.negative_slope),
-            "mask_size": config.mask_size,
-            "mlp_normalization": config.mlp_normalization,
-            "layout_noise_dim": config.layout_noise_dim,
-        },
-        "d_obj_kwargs": {},
-        "d_img_kwargs": {},
-        "losses_ts": [],
-        "losses": defaultdict(list),
-        "d_losses": defaultdict(list),
-        "checkpoint_ts": [],
-        "counters": {"t": 0, "epoch": 0},
-        "model_state": _with_auxiliary_head(state, model),
-        "model_best_state": None,
-        "optim_state": None,
-        "d_obj_state": None,
-        "d_img_state": None,
-        "best_t": [],
+def _generator_names(options: Mapping[str, Any]) -> dict[str, str | None]:
+    """Names of a generator with some of our options."""
+    networks = {"box_net.": "box_head.layers."}
+    names: dict[str, str | None] = {
+        "obj_embeddings.": "object_embedding.",
+        "pred_embeddings.": "predicate_embedding.",
+        "gconv.": "graph_network.",  # a linear layer where there are 0 layers
     }
-    if object_discriminator is not None:
-        options = discriminator_options(object_discriminator)
-        _check_released("hidden_channels", options["hidden_channels"], _HIDDEN_CHANNELS)
-        _check_released("num_categories", options["num_categories"], len(model.vocabulary.objects))
-        entries["d_obj_kwargs"] = {
-            "vocab": vocab,
-            **_released_convolutions(options),
-            "object_size": options["object_size"],
-        }
-        entries["d_obj_state"] = _released_state(object_discriminator, OBJECT_DISCRIMINATOR_BACK)
-    if image_discriminator is not None:
-        options = discriminator_options(image_discriminator)
-        _check_released("patch_scores", options["patch_scores"], False)
-        _check_released("in_channels", options["in_channels"], 3)
-        entries["d_img_kwargs"] = _released_convolutions(options)
-        state = _released_state(image_discriminator, IMAGE_DISCRIMINATOR_BACK)
-        state["classifier.weight"] = torch.zeros(1, options["layers"][-1][1], 1, 1)
-        state["classifier.bias"] = torch.zeros(1)
-        entries["d_img_state"] = state
-    save_entries(path, entries, zipped=False)
+    for i in range(options["gconv_num_layers"]):
+        theirs = f"gconv_net.gconvs.{i - 1}." if i else "gconv."
+        names[theirs] = f"graph_network.convs.{i}."
+        networks |= {f"{theirs}net{n}.": f"graph_network.convs.{i}.net{n}." for n in (1, 2)}
+    names |= networks
+    if options["mlp_normalization"] == "batch":
+        # PyG's batch norm, behind the first and the second linear layer, has a level more.
+        for theirs, ours in networks.items():
+            names |= {f"{theirs}{place}.": f"{ours}{place}.module." for place in (1, 4)}
+    names["mask_net."] = "mask_head.layers."
+    names["rel_aux_net."] = None  # head of a loss that was given up
+    for i in range(len(options["refinement_dims"])):
+        names[f"refinement_net.refinement_modules.{i}.net."] = f"refinement.blocks.{i}."
+    names["refinement_net.output_conv."] = "refinement.output."
+    return names
 
 
-def released_discriminators(
-    entries: Mapping[str, Any], path: str | os.PathLike[str]
-) -> tuple[ObjectDiscriminator | None, PatchDiscriminator | None]:
-    """The object's and the picture's discriminator from the entries of a file of the release, in
-    eval mode; :obj:`None` for one that it does not hold.
+def _names(network: str, options: Mapping[str, Any]) -> Mapping[str, str | None]:
+    if network == "generator":
+        return _generator_names(options)
+    return _OBJECT_DISCRIMINATOR if network == "object_discriminator" else _IMAGE_DISCRIMINATOR
+
+
+def _inverse(names: Mapping[str, str | None]) -> dict[str, str | None]:
+    return {ours: theirs for theirs, ours in names.items() if ours is not None}
+
+
+def weight_name(network: str, key: str, options: Mapping[str, Any]) -> str:
+    """What the release calls a weight.
 
     Args:
-        entries: What the file holds.
-        path: The file, named in errors.
+        network: Its network: :obj:`"generator"` or one of :data:`DISCRIMINATORS`.
+        key: Our name.
+        options: Our options of the generator.
     """
-    with _damage_named(path):
-        object_discriminator = image_discriminator = None
-        if entries.get("d_obj_state"):
-            options = _options(entries, "d_obj_kwargs", path)
-            categories = len(_names(options.get("vocab", _vocab(entries)), "object", path))
-            convolutions = _convolutions(options, path)
-            size = check_object_size(options.get("object_size", 32), convolutions["layers"], path)
-            object_discriminator = _filled(
-                lambda: ObjectDiscriminator(categories, **convolutions, object_size=size),
-                entries["d_obj_state"],
-                OBJECT_DISCRIMINATOR,
-                path,
-            )
-        if entries.get("d_img_state"):
-            arguments = _convolutions(_options(entries, "d_img_kwargs", path), path)
-            image_discriminator = _filled(
-                lambda: PatchDiscriminator(**arguments),
-                entries["d_img_state"],
-                IMAGE_DISCRIMINATOR,
-                path,
-            )
-        return object_discriminator, image_discriminator
+    return _renamed(key, _inverse(_names(network, options))) or key
 
 
-@contextmanager
-def _damage_named(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Whatever else is wrong in a file from elsewhere."""
-    try:
-        yield
-    except (AttributeError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, Sg2ImError):
-            raise
-        raise Sg2ImError(
-            f"The parts of the checkpoint {path} do not fit together "
-            f"({shortened(first_line(error))}): use a whole file of the 2018 release."
-        ) from error
+def _renamed(key: str, names: Mapping[str, str | None]) -> str | None:
+    """A name with another beginning, by the longest one that is known; none if it is left out.
+
+    Raises:
+        KeyError: If no beginning is known.
+    """
+    ends = [match.end() for match in re.finditer(r"\.", key[:_LONGEST_PREFIX])]
+    known = next((key[:end] for end in reversed(ends) if key[:end] in names), "")
+    other = names[known]
+    return None if other is None else other + key.removeprefix(known)
+
+
+# ---- Their entries into ours
 
 
 def is_released(entries: Any) -> bool:
@@ -247,18 +126,84 @@ def is_released(entries: Any) -> bool:
     )
 
 
-def released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str]) -> Sg2Im:
-    """The generator from the entries of a file of the release, in eval mode.
+def to_native(
+    entries: Mapping[str, Any], path: Path, discriminators: bool = True
+) -> dict[str, Any]:
+    """The entries of one of our checkpoints, without its format and version.
+
+    Options and vocabulary are checked; the weights have our names, and are what the file holds.
 
     Args:
-        entries: What the file holds.
+        entries: What a file of the release holds, see :func:`is_released`.
         path: The file, named in errors.
+        discriminators: Whether they are translated, too.
+
+    Raises:
+        Sg2ImError: If the entries are wrong; an entry of another kind may raise any of Python's
+            errors about it.
     """
-    with _damage_named(path):
-        return _released_generator(entries, path)
+    config, vocabulary = _config_and_vocabulary(entries, path)
+    check_extent(config, entries["model_state"], path)
+    options = asdict(config)
+    native: dict[str, Any] = {
+        "vocabulary": vocabulary.to_dict(),
+        "model_config": options,
+        "generator": _weights(entries["model_state"], "generator", options, path),
+    }
+    kept = {}
+    if discriminators and entries.get("d_obj_state"):
+        given = _options(entries, "d_obj_kwargs", path)
+        names = _listed_names(given.get("vocab", _vocab(entries)), "object", path)
+        kept["object_discriminator"] = {
+            "options": {
+                **_convolutions(given, path),
+                "num_categories": len(names),
+                "object_size": given.get("object_size", 32),
+            },
+            "weights": _weights(entries["d_obj_state"], "object_discriminator", options, path),
+        }
+    if discriminators and entries.get("d_img_state"):
+        kept["image_discriminator"] = {
+            "options": _convolutions(_options(entries, "d_img_kwargs", path), path),
+            "weights": _weights(entries["d_img_state"], "image_discriminator", options, path),
+        }
+    return {**native, "discriminators": kept}
 
 
-def _released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str]) -> Sg2Im:
+def _weights(
+    state: Mapping[str, Any], network: str, options: Mapping[str, Any], path: Path
+) -> dict[str, Any]:
+    """The weights of a network under our names."""
+    names = _names(network, options)
+    weights: dict[str, Any] = {}
+    for key, value in state.items():
+        key = key.removeprefix("module.")  # saved from a DataParallel model
+        try:
+            ours = _renamed(key, names)
+        except KeyError:
+            raise Sg2ImError(
+                f"The checkpoint {path} holds the parameter {key[:100]!r}, which a model with its "
+                "options does not have: use a whole file of the 2018 release."
+            ) from None
+        if ours is None:
+            continue
+        if ours in weights:
+            raise Sg2ImError(
+                f"The checkpoint {path} holds the parameter {key[:100]!r} twice, with and without "
+                "'module.' before it: use a whole file of the 2018 release."
+            )
+        weights[ours] = value
+    # PyTorch before 0.4.1 did not count batches; nothing here depends on the count.
+    for key in list(weights):
+        if key.endswith("running_mean"):
+            count = key.removesuffix("running_mean") + "num_batches_tracked"
+            weights.setdefault(count, torch.tensor(0))
+    return weights
+
+
+def _config_and_vocabulary(
+    entries: Mapping[str, Any], path: Path
+) -> tuple[ModelConfig, Vocabulary]:
     options = _options(entries, "model_kwargs", path)
     _check_choice(options, "gconv_pooling", ("avg", "sum"), path)
     _check_choice(options, "mlp_normalization", ("none", "batch"), path)
@@ -268,20 +213,14 @@ def _released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str]
         image_size = (image_size, image_size)
     try:
         config = ModelConfig(
-            # The release's own defaults, where they differ from the published models'.
-            image_size=image_size,
-            embedding_dim=options.get("embedding_dim", 64),
-            gconv_dim=options.get("gconv_dim", 128),
-            gconv_hidden_dim=options.get("gconv_hidden_dim", 512),
-            gconv_pooling="sum" if options.get("gconv_pooling") == "sum" else "mean",
-            gconv_num_layers=options.get("gconv_num_layers", 5),
-            mlp_normalization=options.get("mlp_normalization", "none"),
-            mask_size=options.get("mask_size") or 0,
-            mask_head="upsample",
-            layout_noise_dim=options.get("layout_noise_dim", 0),
-            refinement_dims=options.get("refinement_dims", (1024, 512, 256, 128, 64)),
-            normalization=options.get("normalization", "batch"),
-            negative_slope=_negative_slope(options),
+            **{
+                **_DEFAULTS,
+                **{name: options[name] for name in _SAME_OPTIONS if name in options},
+                "image_size": image_size,
+                "gconv_pooling": "sum" if options.get("gconv_pooling") == "sum" else "mean",
+                "mask_size": options.get("mask_size") or 0,
+                "negative_slope": _negative_slope(options),
+            }
         )
         vocabulary = _vocabulary(_vocab(entries), path)
     except Sg2ImError as error:
@@ -291,21 +230,10 @@ def _released_generator(entries: Mapping[str, Any], path: str | os.PathLike[str]
             f"The checkpoint {path} holds a wrong option in 'model_kwargs' ({shortened(error)}): "
             "use a file of the 2018 release."
         ) from error
-    check_extent(config, entries["model_state"], path)
-    return _filled(lambda: Sg2Im(vocabulary, config), entries["model_state"], GENERATOR, path)
+    return config, vocabulary
 
 
-_READ_OPTIONS = frozenset(
-    "image_size embedding_dim gconv_dim gconv_hidden_dim gconv_pooling gconv_num_layers "
-    "refinement_dims normalization activation mask_size mlp_normalization layout_noise_dim "
-    "arch padding object_size".split()
-)
-"""All others no longer matter, whatever they are."""
-
-
-def _options(
-    entries: Mapping[str, Any], name: str, path: str | os.PathLike[str]
-) -> Mapping[str, Any]:
+def _options(entries: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
     options = entries.get(name)
     if not isinstance(options, Mapping):
         raise Sg2ImError(f"The checkpoint {path} lacks the entry {name!r}: use a whole file.")
@@ -319,7 +247,7 @@ def _options(
 
 
 def _check_choice(
-    options: Mapping[str, Any], name: str, choices: tuple[str, ...], path: str | os.PathLike[str]
+    options: Mapping[str, Any], name: str, choices: tuple[str, ...], path: Path
 ) -> None:
     if options.get(name, choices[0]) not in choices:
         raise Sg2ImError(
@@ -332,7 +260,7 @@ def _vocab(entries: Mapping[str, Any]) -> Any:
     return entries["model_kwargs"].get("vocab", entries.get("vocab"))
 
 
-def _names(vocab: Any, kind: str, path: str | os.PathLike[str]) -> list[str]:
+def _listed_names(vocab: Any, kind: str, path: Path) -> list[str]:
     """Names in index order: as they are listed, or from the index of each name."""
     if isinstance(vocab, Mapping):
         names = vocab.get(f"{kind}_idx_to_name")
@@ -353,8 +281,8 @@ def _names(vocab: Any, kind: str, path: str | os.PathLike[str]) -> list[str]:
     )
 
 
-def _vocabulary(vocab: Any, path: str | os.PathLike[str]) -> Vocabulary:
-    objects, predicates = (_names(vocab, kind, path) for kind in ("object", "pred"))
+def _vocabulary(vocab: Any, path: Path) -> Vocabulary:
+    objects, predicates = (_listed_names(vocab, kind, path) for kind in ("object", "pred"))
     vocabulary = Vocabulary(objects, predicates)
     if (len(vocabulary.objects), len(vocabulary.predicates)) != (len(objects), len(predicates)):
         raise Sg2ImError(
@@ -364,7 +292,7 @@ def _vocabulary(vocab: Any, path: str | os.PathLike[str]) -> Vocabulary:
     return vocabulary
 
 
-def _convolutions(options: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+def _convolutions(options: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Arguments of a discriminator from the release's, e.g. ``arch="C4-64-2,C4-128-2"``."""
     _check_choice(options, "normalization", ("none", "batch", "instance"), path)
     # "same" stands for odd kernels in the release's code; no published file has it.
@@ -373,15 +301,15 @@ def _convolutions(options: Mapping[str, Any], path: str | os.PathLike[str]) -> d
     layers: tuple[tuple[int, int, int], ...] = PUBLISHED_LAYERS
     if arch is not None:
         names = [name.strip() for name in (arch.split(",") if isinstance(arch, str) else arch)]
-        layers = tuple(_layer(name, path) for name in names[: _MOST_LAYERS + 2] if name != "I3")
+        layers = tuple(_layer(name, path) for name in names[: MOST_LAYERS + 2] if name != "I3")
     return {
-        "layers": check_layers(layers, path),
+        "layers": layers,
         "normalization": options.get("normalization", "batch"),
         "negative_slope": _negative_slope(options),
     }
 
 
-def _layer(name: str, path: str | os.PathLike[str]) -> tuple[int, int, int]:
+def _layer(name: str, path: Path) -> tuple[int, int, int]:
     match = re.fullmatch(r"C(\d+)-(\d+)(?:-(\d+))?", name)
     if not match:
         raise Sg2ImError(
@@ -402,12 +330,81 @@ def _negative_slope(options: Mapping[str, Any]) -> float:
     return float(slope)
 
 
+# ---- Our entries into theirs
+
+
+def from_native(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a checkpoint in the format of the release, which its code can load.
+
+    The networks that the release makes but never uses (its auxiliary head for relations, the
+    picture discriminator's last convolution) get zeros, because its loader asks for all names;
+    optimizer states and histories are empty. :func:`to_native` gives the same entries back.
+
+    Args:
+        entries: Those of one of our checkpoints; its ``training`` is not looked at.
+
+    Raises:
+        Sg2ImError: If a network has an option that the release does not know; it is named.
+    """
+    vocabulary, options = entries["vocabulary"], entries["model_config"]
+    _check_only("generator", options.get("generator", "crn"), "crn")
+    _check_only("mask_head", options["mask_head"], "upsample")
+    vocab = _released_vocab(vocabulary)
+    translated = {
+        "gconv_pooling": "avg" if options["gconv_pooling"] == "mean" else "sum",
+        "activation": _activation(options["negative_slope"]),
+    }
+    state = _state(entries["generator"], "generator", options)
+    released: dict[str, Any] = {
+        "args": {"image_size": options["image_size"], "mask_size": options["mask_size"]},
+        "vocab": vocab,
+        "model_kwargs": {
+            "vocab": vocab,
+            **{name: translated.get(name, options.get(name)) for name in _OPTIONS},
+        },
+        "d_obj_kwargs": {},
+        "d_img_kwargs": {},
+        "losses_ts": [],
+        "losses": defaultdict(list),
+        "d_losses": defaultdict(list),
+        "checkpoint_ts": [],
+        "counters": {"t": 0, "epoch": 0},
+        "model_state": _with_auxiliary_head(state, options, len(vocabulary["predicates"])),
+        "model_best_state": None,
+        "optim_state": None,
+        "d_obj_state": None,
+        "d_img_state": None,
+        "best_t": [],
+    }
+    kept = entries.get("discriminators") or {}
+    if "object_discriminator" in kept:
+        given, weights = (kept["object_discriminator"][part] for part in ("options", "weights"))
+        _check_only("hidden_channels", given["hidden_channels"], _HIDDEN_CHANNELS)
+        _check_only("num_categories", given["num_categories"], len(vocabulary["objects"]))
+        released["d_obj_kwargs"] = {
+            "vocab": vocab,
+            **_released_convolutions(given),
+            "object_size": given["object_size"],
+        }
+        released["d_obj_state"] = _state(weights, "object_discriminator", options)
+    if "image_discriminator" in kept:
+        given, weights = (kept["image_discriminator"][part] for part in ("options", "weights"))
+        _check_only("patch_scores", given["patch_scores"], False)
+        _check_only("in_channels", given["in_channels"], 3)
+        released["d_img_kwargs"] = _released_convolutions(given)
+        state = _state(weights, "image_discriminator", options)
+        state["classifier.weight"] = torch.zeros(1, given["layers"][-1][1], 1, 1)
+        state["classifier.bias"] = torch.zeros(1)
+        released["d_img_state"] = state
+    return released
+
+
 def _activation(negative_slope: float) -> str:
     # The release takes what stands between the first two hyphens: never an exponent such as 1e-05.
     return "leakyrelu-" + np.format_float_positional(negative_slope, trim="0")
 
 
-def _check_released(name: str, value: Any, only: Any) -> None:
+def _check_only(name: str, value: Any, only: Any) -> None:
     if value != only:
         raise Sg2ImError(
             f"The format of the 2018 release has no place for {name} {value!r}, only for {only!r}: "
@@ -415,16 +412,13 @@ def _check_released(name: str, value: Any, only: Any) -> None:
         )
 
 
-def _released_vocab(vocabulary: Vocabulary) -> dict[str, Any]:
-    def indices(names: tuple[str, ...]) -> dict[str, int]:
-        return {name: i for i, name in enumerate(names) if name != UNUSED}
-
-    return {
-        "object_idx_to_name": list(vocabulary.objects),
-        "object_name_to_idx": indices(vocabulary.objects),
-        "pred_idx_to_name": list(vocabulary.predicates),
-        "pred_name_to_idx": indices(vocabulary.predicates),
-    }
+def _released_vocab(vocabulary: Mapping[str, list[str]]) -> dict[str, Any]:
+    vocab: dict[str, Any] = {}
+    for kind, theirs in (("objects", "object"), ("predicates", "pred")):
+        names = vocabulary[kind]
+        vocab[f"{theirs}_idx_to_name"] = list(names)
+        vocab[f"{theirs}_name_to_idx"] = {name: i for i, name in enumerate(names) if name != UNUSED}
+    return vocab
 
 
 def _released_convolutions(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -436,32 +430,29 @@ def _released_convolutions(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _released_state(module: Module, renaming: Renaming) -> "OrderedDict[str, Tensor]":
+def _state(
+    weights: Mapping[str, Tensor], network: str, options: Mapping[str, Any]
+) -> "OrderedDict[str, Tensor]":
     """Weights under the release's names, each a tensor of its own on the CPU."""
+    names = _inverse(_names(network, options))
     return OrderedDict(
-        (re.sub(r"\.module\.(\w+)$", r".\1", str(_rename(key, renaming))), value.cpu().clone())
-        for key, value in module.state_dict().items()
+        (str(_renamed(key, names)), value.cpu().clone()) for key, value in weights.items()
     )
 
 
 def _with_auxiliary_head(
-    state: "OrderedDict[str, Tensor]", model: Sg2Im
+    state: "OrderedDict[str, Tensor]", options: Mapping[str, Any], predicates: int
 ) -> "OrderedDict[str, Tensor]":
     """Weights with those of the head that the release has for relations, which are zero: it took
     two boxes and two object vectors, and gave a predicate."""
-    config = model.config
-    widths = [
-        2 * 4 + 2 * config.gconv_dim,
-        config.gconv_hidden_dim,
-        len(model.vocabulary.predicates),
-    ]
+    widths = [2 * 4 + 2 * options["gconv_dim"], options["gconv_hidden_dim"], predicates]
     position = 0
     head: dict[str, Tensor] = {}
     for fan_in, fan_out in zip(widths, widths[1:], strict=False):
         head[f"{position}.weight"] = torch.zeros(fan_out, fan_in)
         head[f"{position}.bias"] = torch.zeros(fan_out)
         position += 1
-        if config.mlp_normalization == "batch":
+        if options["mlp_normalization"] == "batch":
             norm = torch.nn.BatchNorm1d(fan_out).state_dict()
             head |= {f"{position}.{name}": value for name, value in norm.items()}
             position += 1
@@ -473,59 +464,3 @@ def _with_auxiliary_head(
             whole.update((f"rel_aux_net.{name}", weight) for name, weight in head.items())
         whole[key] = value
     return whole
-
-
-def _rename(key: str, renaming: Renaming) -> str | None:
-    """Our name of a parameter; :obj:`None` for one that is left out, the name itself for others."""
-    for pattern, ours in renaming:
-        match = re.match(pattern, key)
-        if match:
-            return None if ours is None else re.sub(f"^{pattern}", ours, key, count=1)
-    return key
-
-
-def _filled(
-    make: Callable[[], _M],
-    state: Mapping[str, Tensor],
-    renaming: Renaming,
-    path: str | os.PathLike[str],
-) -> _M:
-    """A module with the release's parameters, in eval mode; all must be there and fit."""
-    wanted = weight_shapes(make)
-    copied: dict[str, Tensor] = {}
-    for key, value in state.items():
-        key = key.removeprefix("module.")  # saved from a DataParallel model
-        ours = _rename(key, renaming)
-        if ours is None:
-            continue
-        if ours not in wanted:
-            ours = re.sub(r"\.(\w+)$", r".module.\1", ours)  # batch norm of PyG has one level more
-        if ours not in wanted:
-            raise Sg2ImError(
-                f"The checkpoint {path} holds the parameter {key[:100]!r}, which a model with its "
-                "options does not have: use a whole file of the 2018 release."
-            )
-        if ours in copied:
-            raise Sg2ImError(
-                f"The checkpoint {path} holds the parameter {key!r} twice, with and without "
-                "'module.' before it: use a whole file of the 2018 release."
-            )
-        problem = weight_problem(value, wanted[ours], ours)
-        if problem:
-            raise Sg2ImError(
-                f"The parameter {key!r} of the checkpoint {path} {problem}: use a whole file of "
-                "the 2018 release."
-            )
-        copied[ours] = value
-    # PyTorch before 0.4.1 did not count batches; nothing here depends on the count.
-    missing = [
-        key for key in wanted if key not in copied and not key.endswith("num_batches_tracked")
-    ]
-    if missing:
-        raise Sg2ImError(
-            f"The checkpoint {path} lacks parameters, {len(missing)} in all, for example those of "
-            f"{missing[0]!r}: use a whole file of the 2018 release."
-        )
-    module = make()
-    module.load_state_dict(copied, strict=False)
-    return module.eval()

@@ -7,7 +7,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import BatchNorm1d, BatchNorm2d, Module, SyncBatchNorm
-from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def share_statistics(network: Module, device: torch.device) -> None:
@@ -37,7 +36,7 @@ def share_statistics(network: Module, device: torch.device) -> None:
                 setattr(module, name, shared.train(child.training))
 
 
-class SharedBatchNorm(_BatchNorm):
+class SharedBatchNorm(BatchNorm2d):
     """Batch norm over the batch of all processes, on any device (CPU: gloo).
 
     The same as :class:`~torch.nn.SyncBatchNorm`: in training mode, means and variances are those
@@ -49,26 +48,25 @@ class SharedBatchNorm(_BatchNorm):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
-            return super().forward(input)
-        result, mean, variance, count = _SharedNormalization.apply(
-            input, self.weight, self.bias, self.eps
-        )
+        if input.dim() < 2:
+            raise ValueError(f"expected an input of at least two dimensions, got {input.dim()}")
+        statistics, weights = (self.running_mean, self.running_var), (self.weight, self.bias)
+        if not self.training:
+            return F.batch_norm(input, *statistics, *weights, False, 0.0, self.eps)
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1 / float(self.num_batches_tracked)
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return F.batch_norm(input, *statistics, *weights, True, momentum, self.eps)
+        result, mean, variance, count = _SharedNormalization.apply(input, *weights, self.eps)
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            momentum = self.momentum
-            if momentum is None:
-                momentum = 1 / float(self.num_batches_tracked)
             self.running_mean.lerp_(mean, momentum)
             # The variance of a sample, as in torch's own.
             self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), momentum)
         return result
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() < 2:
-            raise ValueError(f"expected an input of at least two dimensions, got {input.dim()}")
 
 
 class _SharedNormalization(torch.autograd.Function):

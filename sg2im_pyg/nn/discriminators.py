@@ -1,15 +1,15 @@
 """Discriminators for whole pictures and for single objects."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.nn import BatchNorm2d, Conv2d, InstanceNorm2d, LeakyReLU, Linear, Module, Sequential
+from torch.nn import BatchNorm2d, Conv2d, LeakyReLU, Linear, Module, Sequential
 
+from sg2im_pyg.nn.compiled_part import CompiledPart
+from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS
 from sg2im_pyg.nn.layout import crop_objects
 from sg2im_pyg.nn.refinement import norm_layers
-
-PUBLISHED_LAYERS = ((4, 64, 2), (4, 128, 2), (4, 256, 2))
-"""Kernel, channels and stride of the published discriminators: ``C4-64-2, C4-128-2, C4-256-2``."""
 
 
 class PatchDiscriminator(Module):
@@ -26,6 +26,9 @@ class PatchDiscriminator(Module):
         patch_scores: One score a patch as in the paper, or the last convolution's channels as in
             the release.
         negative_slope: Slope of the LeakyReLUs below zero.
+
+    Attributes:
+        options: These arguments, as plain containers.
 
     Shapes:
         - **input:** pictures :math:`(N, 3, H, W)`
@@ -48,11 +51,21 @@ class PatchDiscriminator(Module):
     ) -> None:
         super().__init__()
         self.layers = tuple(tuple(layer) for layer in layers)
+        self.options = {
+            "layers": [list(layer) for layer in layers],
+            "normalization": normalization,
+            "negative_slope": negative_slope,
+            "in_channels": in_channels,
+            "patch_scores": patch_scores,
+        }
         self.convs = _convolutions(in_channels, layers, normalization, negative_slope)
         self.classifier = Conv2d(layers[-1][1], 1, 1) if patch_scores else None
 
     def reset_parameters(self) -> None:
         _reset(self)
+
+    def parts_to_compile(self) -> list[CompiledPart]:
+        return [CompiledPart(self.convs)]
 
     def forward(self, images: Tensor) -> Tensor:
         scores = self.convs(images)
@@ -75,6 +88,9 @@ class ObjectDiscriminator(Module):
         object_size: Side of the crops in pixels.
         hidden_channels: Width of the linear layer.
         negative_slope: Slope of the LeakyReLUs below zero.
+
+    Attributes:
+        options: These arguments, as plain containers.
 
     Shapes:
         - **input:** pictures :math:`(N, 3, H, W)`, boxes :math:`(O, 4)`, picture of each object
@@ -103,6 +119,14 @@ class ObjectDiscriminator(Module):
         super().__init__()
         self.layers = tuple(tuple(layer) for layer in layers)
         self.object_size = object_size
+        self.options = {
+            "layers": [list(layer) for layer in layers],
+            "normalization": normalization,
+            "negative_slope": negative_slope,
+            "num_categories": num_categories,
+            "object_size": object_size,
+            "hidden_channels": hidden_channels,
+        }
         self.convs = _convolutions(3, layers, normalization, negative_slope)
         self.linear = Linear(layers[-1][1], hidden_channels)
         self.real_head = Linear(hidden_channels, 1)
@@ -111,6 +135,9 @@ class ObjectDiscriminator(Module):
     def reset_parameters(self) -> None:
         _reset(self)
 
+    def parts_to_compile(self) -> list[CompiledPart]:
+        return [CompiledPart(self.convs, varying=(0,))]
+
     def forward(self, images: Tensor, boxes: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
         crops = crop_objects(images, boxes, batch, self.object_size)
         features = self.linear(self.convs(crops).mean(dim=(2, 3)))
@@ -118,21 +145,6 @@ class ObjectDiscriminator(Module):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layers}, object_size={self.object_size})"
-
-
-def smallest_input(layers: tuple[tuple[int, int, int], ...]) -> int:
-    """Smallest side in pixels for which unpadded convolutions leave at least one position."""
-    side = 1
-    for kernel, _, stride in reversed(layers):
-        side = (side - 1) * stride + kernel
-    return side
-
-
-def side_after(layers: tuple[tuple[int, int, int], ...], side: int) -> int:
-    """Side in pixels of what unpadded convolutions make of a picture."""
-    for kernel, _, stride in layers:
-        side = (side - kernel) // stride + 1
-    return side
 
 
 def _convolutions(
@@ -157,30 +169,26 @@ def _reset(discriminator: Module) -> None:
             module.reset_parameters()
 
 
-def discriminator_options(
-    discriminator: ObjectDiscriminator | PatchDiscriminator,
-) -> dict[str, Any]:
-    """The arguments that make a discriminator of the same kind, layers as lists.
+class DiscriminatorKind(NamedTuple):
+    """A row of :data:`DISCRIMINATORS`.
 
-    Normalization and slope stand between convolutions: a single convolution has neither, and
-    gives the values that change nothing.
+    Attributes:
+        network: Its class; instances keep their arguments as :obj:`options`.
+        of_objects: Whether it judges objects, and so takes their number of categories.
     """
-    layers = list(discriminator.convs)
-    normalization = "none"
-    for kind, name in ((BatchNorm2d, "batch"), (InstanceNorm2d, "instance")):
-        if any(isinstance(layer, kind) for layer in layers):
-            normalization = name
-    slopes = [layer.negative_slope for layer in layers if isinstance(layer, LeakyReLU)]
-    options: dict[str, Any] = {
-        "layers": [list(layer) for layer in discriminator.layers],
-        "normalization": normalization,
-        "negative_slope": slopes[0] if slopes else 0.2,
-    }
-    if isinstance(discriminator, ObjectDiscriminator):
-        options["num_categories"] = discriminator.category_head.out_features
-        options["object_size"] = discriminator.object_size
-        options["hidden_channels"] = discriminator.linear.out_features
-    else:
-        options["in_channels"] = discriminator.convs[0].in_channels
-        options["patch_scores"] = discriminator.classifier is not None
-    return options
+
+    network: type[Any]
+    of_objects: bool
+
+    def make(self, options: Mapping[str, Any], num_categories: int) -> Module:
+        """The network with some of its options, the others as by default."""
+        given = {"num_categories": num_categories} if self.of_objects else {}
+        return self.network(**{**options, **given})
+
+
+DISCRIMINATORS = {
+    "image_discriminator": DiscriminatorKind(PatchDiscriminator, of_objects=False),
+    "object_discriminator": DiscriminatorKind(ObjectDiscriminator, of_objects=True),
+}
+"""The opponents of the generator by name, in the order in which they are made: options of a
+training, its players and entries of checkpoints are called the same."""

@@ -1,7 +1,6 @@
 """What is predicted from an object's vector: its box and its mask."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import (
     BatchNorm2d,
@@ -12,12 +11,10 @@ from torch.nn import (
     ReLU,
     Sequential,
     Sigmoid,
-    SyncBatchNorm,
     Upsample,
 )
 
-from sg2im_pyg.nn.batch_norm import SharedBatchNorm
-from sg2im_pyg.nn.convolution import convolve_upsampled, pays_to_merge
+from sg2im_pyg.nn.economical import convolve_normalized, pays_to_merge
 from sg2im_pyg.nn.triple_conv import triple_mlp
 
 MIDDLE = (0.25, 0.25, 0.75, 0.75)
@@ -85,7 +82,7 @@ class MaskHead(Module):
 
     Attributes:
         economical: Whether upsampled features are never made, see
-            :func:`~sg2im_pyg.nn.convolution.convolve_upsampled`; the masks are the same.
+            :func:`~sg2im_pyg.nn.economical.convolve_upsampled`; the masks are the same.
 
     Shapes:
         - **input:** vectors :math:`(O, D)`
@@ -135,45 +132,10 @@ class MaskHead(Module):
         while layers:
             if self.economical and isinstance(layers[0], Upsample) and pays_to_merge(features):
                 _, norm, conv, *layers = layers
-                features = _convolve_normalized(norm, conv, features)
+                features = convolve_normalized(norm, conv, features)
             else:
                 features = layers.pop(0)(features)
         return features.squeeze(1)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.channels}, mask_size={self.mask_size})"
-
-
-def _convolve_normalized(norm: Module, conv: Module, features: Tensor) -> Tensor:
-    """Upsampling, batch norm and convolution; all but the last before the upsampling, where each
-    number stands once in place of four times.
-
-    Means and variances are the same. The running variance is that of a sample, whose size
-    matters: it is corrected.
-    """
-    assert isinstance(norm, BatchNorm2d | SharedBatchNorm | SyncBatchNorm)
-    assert isinstance(conv, Conv2d)
-    count = features[:, 0].numel()
-    if norm.training and (count < 2 or type(norm) is not BatchNorm2d):
-        # Of one number alone there is no variance, of other processes' the count is not known.
-        return conv(norm(F.interpolate(features, scale_factor=2, mode="nearest")))
-    if norm.training and norm.running_var is not None and norm.momentum is not None:
-        assert norm.num_batches_tracked is not None
-        before, variance = norm.running_var * (1 - norm.momentum), norm.running_var.clone()
-        features = F.batch_norm(
-            features,
-            norm.running_mean,
-            variance,
-            norm.weight,
-            norm.bias,
-            True,
-            norm.momentum,
-            norm.eps,
-        )
-        with torch.no_grad():
-            ratio = 4 * (count - 1) / (4 * count - 1)
-            norm.running_var.copy_(before + (variance - before) * ratio)
-            norm.num_batches_tracked.add_(1)
-    else:
-        features = norm(features)
-    return convolve_upsampled(features, conv.weight, conv.bias)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from kornia.geometry.transform import remap
 from torch import Tensor
 from torch_geometric.utils import scatter
@@ -27,6 +28,15 @@ class FactoredLayout(NamedTuple):
         """The layout, shape :math:`(N, D, H, W)`."""
         layout = torch.bmm(self.vectors.transpose(1, 2), self.masks.flatten(2))
         return layout.view(*layout.shape[:2], *self.masks.shape[2:])
+
+
+def pyramid(planes: Tensor, levels: int) -> list[Tensor]:
+    """The planes and these average-pooled by 2, 4 and so on, the smallest first."""
+    sizes = [planes]
+    while len(sizes) < levels:
+        # Each size from the one above it: the mean of means over equal blocks.
+        sizes.append(F.avg_pool2d(sizes[-1], 2))
+    return sizes[::-1]
 
 
 def factor_layout(

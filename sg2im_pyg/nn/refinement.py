@@ -1,16 +1,23 @@
 """The cascaded refinement network (CRN) that turns a layout into a picture."""
 
-from typing import Any, NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import BatchNorm2d, Conv2d, InstanceNorm2d, LeakyReLU, Module, ModuleList, Sequential
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn import (
+    BatchNorm2d,
+    Conv2d,
+    InstanceNorm2d,
+    LeakyReLU,
+    Module,
+    ModuleList,
+    Sequential,
+    SyncBatchNorm,
+)
+from torch.nn.utils import fuse_conv_bn_eval
 
-from sg2im_pyg.nn.convolution import add_factored, pays_to_merge, upsampling_kernel
-from sg2im_pyg.nn.layout import FactoredLayout
+from sg2im_pyg.nn.compiled_part import CompiledPart
+from sg2im_pyg.nn.economical import Block, PartedConv2d, refine
+from sg2im_pyg.nn.layout import FactoredLayout, pyramid
 
 
 class RefinementNetwork(Module):
@@ -24,13 +31,9 @@ class RefinementNetwork(Module):
     and LeakyReLU. A last 3 × 3 convolution, LeakyReLU and a 1 × 1 convolution give the
     colours, without a nonlinearity at the end.
 
-    A layout may come multiplied out, or as a :class:`FactoredLayout`: the pictures are the same,
-    and where objects are few the latter takes a fraction of the work, because pooling a layout is
-    pooling its masks, and its part of a convolution is a sum over objects (see
-    :func:`~sg2im_pyg.nn.convolution.add_factored`). Neither is the joined input of a module ever
-    made: each of its parts is convolved by itself, the doubled features without doubling them
-    (see :func:`~sg2im_pyg.nn.convolution.convolve_upsampled`). :meth:`paint` is the same network
-    written plainly.
+    :meth:`forward_plain` is this network as it is written here. :meth:`forward` gives the same
+    pictures with fewer operations, see :func:`~sg2im_pyg.nn.economical.refine`; a layout may come
+    to both multiplied out, or as a :class:`FactoredLayout`.
 
     Args:
         layout_channels: Channels :math:`D` of the layout (noise included).
@@ -40,7 +43,11 @@ class RefinementNetwork(Module):
         negative_slope: Slope of the LeakyReLUs below zero.
 
     Attributes:
-        economical: Whether :meth:`forward` saves operations; otherwise it is :meth:`paint`.
+        economical: Whether :meth:`forward` saves operations; otherwise it is
+            :meth:`forward_plain`.
+        takes_factored: Whether :class:`~sg2im_pyg.model.Sg2Im` gives it a
+            :class:`FactoredLayout` where objects are few; otherwise always the layout multiplied
+            out.
 
     Shapes:
         - **input:** layout :math:`(N, D, H, W)`, both sides divisible by :math:`2^m`
@@ -69,9 +76,10 @@ class RefinementNetwork(Module):
         self.layout_channels = layout_channels
         self.channels = tuple(channels)
         self.economical = True
+        self.takes_factored = True
         self.blocks = ModuleList(
-            _Block(
-                _LayoutConv2d(layout_channels + fan_in, fan_out, 3, padding=1),
+            Block(
+                PartedConv2d(layout_channels + fan_in, fan_out, 3, padding=1),
                 *norm_layers(fan_out, normalization),
                 LeakyReLU(negative_slope, inplace=True),
                 Conv2d(fan_out, fan_out, 3, padding=1),
@@ -100,38 +108,24 @@ class RefinementNetwork(Module):
                 torch.nn.init.kaiming_normal_(module.weight)  # release
 
     def forward(self, layout: Tensor | FactoredLayout, noise: Tensor | None = None) -> Tensor:
-        """Paints the pictures of a batch of layouts.
+        """Turns a batch of layouts into pictures.
 
         Args:
             layout: Multiplied out, shape :math:`(N, D, H, W)`, or not.
             noise: Channels that follow those of the layout.
         """
-        factored = layout if isinstance(layout, FactoredLayout) else None
-        planes = [noise] if noise is not None and noise.size(1) else []
-        if not isinstance(layout, FactoredLayout):
-            planes.insert(0, layout)
         self._check_size(layout.masks if isinstance(layout, FactoredLayout) else layout)
-        if not self.economical:
-            if isinstance(layout, FactoredLayout):
-                planes.insert(0, layout.multiply())
-            return self.paint(torch.cat(planes, dim=1))
-        levels = len(self.blocks)
-        masks = None if factored is None else pyramid(factored.masks, levels)
-        dense = pyramid(torch.cat(planes, dim=1), levels) if planes else None
-        features = None  # the channel of zeros adds nothing
-        for level, block in enumerate(self.blocks):
-            part = None
-            if factored is not None and masks is not None:
-                part = FactoredLayout(factored.vectors, masks[level])
-            features = block(features, part, None if dense is None else dense[level])
-        return self.output(features)
+        if self.economical:
+            return self.output(refine(self.blocks, layout, noise))
+        return self.forward_plain(layout, noise)
 
-    def paint(self, layout: Tensor) -> Tensor:
-        """The definition of the network, which :meth:`forward` equals.
-
-        Args:
-            layout: With its noise, shape :math:`(N, D, H, W)`.
-        """
+    def forward_plain(self, layout: Tensor | FactoredLayout, noise: Tensor | None = None) -> Tensor:
+        """The definition of the network, which :meth:`forward` equals; the arguments are the
+        same."""
+        if isinstance(layout, FactoredLayout):
+            layout = layout.multiply()
+        if noise is not None:
+            layout = torch.cat([layout, noise], dim=1)
         images, _, height, width = layout.shape
         factor = 2 ** len(self.blocks)
         features = layout.new_zeros(images, 1, height // factor, width // factor)
@@ -151,13 +145,20 @@ class RefinementNetwork(Module):
         for number, block in enumerate(self.blocks):
             layers: list[Module] = []
             for layer in block.children():
-                if isinstance(layer, _BatchNorm):
+                if isinstance(layer, BatchNorm2d | SyncBatchNorm):
                     layers[-1] = fuse_conv_bn_eval(layers[-1], layer)  # type: ignore[type-var]
                 else:
                     layers.append(layer)
-            if isinstance(layers[0], _LayoutConv2d):
+            if isinstance(layers[0], PartedConv2d):
                 layers[0].prepared = {}
-            self.blocks[number] = _Block(*layers)
+            self.blocks[number] = Block(*layers)
+
+    def parts_to_compile(self) -> list[CompiledPart]:
+        """All but what depends on the number of objects."""
+        return [
+            *(CompiledPart(block, "finish") for block in self.blocks),
+            CompiledPart(self.output),
+        ]
 
     def _check_size(self, planes: Tensor) -> None:
         height, width = planes.shape[2:]
@@ -170,112 +171,6 @@ class RefinementNetwork(Module):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layout_channels}, channels={self.channels})"
-
-
-class _LayoutConv2d(Conv2d):
-    """The first convolution of a module, whose input may come in parts."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.prepared: dict[Any, Kernels] | None = None
-        """Kernels of the parts, kept once the weights do not change any more."""
-
-    def forward(
-        self,
-        features: Tensor | None,
-        layout: FactoredLayout | None = None,
-        planes: Tensor | None = None,
-    ) -> Tensor:
-        """The convolution of a layout, of further planes and of features of half their size.
-
-        Args:
-            features: Last channels, shape :math:`(N, F, H / 2, W / 2)`; :obj:`None` for zeros.
-                Where they come alone they are the whole input, :math:`(N, F, H, W)`.
-            layout: First channels.
-            planes: Channels that follow them, :math:`(N, P, H, W)`.
-        """
-        if features is not None and layout is None and planes is None:
-            return super().forward(features)
-        depth = 0 if layout is None else layout.vectors.size(2)
-        width = 0 if planes is None else planes.size(1)
-        merge = features is not None and pays_to_merge(features)
-        kernels = self._kernels(depth, width, merge)
-        result = None
-        if planes is not None:
-            result = F.conv2d(planes, kernels.planes, self.bias, padding=1)
-        if features is not None:
-            bias = self.bias if result is None else None
-            if merge:
-                part = F.conv_transpose2d(features, kernels.features, bias, stride=2, padding=1)
-            else:
-                features = F.interpolate(features, scale_factor=2, mode="nearest")
-                part = F.conv2d(features, kernels.features, bias, padding=1)
-            result = part if result is None else result.add_(part)
-        if layout is None:
-            assert result is not None
-            return result
-        if result is None:
-            assert self.bias is not None
-            images, _, rows, columns = layout.masks.shape
-            result = self.bias.view(1, -1, 1, 1).expand(images, -1, rows, columns)
-        return add_factored(result, layout, kernels.layout)
-
-    def _kernels(self, depth: int, width: int, merge: bool) -> "Kernels":
-        key = (depth, width, merge, self.weight.device, self.weight.dtype)
-        if self.prepared is not None and key in self.prepared:
-            return self.prepared[key]
-        layout, planes, features = self.weight.split(
-            [depth, width, self.in_channels - depth - width], dim=1
-        )
-        # In the precision of the weights: what is kept serves with and without autocast.
-        with torch.autocast(self.weight.device.type, enabled=False):
-            kernels = Kernels(layout, planes, upsampling_kernel(features) if merge else features)
-        if self.prepared is not None:
-            plain = self.weight.is_contiguous()
-            order = torch.contiguous_format if plain else torch.channels_last
-            kernels = Kernels(*(kernel.contiguous(memory_format=order) for kernel in kernels))
-            self.prepared[key] = kernels
-        return kernels
-
-
-class Kernels(NamedTuple):
-    """The weights of a module's first convolution by the parts of its input."""
-
-    layout: Tensor
-    """Shape :math:`(C, D, 3, 3)`."""
-    planes: Tensor
-    """Shape :math:`(C, P, 3, 3)`."""
-    features: Tensor
-    """Shape :math:`(C, F, 3, 3)`, or that of :func:`upsampling_kernel`, :math:`(F, C, 4, 4)`."""
-
-
-class _Block(Sequential):
-    """A module of the cascade, its first layer a :class:`_LayoutConv2d`."""
-
-    def forward(
-        self,
-        features: Tensor | None,
-        layout: FactoredLayout | None = None,
-        planes: Tensor | None = None,
-    ) -> Tensor:
-        first, *_ = self.children()
-        return self.finish(first(features, layout, planes))
-
-    def finish(self, result: Tensor) -> Tensor:
-        """All layers after the first; their shapes do not depend on the number of objects."""
-        _, *others = self.children()
-        for layer in others:
-            result = layer(result)
-        return result
-
-
-def pyramid(planes: Tensor, levels: int) -> list[Tensor]:
-    """The planes and these average-pooled by 2, 4 and so on, the smallest first."""
-    sizes = [planes]
-    while len(sizes) < levels:
-        # Each size from the one above it: the mean of means over equal blocks.
-        sizes.append(F.avg_pool2d(sizes[-1], 2))
-    return sizes[::-1]
 
 
 def norm_layers(channels: int, normalization: str) -> list[Module]:

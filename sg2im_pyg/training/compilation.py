@@ -1,8 +1,9 @@
 """Compiles the parts of the networks that it pays to compile, with ``torch.compile``.
 
-Numbers of pictures and sizes are the same at each step, numbers of objects and relationships are
-not. Each part is compiled by itself, with what varies marked as such, so that nothing is compiled
-anew when it does; the layout, whose shapes vary in more than one way, stays as it is.
+Each network says which these are (:meth:`parts_to_compile`). Numbers of pictures and sizes are the
+same at each step, numbers of objects and relationships are not. Each part is compiled by itself,
+with what varies marked as such, so that nothing is compiled anew when it does; the layout, whose
+shapes vary in more than one way, stays as it is.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import Module
 
-from sg2im_pyg.model import Sg2Im
+from sg2im_pyg.nn.compiled_part import CompiledPart
 from sg2im_pyg.training.players import Players
 
 CompileMode = Literal["default", "reduce-overhead"]
@@ -27,33 +27,22 @@ def compile_players(players: Players, mode: CompileMode, backend: str = "inducto
             are recorded as CUDA graphs, the others compiled as by default.
         backend: Compiler, as for :func:`torch.compile`.
     """
-    generator = players.generator.bare
-    assert isinstance(generator, Sg2Im)
+    for _, player in players.named():
+        network: Any = player.bare
+        for part in network.parts_to_compile():
+            _compile(part, backend, mode)
+
+
+def _compile(part: CompiledPart, backend: str, mode: CompileMode) -> None:
     options: dict[str, Any] = {"backend": backend}
-    fixed = dict(options) if backend != "inductor" else {**options, "mode": mode}
-    for block in generator.refinement.blocks:
-        finish: Any = block.finish
-        block.finish = torch.compile(finish, **fixed)  # type: ignore[assignment]
-    _compile(generator.refinement.output, fixed)
-    if players.image_discriminator is not None:
-        _compile(players.image_discriminator.bare.convs, fixed)
-    # The number of objects comes first, in edge_index that of relationships second.
-    _compile(generator.graph_network, options, 0, 1, 0)
-    _compile(generator.box_head, options, 0)
-    if generator.mask_head is not None:
-        _compile(generator.mask_head, options, 0)
-    if players.object_discriminator is not None:
-        _compile(players.object_discriminator.bare.convs, options, 0)
+    if backend == "inductor" and not part.varying:
+        options["mode"] = mode
+    compiled: Callable[..., Any] = torch.compile(getattr(part.module, part.method), **options)
 
-
-def _compile(module: Any, options: dict[str, Any], *varying: int) -> None:
-    assert isinstance(module, Module)
-    compiled: Callable[..., Any] = torch.compile(module.forward, **options)
-
-    def forward(*tensors: Tensor) -> Any:
-        for tensor, dim in zip(tensors, varying, strict=False):
+    def call(*tensors: Tensor) -> Any:
+        for tensor, dim in zip(tensors, part.varying, strict=False):
             if tensor.size(dim) > 1:  # none and one are always cases of their own
                 torch._dynamo.mark_dynamic(tensor, dim)
         return compiled(*tensors)
 
-    module.forward = forward if varying else compiled
+    setattr(part.module, part.method, call if part.varying else compiled)

@@ -12,7 +12,7 @@ import yaml
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
-from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS, side_after, smallest_input
+from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS, side_after, smallest_input
 from sg2im_pyg.training.losses import LossConfig
 
 

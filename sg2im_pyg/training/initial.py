@@ -12,7 +12,7 @@ from sg2im_pyg.checkpoint import LoadedPlayers, load_players
 from sg2im_pyg.data.vocabulary import IMAGE, IN_IMAGE, UNUSED, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model_config import ModelConfig
-from sg2im_pyg.nn.discriminators import discriminator_options
+from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 from sg2im_pyg.training.config import TrainingConfig, plain_options
 from sg2im_pyg.training.players import Players
 
@@ -25,6 +25,8 @@ ROWS = {
 }
 """Weights with one row for each name of a vocabulary."""
 _SHOWN_NAMES = 5
+_WITHOUT_WEIGHT = ("num_categories", "object_size")  # of a discriminator: no weight depends on it
+_WITHOUT_WEIGHT_IN_ONE_LAYER = (*_WITHOUT_WEIGHT, "normalization", "negative_slope")
 
 
 def start_from(path: Path, players: Players, config: TrainingConfig, vocabulary: Vocabulary) -> str:
@@ -59,10 +61,9 @@ def start_from(path: Path, players: Players, config: TrainingConfig, vocabulary:
             f"common ({_listed(there['objects'])} there, {_listed(here['objects'])} here): give a "
             "checkpoint of such data, or leave out --init."
         )
-    sources = _networks(loaded)
     taken, fresh = [], []
     for name, player in players.named():
-        source = sources[name]
+        source: Module | None = loaded.model if name == "generator" else getattr(loaded, name)
         if source is None:
             fresh.append(name.replace("_", " "))
             continue
@@ -112,26 +113,18 @@ def matched(
     return weights
 
 
-def _networks(loaded: LoadedPlayers) -> dict[str, Module | None]:
-    return {
-        "generator": loaded.model,
-        "image_discriminator": loaded.image_discriminator,
-        "object_discriminator": loaded.object_discriminator,
-    }
-
-
 def _check_options(
     path: Path, loaded: LoadedPlayers, players: Players, config: TrainingConfig
 ) -> None:
     """Compares the options that weights depend on, of the networks that both have."""
     differing = _differing("model", _weighty(loaded.model.config), _weighty(config.model))
-    for name in ("image_discriminator", "object_discriminator"):
+    for name in DISCRIMINATORS:
         there = getattr(loaded, name)
         player = getattr(players, name)
         if there is None or player is None:
             continue
-        found, wanted = discriminator_options(there), discriminator_options(player.bare)
-        for free in ("num_categories", "object_size"):  # no weight depends on their meaning
+        found, wanted = dict(there.options), dict(player.bare.options)
+        for free in _WITHOUT_WEIGHT if len(found["layers"]) > 1 else _WITHOUT_WEIGHT_IN_ONE_LAYER:
             found.pop(free, None)
             wanted.pop(free, None)
         differing += _differing(name, found, wanted)

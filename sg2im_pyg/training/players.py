@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from lightning_fabric import Fabric
@@ -12,8 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from sg2im_pyg.data import Vocabulary
 from sg2im_pyg.model import Sg2Im
-from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
 from sg2im_pyg.nn.batch_norm import share_statistics
+from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 from sg2im_pyg.training.config import TrainingConfig
 
 
@@ -41,7 +41,7 @@ class Players:
     """The moving average of the generator's weights, if one is wanted."""
 
     def named(self) -> Iterator[tuple[str, Player]]:
-        for name in ("generator", "image_discriminator", "object_discriminator"):
+        for name in ("generator", *DISCRIMINATORS):
             player = getattr(self, name)
             if player is not None:
                 yield name, player
@@ -52,8 +52,9 @@ class Players:
                 group["lr"] = rate
 
     @property
-    def painter(self) -> Sg2Im:
-        """The generator that samples, scores and checkpoints come from."""
+    def for_samples(self) -> Sg2Im:
+        """The generator that samples, scores and checkpoints come from: the average, if there is
+        one."""
         model = self.generator.bare if self.average is None else self.average.module
         assert isinstance(model, Sg2Im)
         return model
@@ -61,20 +62,11 @@ class Players:
 
 def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary) -> Players:
     """Constructs the networks and their optimizers on Fabric's device."""
-    networks: dict[str, Module | None] = {
-        "generator": Sg2Im(vocabulary, config.model),
-        "image_discriminator": None,
-        "object_discriminator": None,
-    }
-    image, objects = config.image_discriminator, config.object_discriminator
-    if image.enabled:
-        networks["image_discriminator"] = PatchDiscriminator(
-            image.layers, image.normalization, patch_scores=image.patch_scores
-        )
-    if objects.enabled:
-        networks["object_discriminator"] = ObjectDiscriminator(
-            len(vocabulary.objects), objects.layers, objects.normalization, objects.object_size
-        )
+    networks: dict[str, Module | None] = {"generator": Sg2Im(vocabulary, config.model)}
+    for name, kind in DISCRIMINATORS.items():
+        options = asdict(getattr(config, name))
+        enabled = options.pop("enabled")
+        networks[name] = kind.make(options, len(vocabulary.objects)) if enabled else None
     if fabric.world_size > 1 and config.hardware.sync_batchnorm:
         for network in networks.values():
             if network is not None:

@@ -178,14 +178,14 @@ def _train(
     def save(name: str) -> None:
         if first:
             state = training_state(players, config, progress)
-            save_checkpoint(run_dir / "checkpoints" / name, players.painter, state)
+            save_checkpoint(run_dir / "checkpoints" / name, players.for_samples, state)
 
     def evaluate() -> None:
         """Validates, and keeps the weights if they are the best so far."""
         if not held_out:
             return
         weights = config.losses
-        progress.validation = validate(fabric, players.painter, validation_batches, weights)
+        progress.validation = validate(fabric, players.for_samples, validation_batches, weights)
         is_best = progress.validation["loss"] < progress.best_loss
         progress.validations_since_best += 1
         if is_best:
@@ -197,7 +197,7 @@ def _train(
     def show_samples() -> None:
         for name, graphs in sheets.items():
             if first and graphs is not None:
-                sheet = sample_sheet(fabric, players.painter, graphs)
+                sheet = sample_sheet(fabric, players.for_samples, graphs)
                 logger.samples(progress.step, name, sheet)
 
     def due(every: int) -> bool:

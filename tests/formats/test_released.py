@@ -25,8 +25,7 @@ import torch.nn.functional as F
 from torch.nn import LeakyReLU
 
 from sg2im_pyg import Sg2Im, Sg2ImError
-from sg2im_pyg.checkpoint import load_players, save_checkpoint
-from sg2im_pyg.formats.released import load_released, released_generator, save_released
+from sg2im_pyg.checkpoint import load_players, load_released, save_checkpoint, save_released
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator, compose_layout, crop_objects
 from sg2im_pyg.training.losses import discriminator_loss, generator_loss
 
@@ -100,8 +99,8 @@ def test_every_part_of_the_release_is_reproduced(cases):
     assert max(differences.values()) < 1e-5, differences
 
 
-def test_json_graphs_give_the_release_s_objects_and_triples(cases, entries):
-    graphs = released_generator(entries, OFFICIAL).to_batch(cases["graphs"])
+def test_json_graphs_give_the_release_s_objects_and_triples(cases):
+    graphs = load_released(OFFICIAL).model.to_batch(cases["graphs"])
     assert torch.equal(graphs.x, cases["objs"])
     assert torch.equal(graphs.batch, cases["obj_to_img"])
     triples = torch.stack([graphs.edge_index[0], graphs.edge_attr, graphs.edge_index[1]], dim=1)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator, crop_objects
-from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS, smallest_input
+from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS, smallest_input
 
 LAYERS = ((4, 5, 2), (3, 6, 1), (4, 7, 2))
 
@@ -100,6 +100,26 @@ def test_reset_parameters_and_repr(make):
         if value.dim() > 1:
             assert not torch.equal(value, before[key]), key
     assert repr(LAYERS) in repr(discriminator)
+
+
+@pytest.mark.parametrize(
+    "discriminator",
+    [
+        PatchDiscriminator(),
+        PatchDiscriminator(((3, 4, 1),), "instance", 4, patch_scores=True, negative_slope=0.1),
+        ObjectDiscriminator(7),
+        ObjectDiscriminator(4, LAYERS, "none", 22, 9, negative_slope=0.3),
+    ],
+)
+def test_its_options_make_it_again(discriminator):
+    again = type(discriminator)(**discriminator.options)
+    assert again.options == discriminator.options
+    assert str(list(again.modules())) == str(list(discriminator.modules()))
+    shapes = [
+        {key: value.shape for key, value in network.state_dict().items()}
+        for network in (again, discriminator)
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_no_objects_in_eval_mode():

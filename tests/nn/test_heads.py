@@ -74,7 +74,7 @@ def test_mask_head_equals_its_description(mask_size, transposed):
 @pytest.mark.parametrize("objects", [1, 3])
 @pytest.mark.parametrize("training", [True, False])
 def test_without_upsampled_features_nothing_else_changes(training, objects, monkeypatch):
-    monkeypatch.setattr("sg2im_pyg.nn.convolution._PIXELS_TO_MERGE", 0)
+    monkeypatch.setattr("sg2im_pyg.nn.economical._PIXELS_TO_MERGE", 0)
     plain = MaskHead(5, 8).double().train(training)
     economical = copy.deepcopy(plain)
     plain.economical = False

@@ -100,7 +100,7 @@ def test_hooks_and_replaced_modules_are_called_whatever_the_form_of_the_layout()
 def test_saving_operations_changes_no_value_and_no_gradient(
     normalization, merged, noise_channels, monkeypatch
 ):
-    monkeypatch.setattr("sg2im_pyg.nn.convolution._PIXELS_TO_MERGE", 0 if merged else 10**9)
+    monkeypatch.setattr("sg2im_pyg.nn.economical._PIXELS_TO_MERGE", 0 if merged else 10**9)
     network = RefinementNetwork(3 + noise_channels, (6, 5, 4), normalization).double()
     network.to(memory_format=torch.channels_last)
     layout = random_layout(3, 3, (16, 8))
@@ -124,7 +124,7 @@ def test_saving_operations_changes_no_value_and_no_gradient(
 @pytest.mark.parametrize("normalization", ["batch", "instance", "none"])
 @pytest.mark.parametrize("merged", [True, False])
 def test_folding_batch_norm_changes_no_picture(normalization, merged, monkeypatch):
-    monkeypatch.setattr("sg2im_pyg.nn.convolution._PIXELS_TO_MERGE", 0 if merged else 10**9)
+    monkeypatch.setattr("sg2im_pyg.nn.economical._PIXELS_TO_MERGE", 0 if merged else 10**9)
     network = RefinementNetwork(5, (6, 5, 4), normalization).double()
     for layer in network.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
@@ -138,7 +138,7 @@ def test_folding_batch_norm_changes_no_picture(normalization, merged, monkeypatc
         layout = random_layout(3, 3, (16, 8))
         noise = torch.randn(2, 2, 16, 8, dtype=torch.float64)
         part = FactoredLayout(layout.vectors[:images], layout.masks[:images])
-        expected = network.paint(torch.cat([part.multiply(), noise[:images]], dim=1))
+        expected = network.forward_plain(torch.cat([part.multiply(), noise[:images]], dim=1))
         torch.testing.assert_close(folded(part, noise[:images]), expected)
         dense = torch.cat([part.multiply(), noise[:images]], dim=1)
         torch.testing.assert_close(folded(dense), expected)

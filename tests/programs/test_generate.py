@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 
 from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary
-from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.checkpoint import save_checkpoint, save_released
 from sg2im_pyg.data.vocabulary import UNUSED
 from sg2im_pyg.drawing import render_graph
 from sg2im_pyg.formats import published as pretrained
-from sg2im_pyg.formats.released import save_released
 from sg2im_pyg.images import IMAGENET_MEAN, IMAGENET_STD
 from sg2im_pyg.sources.landscapes.source import landscape_vocabulary
 from tests.system import server as serving

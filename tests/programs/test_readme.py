@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from sg2im_pyg import Sg2Im, Vocabulary
-from sg2im_pyg.formats.released import save_released
+from sg2im_pyg.checkpoint import save_released
 from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 from tests.sources.coco.test_source import small_coco
 from tests.sources.visual_genome.test_source import released_visual_genome

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
-from sg2im_pyg.checkpoint import load_players, save_checkpoint
+from sg2im_pyg.checkpoint import load_players, save_checkpoint, save_released
 from sg2im_pyg.formats.native import read_checkpoint
-from sg2im_pyg.formats.released import save_released
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
 from sg2im_pyg.training import trainer
 from sg2im_pyg.training.command_line import parse_command

@@ -285,7 +285,7 @@ def test_the_average_of_the_weights(config):
     fabric = launch_fabric(config)
     dataset = open_split(config, "train", augment=True)
     players = build_players(fabric, config, dataset.vocabulary)
-    assert players.painter is not players.generator.bare
+    assert players.for_samples is not players.generator.bare
     averages = None
     for _ in range(4):
         graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
@@ -294,10 +294,10 @@ def test_the_average_of_the_weights(config):
         if averages is None:
             averages = weights  # it begins with the first weights
         averages = [0.75 * a + 0.25 * w for a, w in zip(averages, weights, strict=True)]
-    for found, expected in zip(players.painter.parameters(), averages, strict=True):
+    for found, expected in zip(players.for_samples.parameters(), averages, strict=True):
         torch.testing.assert_close(found, expected)
     for found, expected in zip(
-        players.painter.buffers(), players.generator.bare.buffers(), strict=True
+        players.for_samples.buffers(), players.generator.bare.buffers(), strict=True
     ):
         assert torch.equal(found, expected)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sg2im_pyg.nn.convolution import add_factored, convolve_upsampled, upsampling_kernel
+from sg2im_pyg.nn.economical import add_factored, convolve_upsampled, upsampling_kernel
 from sg2im_pyg.nn.layout import FactoredLayout
 
 
