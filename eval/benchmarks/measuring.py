@@ -124,7 +124,8 @@ def process_memory() -> tuple[float | None, float | None]:
     if status.is_file():  # getrusage would count the process that started this one
         lines = dict(line.split(":", 1) for line in status.read_text("utf-8").splitlines())
         if "VmHWM" in lines:
-            return tuple(int(lines[name].split()[0]) / 2**20 for name in ("VmRSS", "VmHWM"))
+            now, most = (int(lines[name].split()[0]) / 2**20 for name in ("VmRSS", "VmHWM"))
+            return now, most
     try:
         import resource
     except ImportError:  # Windows
@@ -198,6 +199,7 @@ def started(variants: Mapping[str, Variant]) -> Iterator[dict[str, Worker]]:
     except BaseException:
         for process in set(multiprocessing.active_children()) - others:
             process.kill()  # it may be amid a run of minutes
+            process.join()
         raise
     finally:
         for worker in workers.values():

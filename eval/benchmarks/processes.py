@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from benchmarks.data import batch_of
 from benchmarks.measuring import WARMUP, explain, rounds_within, synchronize
@@ -62,7 +63,9 @@ def train_in_processes(
         finally:
             process.terminate()  # torchrun then ends the processes that it started
             process.wait()
-        found = {"error": "its processes ended unexpectedly (out of memory, or killed)."}
+        found: dict[str, Any] = {
+            "error": "its processes ended unexpectedly (out of memory, or killed)."
+        }
         if answer.is_file():
             found = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in found:
@@ -74,7 +77,7 @@ def take_part(order: Path) -> None:
     """What each process does; the first one writes the seconds of each step, or the one that
     fails first why."""
     config, repeats, minutes, answer = pickle.loads(order.read_bytes())
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     try:
         seconds, is_first = train_as_one_of_several(config, repeats, minutes)
         if is_first:
