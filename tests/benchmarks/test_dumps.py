@@ -109,13 +109,13 @@ def test_visual_genome_has_the_statistics_of_the_real_one(visual_genome):
 
 def test_visual_genome_can_be_prepared(visual_genome, tmp_path):
     selection = VisualGenomeSelection(
-        min_object_instances=50, min_attribute_instances=50, min_relationship_instances=20
+        min_object_instances=20, min_attribute_instances=20, min_relationship_instances=5
     )
     paths = prepare_visual_genome(
         visual_genome, tmp_path, [(16, 16)], selection, workers=1, progress=False
     )[16, 16]
     store = SceneReader(paths["train"])
-    assert len(store) > 300
+    assert len(store) > 400
     assert "thing 3" in store.vocabulary.objects and "at 0" in store.vocabulary.predicates
 
 
@@ -219,6 +219,6 @@ def test_the_seed_decides_every_byte(dumps, tmp_path):
         dumps.write_pictures(folder, dumps.write_coco(folder, 6, 3, seed), seed)
         files = [path for path in folder.rglob("*") if path.is_file()]
         written.append({str(path.relative_to(folder)): path.read_bytes() for path in files})
-    assert len(written[0]) == 6 + 4 + 9 and written[0] == written[1]
+    assert len(written[0]) == 7 + 4 + 9 and written[0] == written[1]
     same = {name for name in written[0] if written[0][name] == written[2].get(name)}
     assert same == {"object_alias.txt", "relationship_alias.txt"}
