@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,31 +147,29 @@ class Worker:
 
     Args:
         name: Name of the variant, for errors.
-        variant: What builds the work there.
-
-    Raises:
-        Sg2ImError: If it can not be built.
+        variant: What builds the work there; :meth:`wait` for :attr:`building` says when it has.
     """
 
     def __init__(self, name: str, variant: Variant) -> None:
         self.name = name
+        self.bare_gib: float | None = None
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(1, context, initializer=start_worker)
-        self.bare_gib: float | None = self._call(build, variant)
+        with interrupts_ignored():  # by the process that this starts: Ctrl-C is left to us
+            self.building = self.pool.submit(build, variant)
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a function there with the work and further arguments.
+        """Calls a function there with the work and further arguments; errors as :meth:`wait`."""
+        return self.wait(self.pool.submit(with_work, function, *arguments))
+
+    def wait(self, answer: "Future[Any]") -> Any:
+        """What a call gave.
 
         Raises:
             Sg2ImError: If it failed or the process ended.
         """
-        return self._call(with_work, function, *arguments)
-
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            with interrupts_ignored():  # by the process that this starts: Ctrl-C is left to us
-                future = self.pool.submit(function, *arguments)
-            return future.result()
+            return answer.result()
         except BrokenProcessPool as error:
             raise Sg2ImError(
                 f"The process that measures {self.name!r} ended unexpectedly (out of memory, or "
@@ -195,6 +193,8 @@ def started(variants: Mapping[str, Variant]) -> Iterator[dict[str, Worker]]:
     try:
         for name, variant in variants.items():
             workers[name] = Worker(name, variant)
+        for worker in workers.values():
+            worker.bare_gib = worker.wait(worker.building)
         yield workers
     except BaseException:
         for process in set(multiprocessing.active_children()) - others:

@@ -61,15 +61,16 @@ def run(tiny, *others):
 
 @pytest.mark.slow
 def test_as_a_person_runs_it(tiny):
-    parts = "[train,layout,levers,memory,processes]"
+    parts = "[train,memory,processes]"
     status, out, err = run(
-        tiny, "--parts", parts, "--repeats", 2, "--memory_batches", 40, "--output", "out put"
+        tiny, "--parts", parts, "--repeats", 2, "--memory_batches", 40, "--processes", "[2]",
+        "--output", "out put",
     )
     assert status == 0, err
     output = tiny.parent / "out put"
     assert [path.name for path in output.iterdir()] == ["benchmark.json"]
     result = json.loads((output / "benchmark.json").read_text(encoding="utf-8"))
-    assert list(result["parts"]) == ["train", "layout", "levers", "memory", "processes"]
+    assert list(result["parts"]) == ["train", "memory", "processes"]
     assert result["versions"]["torch"] == torch.__version__ and result["options"]["repeats"] == 2
     assert result["machine"]["device"] == "CPU" and result["machine"]["usable_cores"] >= 1
     [case] = result["parts"]["train"]
@@ -82,11 +83,6 @@ def test_as_a_person_runs_it(tiny):
         assert figures["gflop"] > 0 and 0 < figures["bare_gib"] < figures["peak_gib"]
     # Both started from the same weights and saw the same batch and noise, in their own processes.
     assert ours["values_differ_by"] < 1e-4 and "generator/pixel" in ours["values"]
-    assert set(result["parts"]["layout"][0]["variants"]) == {"ours", "reference"}
-    for case, number in zip(result["parts"]["levers"], (4, 5), strict=True):
-        assert len(case["variants"]) == number and case["baseline"] == "all on"
-        for name, figures in case["variants"].items():
-            assert figures["values_differ_by"] < 1e-3, name
     [case] = result["parts"]["memory"]
     assert list(case["variants"]) == [
         "no limit, to batch 2", "no limit, to batch 40",

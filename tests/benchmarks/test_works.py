@@ -74,17 +74,21 @@ def test_an_object_limit_holds_for_a_batch(modules):
     assert sizes[0] > 60 >= sizes[1] > 50
 
 
-def test_the_works_of_a_part_give_the_same_values(modules, config):
-    for part in ("train", "generate", "layout", "gconv"):
-        case = modules.parts.compared_case(part, config, with_reference=True)
+def test_the_variants_of_a_case_give_the_same_values(modules, config):
+    cases = [
+        modules.parts.compared_case(part, config, with_reference=True)
+        for part in ("train", "generate", "layout", "gconv")
+    ]
+    cases += [modules.parts.lever_case(kind, config) for kind in ("train", "generate")]
+    for case in cases:
         found = {
             name: modules.measuring.run(variant(), 0)[1] for name, variant in case.variants.items()
         }
-        reference = found.pop("reference")
-        assert reference
+        base = found[case.baseline]
+        assert base and len(found) > 1
         for name, values in found.items():
-            for key in reference.keys() & values.keys():
-                assert values[key] == pytest.approx(reference[key], rel=1e-3), (part, name, key)
+            assert modules.parts.values_differ(values, base) < 1e-3, (case.name, name)
+    assert [len(case.variants) for case in cases] == [2, 2, 2, 2, 4, 5]
 
 
 def test_operations_and_memory_are_counted(modules, config):
