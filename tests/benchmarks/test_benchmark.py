@@ -62,10 +62,8 @@ def run(tiny, *others):
 @pytest.mark.slow
 def test_as_a_person_runs_it(tiny):
     parts = "[train,memory,processes]"
-    status, out, err = run(
-        tiny, "--parts", parts, "--repeats", 2, "--memory_batches", 40, "--processes", "[2]",
-        "--output", "out put",
-    )
+    others = ["--memory_batches", 40, "--processes", "[2]", "--output", "out put"]
+    status, out, err = run(tiny, "--parts", parts, "--repeats", 2, *others)
     assert status == 0, err
     output = tiny.parent / "out put"
     assert [path.name for path in output.iterdir()] == ["benchmark.json"]
