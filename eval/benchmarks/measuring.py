@@ -9,24 +9,29 @@ import gc
 import math
 import multiprocessing
 import statistics
+import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.process_memory import busy_seconds, peak_memory, reset_peak_memory, resident_memory
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.system.parallel import interrupts_ignored, start_worker
 
 COMPARED_RUN = 0
 """Number of the run whose values variants are compared by; it is never one that counts for time."""
+WARMUP = 2
+"""Rounds before those that count: the first may compile, the second says how long one takes."""
+LEAST_REPEATS = 3
+"""Rounds that count, however slow a case is."""
 
 
 @dataclass
@@ -40,141 +45,61 @@ class Work:
 
 
 Variant = Callable[[], Work]
-"""A function of this module with its arguments (:class:`functools.partial`): it is pickled."""
+"""A function of a module with its arguments (:class:`functools.partial`): it is pickled."""
 
 
-class Worker:
-    """A variant in a process of its own, started anew (spawn) on every system.
+# ---- In the process of a variant
 
-    Args:
-        name: Name of the variant, for errors.
-        variant: What builds the work there.
+_work: Work
+
+
+def with_work(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(_work, *arguments)
+
+
+def build(variant: Variant) -> float | None:
+    """Builds the work; the memory that the process held before, in GiB.
+
+    What counts later is the memory of the runs, not of building the networks.
     """
-
-    def __init__(self, name: str, variant: Variant) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.name = name
-        self.connection, other = context.Pipe()
-        self.process = context.Process(target=_serve, args=(other, variant), daemon=True)
-        with interrupts_ignored():  # Ctrl-C is left to the benchmark's process
-            self.process.start()
-        other.close()
-
-    def ask(self, request: str, *arguments: Any) -> Any:
-        """Sends a request, see :func:`_serve`, and waits for the answer.
-
-        Raises:
-            Sg2ImError: If the work failed or its process ended.
-        """
-        try:
-            self.connection.send((request, *arguments))
-            kind, answer = self.connection.recv()
-        except (EOFError, OSError) as error:
-            raise Sg2ImError(
-                f"The process that measures {self.name!r} ended unexpectedly (out of memory, or "
-                "killed): measure smaller batches or sizes."
-            ) from error
-        if kind == "failed":
-            raise Sg2ImError(f"The measurement of {self.name!r} failed: {answer}")
-        return answer
-
-    def close(self, at_once: bool) -> None:
-        if not at_once:
-            try:
-                self.connection.send(("end",))
-                self.process.join(10)
-            except OSError:
-                pass
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
-        self.connection.close()
-
-
-@contextmanager
-def started(variants: Mapping[str, Variant]) -> Iterator[dict[str, Worker]]:
-    """The processes of variants, ready to run; none is left behind.
-
-    Raises:
-        Sg2ImError: If one can not be built.
-    """
-    workers: dict[str, Worker] = {}
-    whole = False
+    global _work
+    bare, _ = process_memory()
+    _work = variant()
+    gc.collect()
+    if _work.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(_work.device)
+        bare = 0.0
     try:
-        for name, variant in variants.items():
-            workers[name] = Worker(name, variant)
-        for worker in workers.values():
-            worker.ask("memory")
-        yield workers
-        whole = True
-    finally:
-        for worker in workers.values():
-            worker.close(at_once=not whole)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:  # only Linux can forget a peak
+        pass
+    return bare
 
 
-def _serve(connection: Connection, variant: Variant) -> None:
-    """Answers requests about a work until there are no more.
-
-    Requests: ``step`` (number), ``flops`` (number), ``advance`` (first number, count), ``memory``,
-    ``end``.
-    """
-    start_worker()
-    bare = resident_memory()
-    try:
-        try:
-            work = variant()
-            gc.collect()
-            _forget_peak(work.device)
-        except Exception as error:
-            connection.recv()  # of the first request, which this answers
-            connection.send(("failed", _explain(error)))
-            return
-        while True:
-            request, *arguments = connection.recv()
-            if request == "end":
-                return
-            try:
-                if request == "memory":
-                    answer = _memory(work.device, bare)
-                else:
-                    answer = _REQUESTS[request](work, *arguments)
-            except Exception as error:
-                connection.send(("failed", _explain(error)))
-                return
-            connection.send(("done", answer))
-    except (EOFError, OSError):
-        return  # the benchmark's process has gone
-
-
-class Run(NamedTuple):
-    """What came of one run."""
-
-    seconds: float
-    elsewhere: float | None
-    """Seconds of processors that others than this process took meanwhile."""
-    values: dict[str, float]
-
-
-def _run(work: Work, number: int) -> Run:
-    """The run of a number, timed; values are read in :data:`COMPARED_RUN` alone."""
+def run(work: Work, number: int) -> tuple[float, dict[str, float]]:
+    """Seconds of the run of a number, and its values, which are read in :data:`COMPARED_RUN`
+    alone."""
     step = work.prepare(number)
     synchronize(work.device)
-    busy, own = busy_seconds(), time.process_time()
     start = time.perf_counter()
     values = step()
     synchronize(work.device)
     seconds = time.perf_counter() - start
-    own, now_busy = time.process_time() - own, busy_seconds()
-    elsewhere = None if busy is None or now_busy is None else now_busy - busy - own
     compared = values if number == COMPARED_RUN else {}
     numbers = {name: float(value) for name, value in compared.items()}
     bad = [name for name, value in numbers.items() if not math.isfinite(value)]
     if bad:
         raise ValueError(f"{', '.join(bad)} is not finite")
-    return Run(seconds, elsewhere, numbers)
+    return seconds, numbers
 
 
-def _count_flops(work: Work, number: int) -> int:
+def advance(work: Work, first: int, count: int) -> None:
+    """Runs of several numbers, of which nothing is wanted."""
+    for number in range(first, first + count):
+        work.prepare(number)()
+
+
+def count_flops(work: Work, number: int) -> int:
     """Floating-point operations of the run of a number, as torch counts them: those of matrix
     products and convolutions."""
     step = work.prepare(number)
@@ -184,42 +109,29 @@ def _count_flops(work: Work, number: int) -> int:
     return counter.get_total_flops()
 
 
-def _advance(work: Work, first: int, count: int) -> None:
-    for number in range(first, first + count):
-        work.prepare(number)()
+def peak_memory(work: Work) -> float | None:
+    """Most memory of the process, or of its GPU, since the work was built, in GiB."""
+    if work.device.type == "cuda":
+        synchronize(work.device)
+        return torch.cuda.max_memory_allocated(work.device) / 2**30
+    return process_memory()[1]
 
 
-class Memory(NamedTuple):
-    """Memory of a process, or of its GPU, in GiB; none where nothing says it."""
-
-    bare: float | None
-    """Held once everything was imported, before anything was built."""
-    now: float | None
-    """Held now; on a GPU what torch has reserved."""
-    peak: float | None
-    """Most since the work was built."""
-
-
-def _memory(device: torch.device, bare: float | None) -> Memory:
-    if device.type == "cuda":
-        synchronize(device)
-        now, peak = torch.cuda.memory_reserved(), torch.cuda.max_memory_allocated()
-        return Memory(0.0, now / 2**30, peak / 2**30)
-    return Memory(bare, resident_memory(), peak_memory())
-
-
-def _forget_peak(device: torch.device) -> None:
-    """What counts is the memory of the runs, not of building the networks."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    reset_peak_memory()
-
-
-_REQUESTS: dict[str, Callable[..., Any]] = {
-    "step": _run,
-    "flops": _count_flops,
-    "advance": _advance,
-}
+def process_memory() -> tuple[float | None, float | None]:
+    """Memory that this process holds now, and the most that it has held, in GiB; none where
+    nothing says it."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would count the process that started this one
+        lines = dict(line.split(":", 1) for line in status.read_text("utf-8").splitlines())
+        if "VmHWM" in lines:
+            now, most = (int(lines[name].split()[0]) / 2**20 for name in ("VmRSS", "VmHWM"))
+            return now, most
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None, None
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    return None, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def synchronize(device: torch.device) -> None:
@@ -227,76 +139,132 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _explain(error: Exception) -> str:
+# ---- In the process of the benchmark
+
+
+class Worker:
+    """A variant in a process of its own, started anew (spawn) on every system.
+
+    Args:
+        name: Name of the variant, for errors.
+        variant: What builds the work there; :meth:`wait` for :attr:`building` says when it has.
+    """
+
+    def __init__(self, name: str, variant: Variant) -> None:
+        self.name = name
+        self.bare_gib: float | None = None
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(1, context, initializer=start_worker)
+        with interrupts_ignored():  # by the process that this starts: Ctrl-C is left to us
+            self.building = self.pool.submit(build, variant)
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a function there with the work and further arguments; errors as :meth:`wait`."""
+        return self.wait(self.pool.submit(with_work, function, *arguments))
+
+    def wait(self, answer: "Future[Any]") -> Any:
+        """What a call gave.
+
+        Raises:
+            Sg2ImError: If it failed or the process ended.
+        """
+        try:
+            return answer.result()
+        except BrokenProcessPool as error:
+            raise Sg2ImError(
+                f"The process that measures {self.name!r} ended unexpectedly (out of memory, or "
+                "killed): measure smaller batches or sizes."
+            ) from error
+        except Exception as error:
+            raise Sg2ImError(f"The measurement of {self.name!r} failed: {explain(error)}") from (
+                error
+            )
+
+
+@contextmanager
+def started(variants: Mapping[str, Variant]) -> Iterator[dict[str, Worker]]:
+    """The processes of variants, ready to run; none is left behind.
+
+    Raises:
+        Sg2ImError: If one can not be built.
+    """
+    others = set(multiprocessing.active_children())
+    workers: dict[str, Worker] = {}
+    try:
+        for name, variant in variants.items():
+            workers[name] = Worker(name, variant)
+        for worker in workers.values():
+            worker.bare_gib = worker.wait(worker.building)
+        yield workers
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()  # it may be amid a run of minutes
+            process.join()
+        raise
+    finally:
+        for worker in workers.values():
+            worker.pool.shutdown()
+
+
+def explain(error: Exception) -> str:
+    """What an error says, and where it was raised if it is none of ours, as one sentence."""
     if isinstance(error, Sg2ImError):
         return str(error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(place.filename).name}, line {place.lineno}"
-    return f"{type(error).__name__}: {first_line(error)} ({where})."
-
-
-LEAST_REPEATS = 3
-"""However slow a case is."""
+    lines = str(error.__cause__ or "").splitlines()  # the traceback of another process
+    lines = lines or traceback.format_tb(error.__traceback__)
+    places = [line.strip().splitlines()[0] for line in lines if line.lstrip().startswith("File ")]
+    return f"{type(error).__name__}: {first_line(error)} ({places[-1]})."
 
 
 def measure(
-    variants: Mapping[str, Variant],
-    warmup: int,
-    repeats: int,
-    minutes: float,
-    say: Callable[[str], None],
+    variants: Mapping[str, Variant], repeats: int, minutes: float, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Times variants in turns: warm-up rounds, then rounds that count.
+    """Times variants in turns: :data:`WARMUP` rounds, then rounds that count.
 
     Args:
         variants: By their names.
-        warmup: Rounds before those that count, at least 1.
         repeats: Rounds that count; fewer, but at least :data:`LEAST_REPEATS` of these, where they
             would take longer than :obj:`minutes`.
         minutes: Time that the rounds should take at most.
         say: Is told what goes on.
 
     Returns:
-        For each variant: ``repeats`` (seconds of each round), ``seconds`` (their median, the lower
-        of two), ``others_cores`` (processors that other programs used meanwhile, on average; none
-        where it can not be told), ``flops`` (of the run that took the median), ``bare_gib``,
-        ``built_gib`` and ``peak_gib`` (memory before anything was built, held once it was, and
-        the most of the runs; where the system can not forget a peak, of the building too),
-        ``values`` (of the first run).
+        For each variant: ``seconds`` (the median of the rounds, the lower of two), ``repeats``
+        (seconds of each round), ``gflop`` (operations of the run that took the median),
+        ``peak_gib`` (most memory of the runs; where the system can not forget a peak, of the
+        building too), ``bare_gib`` (memory before anything was built), ``values`` (of the first
+        run).
 
     Raises:
         Sg2ImError: If one fails.
     """
     with started(variants) as workers:
-        built: dict[str, Memory] = {name: worker.ask("memory") for name, worker in workers.items()}
-        runs: dict[str, list[Run]] = {name: [] for name in variants}
+        seconds: dict[str, list[float]] = {name: [] for name in variants}
         values: dict[str, dict[str, float]] = {}
-        for number in range(warmup):
+        for number in range(WARMUP):
             begin = time.perf_counter()
             for name, worker in workers.items():
-                run = worker.ask("step", number)
+                found = worker.ask(run, number)[1]
                 if number == COMPARED_RUN:
-                    values[name] = run.values
+                    values[name] = found
             a_round = time.perf_counter() - begin
         rounds = rounds_within(minutes, a_round, repeats)
         fewer = "" if rounds == repeats else f" (instead of {repeats}, to save time)"
         say(f"{rounds} rounds{fewer} of {a_round:.2g} s, about {rounds * a_round / 60:.1f} min")
-        for number in range(warmup, warmup + rounds):
+        for number in range(WARMUP, WARMUP + rounds):
             for name, worker in workers.items():
-                runs[name].append(worker.ask("step", number))
-        peaks: dict[str, Memory] = {name: worker.ask("memory") for name, worker in workers.items()}
+                seconds[name].append(worker.ask(run, number)[0])
         figures = {}
         for name, worker in workers.items():
-            seconds = [run.seconds for run in runs[name]]
-            median = statistics.median_low(seconds)
+            median = statistics.median_low(seconds[name])
+            peak = worker.ask(peak_memory)  # before the count, which needs memory of its own
+            flops = worker.ask(count_flops, WARMUP + seconds[name].index(median))
             figures[name] = {
                 "seconds": median,
-                "repeats": seconds,
-                "others_cores": cores_of_others(runs[name]),
-                "flops": worker.ask("flops", warmup + seconds.index(median)),
-                "bare_gib": built[name].bare,
-                "built_gib": built[name].now,
-                "peak_gib": peaks[name].peak,
+                "repeats": seconds[name],
+                "gflop": flops / 1e9 or None,
+                "peak_gib": peak,
+                "bare_gib": worker.bare_gib,
                 "values": values[name],
             }
     return figures
@@ -306,35 +274,3 @@ def rounds_within(minutes: float, seconds: float, repeats: int) -> int:
     """How many rounds of so many seconds count, at most :obj:`repeats`, within some minutes, but
     at least :data:`LEAST_REPEATS` of these."""
     return min(repeats, max(int(60 * minutes / seconds), LEAST_REPEATS))
-
-
-def cores_of_others(runs: Sequence[Run]) -> float | None:
-    """Processors that other programs used during runs, on average."""
-    elsewhere = [run.elsewhere for run in runs if run.elsewhere is not None]
-    seconds = sum(run.seconds for run in runs)
-    if len(elsewhere) < len(runs) or seconds < _SHORTEST:
-        return None
-    return max(0.0, sum(elsewhere) / seconds)
-
-
-_SHORTEST = 0.3
-"""Seconds in all: the system counts in hundredths, in which shorter ones would drown."""
-
-
-def measure_memory(
-    variant: Variant, batches: int, every: int, say: Callable[[str], None]
-) -> list[dict[str, float | None]]:
-    """Memory of one process over batches: ``batch``, ``now`` and ``peak`` in GiB, every so many
-    batches."""
-    samples: list[dict[str, float | None]] = []
-    with started({"training": variant}) as workers:
-        begin = time.perf_counter()
-        for first in range(0, batches, every):
-            count = min(every, batches - first)
-            workers["training"].ask("advance", first, count)
-            memory: Memory = workers["training"].ask("memory")
-            samples.append({"batch": first + count, "now": memory.now, "peak": memory.peak})
-            if first == 0 and batches > every:
-                each = (time.perf_counter() - begin) / count
-                say(f"{batches} batches of {each:.2g} s, about {batches * each / 60:.1f} min")
-    return samples

@@ -1,43 +1,148 @@
-"""The parts of eval/benchmark.py: what is compared in each, and what follows from the figures."""
+"""The parts of eval/benchmark.py: what is compared with what in each, and what is written."""
 
+import json
 import math
+import platform
+import shlex
+import statistics
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch_geometric.loader import DataLoader
 
-from benchmarks.levers import LEVERS, OPTIONS
-from benchmarks.loading import load_batches, write_scenes
-from benchmarks.measuring import Variant, measure, measure_memory
-from benchmarks.peak import measure_convolutions
-from benchmarks.processes import measure_processes
-from benchmarks.training import train_on_varying_objects, train_ours, train_reference
+from benchmarks import reference_networks
+from benchmarks.levers import FOLDING, LEVERS
+from benchmarks.measuring import Variant, advance, measure, peak_memory, started
+from benchmarks.options import BenchmarkOptions, Part
+from benchmarks.processes import train_in_processes
+from benchmarks.tables import format_table
+from benchmarks.training import train_ours, train_reference
 from benchmarks.works import (
     generate_ours,
     generate_reference,
     graph_convolution_alone,
     layout_alone,
+    load_batches,
+    write_scenes,
 )
 from sg2im_pyg.data import SceneLoader
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.nn import compose_layout
+from sg2im_pyg.system.files import make_output, replace_when_whole
+from sg2im_pyg.system.parallel import usable_cores
+from sg2im_pyg.training.command_line import parse_command
 from sg2im_pyg.training.config import TrainingConfig
 
-if TYPE_CHECKING:
-    from jsonargparse import Namespace
-
-ALL_ON = "all on"
-"""Variant with all levers on and all options off."""
-VARYING_OBJECTS = (3, 30)  # as Visual Genome's
+VARYING_OBJECTS = (3, 30)  # a picture, as Visual Genome's
 SMALL_BATCH = 8  # pictures
 OBJECT_LIMIT = 120  # in a batch of these; without a limit 140 on average, 248 at most
 LOADED_PICTURES = 1024
+VERSIONS = ("torch", "torch-geometric", "lightning-fabric", "kornia", "numpy")
+
+
+def measure_parts(options: BenchmarkOptions, repository: Path) -> None:
+    """Measures, prints a table a part and writes ``benchmark.json``; what is done is kept,
+    whatever comes after it.
+
+    Raises:
+        Sg2ImError: If an option can not be had here or with the others, before anything is
+            measured; or if a measurement fails.
+    """
+    accelerator = choose_accelerator(options.accelerator)
+    configs = plan(options, accelerator, repository)
+    process_counts(options.processes, accelerator)
+    output = Path(options.output or repository / "runs" / "benchmark").absolute()
+    make_output(output)
+    path = output / "benchmark.json"
+    machine = {
+        "device": "CPU" if accelerator == "cpu" else torch.cuda.get_device_name(),
+        "cpu": cpu_name(),
+        "usable_cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+    }
+    versions = {"python": platform.python_version()}
+    versions |= {name: metadata.version(name) for name in VERSIONS}
+    result: dict[str, Any] = {
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "eval/benchmark.py", *sys.argv[1:]]),
+        "options": asdict(options),
+        "config": asdict(configs[0]),
+        "machine": machine,
+        "versions": versions,
+        "parts": {},
+    }
+    for name in ("machine", "versions"):
+        print(f"{name:12} {', '.join(f'{key} {value}' for key, value in result[name].items())}")
+    for part in options.parts:
+        result["parts"][part] = measure_part(part, options, configs)
+        print(f"\n{format_table(part, result['parts'][part])}", flush=True)
+        with replace_when_whole(path) as temporary:
+            temporary.write_text(json.dumps(result, indent=2, allow_nan=False), encoding="utf-8")
+    print(f"\nfigures      {path}")
+
+
+def choose_accelerator(name: str) -> str:
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise Sg2ImError(
+            "--accelerator cuda can not be had here, torch sees no CUDA GPU: use cpu or auto."
+        )
+    return "cuda" if there and name != "cpu" else "cpu"
+
+
+def plan(options: BenchmarkOptions, accelerator: str, repository: Path) -> list[TrainingConfig]:
+    """The configuration of each size and batch, in that order; the first one's is that of the
+    parts that take one alone.
+
+    Raises:
+        Sg2ImError: If the configuration is wrong, or does not go with a size or the reference.
+    """
+    config = parse_command(["--config", options.config], repository, "").config
+    if options.reference and {"train", "generate", "layout", "gconv"} & set(options.parts):
+        reference_networks.check_options(config)
+    hardware = replace(
+        config.hardware,
+        accelerator=accelerator,
+        devices="1",
+        num_nodes=1,
+        precision=options.precision,
+        compile=options.compile,
+    )
+    return [
+        replace(
+            config,
+            model=replace(config.model, image_size=(size, size)),
+            hardware=hardware,
+            batch_size=batch,
+        )
+        for size in options.sizes
+        for batch in options.batches
+    ]
+
+
+def process_counts(given: list[int] | None, accelerator: str) -> list[int]:
+    """The numbers of processes to measure; by default one, and two or as many as there are GPUs.
+
+    Raises:
+        Sg2ImError: If there are not so many GPUs.
+    """
+    most = torch.cuda.device_count() if accelerator == "cuda" else None
+    if given is None:
+        return sorted({1, 2 if most is None else most})
+    if most is not None and max(given) > most:
+        raise Sg2ImError(
+            f"--processes can be {most} at most, the number of GPUs here, got {max(given)}."
+        )
+    return given
 
 
 @dataclass
@@ -46,193 +151,107 @@ class Case:
 
     Args:
         name: Its name in a part.
-        config: Sizes and all else of the variants, but for what makes these different.
+        config: Sizes and all else that the variants have in common.
         baseline: Name of the variant that the others are compared with.
         variants: By their names.
-        pictures: Pictures a run; default: a batch.
-        inexact: Names of the variants that may give other values than the baseline.
-        left_out: Why other variants are not measured here, by their names.
-        extra_warmup: Rounds before those that count, in addition to the usual ones.
     """
 
     name: str
     config: TrainingConfig
     baseline: str
     variants: dict[str, Variant]
-    pictures: int = 0
-    inexact: set[str] = field(default_factory=set)
-    left_out: dict[str, str] = field(default_factory=dict)
-    extra_warmup: int = 0
-
-    def __post_init__(self) -> None:
-        self.pictures = self.pictures or self.config.batch_size
-
-
-def find_peak(options: "Namespace", accelerator: str) -> dict[str, Any]:
-    """The machine's convolution peak in GFLOP/s, and all that it was taken from."""
-    say("convolution peak of the machine")
-    measured = measure_convolutions(accelerator, options.precision, min(options.repeats, 5))
-    return {"gflops": max(one["gflops"] for one in measured), "convolutions": measured}
 
 
 def measure_part(
-    part: str, options: "Namespace", configs: Sequence[TrainingConfig], peak: float | None
+    part: Part, options: BenchmarkOptions, configs: Sequence[TrainingConfig]
 ) -> list[dict[str, Any]]:
-    """All figures of a part: a list of cases, see :func:`measure_case`, or of runs.
+    """All figures of a part: a list of cases.
 
-    Args:
-        part: Name of the part.
-        options: All options of the program.
-        configs: One for each size and batch.
-        peak: The machine's convolution peak in GFLOP/s, if it was measured.
+    Each has ``case`` (its name), ``size``, ``batch``, ``baseline`` and ``variants``: the figures
+    by the names of the variants, see :func:`~measuring.measure`.
     """
     first = configs[0]
     if part == "processes":
-        return measure_process_part(options, first)
+        return [measure_processes(options, first)]
     if part == "memory":
-        return measure_memory_part(options, first)
+        return [measure_memory(options, first)]
     if part == "loader":
         with TemporaryDirectory() as folder:
-            case = loader_case(options, first, Path(folder))
-            return [measure_case(f"loader: {case.name}", case, options, None)]
+            return [measure_case(part, loader_case(first, Path(folder)), options, LOADED_PICTURES)]
     if part == "levers":
-        cases = [lever_case("train", train_ours, first)]
-        cases.append(lever_case("generate", generate_ours, first))
+        cases = [lever_case(name, first) for name in ("train", "generate")]
     else:
         several = configs if part in ("train", "generate") else [first]
         cases = [compared_case(part, config, options.reference) for config in several]
-    return [
-        measure_case(f"{part} {number}/{len(cases)}: {case.name}", case, options, peak)
-        for number, case in enumerate(cases, 1)
-    ]
+    return [measure_case(part, case, options, case.config.batch_size) for case in cases]
 
 
 def compared_case(part: str, config: TrainingConfig, with_reference: bool) -> Case:
-    """Ours, in one or more variants, and the reference."""
-    variants: dict[str, Variant]
-    if part == "train":
-        variants = {
-            "ours": partial(train_ours, config),
-            "reference": partial(train_reference, config),
-        }
-    elif part == "generate":
-        variants = {
-            "ours": partial(generate_ours, config),
-            "reference": partial(generate_reference, config),
-        }
-    elif part == "layout":
-        variants = {
-            "compose_layout": partial(layout_alone, config, "compose"),
-            "factor_layout (not multiplied out)": partial(layout_alone, config, "factor"),
-            "reference": partial(layout_alone, config, "reference"),
-        }
-    else:
-        variants = {
-            "ours": partial(graph_convolution_alone, config, "ours"),
-            "reference": partial(graph_convolution_alone, config, "reference"),
-        }
+    """Ours and the reference."""
+    ours, reference = {
+        "train": (partial(train_ours, config), partial(train_reference, config)),
+        "generate": (partial(generate_ours, config), partial(generate_reference, config)),
+        "layout": (
+            partial(layout_alone, config, compose_layout),
+            partial(layout_alone, config, reference_networks.object_layout),
+        ),
+        "gconv": (
+            partial(graph_convolution_alone, config, "ours"),
+            partial(graph_convolution_alone, config, "reference"),
+        ),
+    }[part]
     if not with_reference:
-        del variants["reference"]
-    baseline = "reference" if with_reference else next(iter(variants))
-    return Case(describe(config), config, baseline, variants)
+        return Case(describe(config), config, "ours", {"ours": ours})
+    return Case(describe(config), config, "reference", {"ours": ours, "reference": reference})
 
 
-def lever_case(kind: str, make: Callable[..., Any], config: TrainingConfig) -> Case:
-    """Ours with each lever off, and with each option on that can be had.
+def lever_case(kind: str, config: TrainingConfig) -> Case:
+    """Ours with each lever off.
 
     Args:
         kind: ``train`` or ``generate``.
-        make: Builds that work from a configuration and the name of a lever to do without.
         config: All options.
     """
-    variants: dict[str, Variant] = {ALL_ON: partial(make, config)}
-    case = Case(f"{kind}, {describe(config)}", config, ALL_ON, variants)
-    for name, lever in LEVERS.items():
-        if kind in lever.parts:
-            variants[f"without {name}"] = partial(make, config, name)
-    accelerator = config.hardware.accelerator
-    for name, option in OPTIONS.items():
-        changed = option.switched_on(config)
-        if kind not in option.parts or accelerator not in option.accelerators or changed == config:
-            continue
-        obstacle = option.obstacle(accelerator)
-        if obstacle is not None:
-            case.left_out[f"with {name}"] = obstacle
-            continue
-        variants[f"with {name}"] = partial(make, changed)
-        if option.changes_values:
-            case.inexact.add(f"with {name}")
-        if "compile" in option.hardware:
-            case.extra_warmup = 1  # the first round takes minutes, and says nothing about others
-    return case
+    make: Any = train_ours if kind == "train" else generate_ours
+    names = [*LEVERS] if kind == "train" else [*LEVERS, FOLDING]
+    variants = {f"without {name}": partial(make, config, name) for name in names}
+    name = f"{kind}, {describe(config)}"
+    return Case(name, config, "all on", {"all on": partial(make, config), **variants})
 
 
-def loader_case(options: "Namespace", config: TrainingConfig, folder: Path) -> Case:
+def loader_case(config: TrainingConfig, folder: Path) -> Case:
     """Loaders of a store, which is written to a folder."""
     path = folder / "scenes.h5"
-    pictures = max(LOADED_PICTURES if options.memory_batches >= 100 else 64, config.batch_size)
-    write_scenes(path, pictures, config.model.image_size, config.seed)
+    write_scenes(path, LOADED_PICTURES, config.model.image_size, config.seed)
     variants: dict[str, Variant] = {
         "SceneLoader": partial(load_batches, config, path, SceneLoader),
+        "SceneLoader, in memory": partial(load_batches, config, path, SceneLoader, True),
         "PyG's DataLoader": partial(load_batches, config, path, DataLoader),
     }
-    name = f"{pictures} pictures, {describe(config)}"
-    return Case(name, config, "PyG's DataLoader", variants, pictures)
+    name = f"{LOADED_PICTURES:,} pictures, {describe(config)}"
+    return Case(name, config, "PyG's DataLoader", variants)
 
 
-def measure_case(
-    title: str, case: Case, options: "Namespace", peak: float | None
-) -> dict[str, Any]:
-    """The figures of a case: what was measured, and what follows from it.
-
-    Args:
-        title: Names it for who waits.
-        case: What is compared.
-        options: All options of the program.
-        peak: The machine's convolution peak in GFLOP/s, for those to whom it is a measure.
-    """
-    say(f"{title}: starts {len(case.variants)} processes")
+def measure_case(part: str, case: Case, options: BenchmarkOptions, pictures: int) -> dict[str, Any]:
+    """The figures of a case, whose runs take so many pictures."""
+    title = f"{part}: {case.name}"
+    say(f"{title}: {len(case.variants)} processes")
     measured = measure(
-        case.variants,
-        options.warmup + case.extra_warmup,
-        options.repeats,
-        options.case_minutes,
-        lambda text: say(f"{title}: {text}"),
+        case.variants, options.repeats, options.case_minutes, lambda text: say(f"{title}: {text}")
     )
-    base = measured[case.baseline]
-    for name, figures in measured.items():
-        seconds, gflop = figures["seconds"], figures.pop("flops") / 1e9 or None
-        rate = None if gflop is None else gflop / seconds
-        differ = None if name in case.inexact else values_differ(figures["values"], base["values"])
-        figures |= {
-            "pictures_per_second": case.pictures / seconds,
-            "gflop": gflop,
-            "gflop_per_second": rate,
-            "share_of_peak": None if peak is None or rate is None else rate / peak,
-            "relative_time": seconds / base["seconds"],
-            "times_faster": base["seconds"] / seconds,
-            "memory_ratio": ratio(figures["peak_gib"], base["peak_gib"]),
-            "memory_ratio_above_bare": ratio(above_bare(figures), above_bare(base)),
-            "values_differ_by": differ,
-        }
-    return {
-        "case": case.name,
-        "size": list(case.config.model.image_size),
-        "batch": case.config.batch_size,
-        "baseline": case.baseline,
-        "variants": measured,
-        "left_out": case.left_out,
-    }
+    base = measured[case.baseline]["values"]
+    for figures in measured.values():
+        figures["pictures_per_second"] = pictures / figures["seconds"]
+        figures["values_differ_by"] = values_differ(figures["values"], base)
+    return case_entry(case.name, case.config, case.baseline, measured)
 
 
-def above_bare(figures: dict[str, Any]) -> float | None:
-    """Most memory of the runs above what the process held before its networks were built, GiB."""
-    peak, bare = figures["peak_gib"], figures["bare_gib"]
-    return None if peak is None or bare is None else peak - bare
-
-
-def ratio(found: float | None, base: float | None) -> float | None:
-    return None if found is None or not base else found / base
+def case_entry(
+    name: str, config: TrainingConfig, baseline: str, variants: dict[str, Any]
+) -> dict[str, Any]:
+    size = list(config.model.image_size)
+    entry = {"case": name, "size": size, "batch": config.batch_size, "baseline": baseline}
+    return {**entry, "variants": variants}
 
 
 def values_differ(found: dict[str, float], base: dict[str, float]) -> float | None:
@@ -243,23 +262,25 @@ def values_differ(found: dict[str, float], base: dict[str, float]) -> float | No
     return max(abs(found[name] - base[name]) / max(abs(base[name]), 1e-12) for name in common)
 
 
-def measure_memory_part(options: "Namespace", config: TrainingConfig) -> list[dict[str, Any]]:
-    """Memory over many batches, with and without a limit to the objects of a batch."""
+def measure_memory(options: BenchmarkOptions, config: TrainingConfig) -> dict[str, Any]:
+    """Memory early and late in a training, with and without a limit to the objects of a batch."""
     config = small_config(config)
-    runs = []
-    for case, limit in (
-        ("no limit to objects", None),
-        (f"at most {OBJECT_LIMIT} objects a batch", OBJECT_LIMIT),
-    ):
-        say(f"memory: {case}")
-        samples = measure_memory(
-            partial(train_on_varying_objects, config, VARYING_OBJECTS, limit),
-            options.memory_batches,
-            max(1, min(50, options.memory_batches // 4)),
-            lambda text: say(f"memory: {text}"),
-        )
-        runs.append({"case": case, "limit": limit, "samples": samples})
-    return runs
+    name = f"{VARYING_OBJECTS[0]} to {VARYING_OBJECTS[1]} objects a picture, {describe(config)}"
+    batches = options.memory_batches
+    found: dict[str, Any] = {}
+    for kind, limit in (("no limit", None), (f"at most {OBJECT_LIMIT} objects", OBJECT_LIMIT)):
+        training = partial(train_ours, config, None, VARYING_OBJECTS, limit)
+        with started({kind: training}) as workers:
+            worker, done = workers[kind], 0
+            for until in (math.ceil(batches / 20), batches):
+                say(f"memory: {kind}, to batch {until:,}")
+                worker.ask(advance, done, until - done)
+                done = until
+                found[f"{kind}, to batch {until:,}"] = {
+                    "peak_gib": worker.ask(peak_memory),
+                    "bare_gib": worker.bare_gib,
+                }
+    return case_entry(name, config, next(iter(found)), found)
 
 
 def small_config(config: TrainingConfig) -> TrainingConfig:
@@ -282,35 +303,38 @@ def small_config(config: TrainingConfig) -> TrainingConfig:
     )
 
 
-def measure_process_part(options: "Namespace", config: TrainingConfig) -> list[dict[str, Any]]:
+def measure_processes(options: BenchmarkOptions, config: TrainingConfig) -> dict[str, Any]:
     """Numbers of processes that share a batch; where they can not, it gets a size that they can."""
     counts = process_counts(options.processes, config.hardware.accelerator)
     common = math.lcm(*counts)
     if config.batch_size % common:
         config = replace(config, batch_size=common * max(1, config.batch_size // common))
-    say(f"processes: {' and '.join(map(str, counts))}, {describe(config)}")
-    return measure_processes(config, counts, options.warmup, options.repeats, options.case_minutes)
-
-
-def process_counts(given: list[int] | None, accelerator: str) -> list[int]:
-    """The numbers of processes to measure; by default one, and two or as many as there are GPUs.
-
-    Raises:
-        Sg2ImError: If there are not so many GPUs.
-    """
-    most = torch.cuda.device_count() if accelerator == "cuda" else None
-    if given is None:
-        return sorted({1, 2 if most is None else most})
-    if most is not None and max(given) > most:
-        raise Sg2ImError(
-            f"--processes can be {most} at most, the number of GPUs here, got {max(given)}."
-        )
-    return given
+    found: dict[str, Any] = {}
+    for count in counts:
+        say(f"processes: {count}, {describe(config)}")
+        seconds = train_in_processes(config, count, options.repeats, options.case_minutes)
+        median = statistics.median_low(seconds)
+        found[f"processes: {count}"] = {
+            "seconds": median,
+            "repeats": seconds,
+            "pictures_per_second": config.batch_size / median,
+        }
+    return case_entry(describe(config), config, next(iter(found)), found)
 
 
 def describe(config: TrainingConfig) -> str:
     height, width = config.model.image_size
     return f"{height} x {width}, batch {config.batch_size}"
+
+
+def cpu_name() -> str:
+    """As the system names it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def say(text: str) -> None:

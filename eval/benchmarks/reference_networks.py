@@ -28,7 +28,7 @@ from torch.nn import (
 )
 from torch_geometric.data import Batch
 
-from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.training.config import TrainingConfig

@@ -21,7 +21,7 @@ from benchmarks.reference_networks import (
     PatchDiscriminator,
     build_generator,
 )
-from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg import Vocabulary
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.losses import LossConfig
 

@@ -8,9 +8,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch_geometric.data import Batch
 
-import sg2im_pyg.training.step
 from benchmarks import reference_step
-from benchmarks.data import batch_of, coco_like_vocabulary, noise_shape
+from benchmarks.data import OBJECTS, batch_of, coco_like_vocabulary, noise_shape
 from benchmarks.levers import LEVERS
 from benchmarks.measuring import COMPARED_RUN, Work
 from benchmarks.works import mixed_precision
@@ -18,23 +17,22 @@ from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.noise import layout_noise
 from sg2im_pyg.training.players import Players, build_players
 from sg2im_pyg.training.processes import launch_fabric
+from sg2im_pyg.training.step import training_step
 
 
-def build_ours(config: TrainingConfig, off: str | None = None) -> tuple[Fabric, Players]:
+def build_ours(config: TrainingConfig, without: str | None = None) -> tuple[Fabric, Players]:
     """Our networks and optimizers, weights from the seed.
 
     Args:
         config: All options; its device, precision and seed too.
-        off: Name of one of :data:`~levers.LEVERS` to do without.
+        without: Name of one of :data:`~levers.LEVERS` to do without.
     """
-    lever = None if off is None else LEVERS[off]
-    if lever is not None and lever.switch_off is not None:
-        lever.switch_off()
     fabric = launch_fabric(config)
     torch.manual_seed(config.seed)
     players = build_players(fabric, config, coco_like_vocabulary())
-    if lever is not None and lever.change is not None:
-        lever.change({name: player.bare for name, player in players.named()})
+    if without is not None:
+        for _, player in players.named():
+            LEVERS[without](player.bare)
     if config.hardware.compile != "off":
         from sg2im_pyg.training.compilation import compile_players
 
@@ -50,14 +48,27 @@ def step_ours(
     first = fabric.global_rank * graphs.num_graphs
     places = range(first, first + graphs.num_graphs)
     noise = [layout_noise(config.model, config.seed, number, places, fabric.device)]
-    return sg2im_pyg.training.step.training_step(fabric, players, graphs, config, noise).values
+    return training_step(fabric, players, graphs, config, noise).values
 
 
-def train_ours(config: TrainingConfig, off: str | None = None) -> Work:
-    fabric, players = build_ours(config, off)
+def train_ours(
+    config: TrainingConfig,
+    without: str | None = None,
+    objects: tuple[int, int] = OBJECTS,
+    limit: int | None = None,
+) -> Work:
+    """Training.
+
+    Args:
+        config: All options.
+        without: Name of one of :data:`~levers.LEVERS` to do without.
+        objects: Fewest and most objects a picture.
+        limit: Most objects a batch that are kept, image nodes included.
+    """
+    fabric, players = build_ours(config, without)
 
     def prepare(number: int) -> Callable[[], Mapping[str, Any]]:
-        graphs = batch_of(config, number).to(fabric.device)
+        graphs = batch_of(config, number, objects, limit).to(fabric.device)
         return lambda: step_ours(fabric, players, graphs, config, number)
 
     return Work(fabric.device, prepare)
@@ -91,22 +102,3 @@ def train_reference(config: TrainingConfig) -> Work:
         return step
 
     return Work(device, prepare)
-
-
-def train_on_varying_objects(
-    config: TrainingConfig, objects: tuple[int, int], limit: int | None
-) -> Work:
-    """Training on batches of very different numbers of objects, for its memory.
-
-    Args:
-        config: A small model.
-        objects: Fewest and most objects a picture.
-        limit: Most objects a batch that are kept, image nodes included.
-    """
-    fabric, players = build_ours(config)
-
-    def prepare(number: int) -> Callable[[], Mapping[str, Any]]:
-        graphs = batch_of(config, number, objects, limit).to(fabric.device)
-        return lambda: step_ours(fabric, players, graphs, config, number)
-
-    return Work(fabric.device, prepare)

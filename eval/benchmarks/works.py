@@ -1,24 +1,35 @@
-"""What eval/benchmark.py measures without training: generation, the layout, the graph network.
+"""What eval/benchmark.py measures without training: generation, the layout, the graph network,
+loading.
 
 A process that runs one of these imports what a user of the library would, and nothing of the
 training.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
 from torch_geometric.data import Batch
+from torch_geometric.transforms import Compose
 
 from benchmarks import reference_networks
-from benchmarks.data import batch_of, coco_like_vocabulary, noise_shape
-from benchmarks.levers import LEVERS
+from benchmarks.data import (
+    MASK_SIZE,
+    batch_of,
+    coco_like_vocabulary,
+    noise_shape,
+    random_scene,
+)
+from benchmarks.levers import FOLDING, LEVERS
 from benchmarks.measuring import Work
 from sg2im_pyg import Sg2Im
-from sg2im_pyg.nn import TripleConvNet, compose_layout
-from sg2im_pyg.nn.layout import factor_layout
+from sg2im_pyg.data import AddImageNode, SampleGeometricRelations, SceneDataset, SceneWriter
+from sg2im_pyg.nn import TripleConvNet
 from sg2im_pyg.training.config import TrainingConfig
 
 
@@ -28,26 +39,19 @@ def mixed_precision(config: TrainingConfig) -> torch.autocast:
     return torch.autocast(config.hardware.accelerator, torch.bfloat16, enabled=enabled)
 
 
-def build_our_generator(config: TrainingConfig, off: str | None = None) -> Sg2Im:
-    """Our generator, weights from the seed, as it is to be used for pictures.
+def generate_ours(config: TrainingConfig, without: str | None = None) -> Work:
+    """Pictures from predicted boxes and masks, weights from the seed.
 
     Args:
         config: All options; its device and seed too.
-        off: Name of one of :data:`~levers.LEVERS` to do without.
+        without: Name of one of :data:`~levers.LEVERS`, or :data:`~levers.FOLDING`, to do without.
     """
-    lever = None if off is None else LEVERS[off]
-    if lever is not None and lever.switch_off is not None:
-        lever.switch_off()
     torch.manual_seed(config.seed)
     model = Sg2Im(coco_like_vocabulary(), config.model).to(config.hardware.accelerator).eval()
-    if lever is not None and lever.change is not None:
-        lever.change({"generator": model})
-    return model.for_generation()  # the copy alone is kept
-
-
-def generate_ours(config: TrainingConfig, off: str | None = None) -> Work:
-    """Pictures from predicted boxes and masks."""
-    model = build_our_generator(config, off)
+    if without is not None and without != FOLDING:
+        LEVERS[without](model)
+    if without != FOLDING:
+        model = model.for_generation()  # the copy alone is kept
 
     def paint(graphs: Batch, noise: Tensor) -> Tensor:
         with torch.no_grad():  # as Sg2Im.generate
@@ -88,12 +92,12 @@ def _painting(config: TrainingConfig, paint: Callable[[Batch, Tensor], Tensor]) 
     return Work(device, prepare)
 
 
-def layout_alone(config: TrainingConfig, kind: str) -> Work:
+def layout_alone(config: TrainingConfig, compose: Callable[..., Tensor]) -> Work:
     """The layout of true boxes and masks, there and back to the objects' vectors.
 
     Args:
         config: Sizes and device.
-        kind: ``compose``, ``factor`` (not multiplied out) or ``reference``.
+        compose: ``compose_layout`` of the library or of the reference.
     """
     device = torch.device(config.hardware.accelerator)
 
@@ -101,30 +105,12 @@ def layout_alone(config: TrainingConfig, kind: str) -> Work:
         graphs = batch_of(config, number).to(device)
         torch.manual_seed(number)
         vectors = torch.randn(len(graphs.x), config.model.gconv_dim, device=device)
-        vectors.requires_grad_()
-        make: Any = {
-            "compose": compose_layout,
-            "factor": factor_layout,
-            "reference": reference_networks.object_layout,
-        }[kind]
+        where = (graphs.boxes, graphs.masks, graphs.batch, config.model.image_size)
 
-        def step() -> dict[str, Tensor]:
-            result = make(
-                vectors,
-                graphs.boxes,
-                graphs.masks,
-                graphs.batch,
-                config.model.image_size,
-                graphs.num_graphs,
-            )
-            if kind == "factor":
-                result.vectors.backward(torch.ones_like(result.vectors))
-                return {}
-            result.backward(torch.ones_like(result))
-            assert vectors.grad is not None
-            return {"gradient": vectors.grad.norm()}
+        def compute(vectors: Tensor) -> Tensor:
+            return compose(vectors, *where, graphs.num_graphs)
 
-        return step
+        return _there_and_back(compute, vectors.requires_grad_())
 
     return Work(device, prepare)
 
@@ -149,17 +135,48 @@ def graph_convolution_alone(config: TrainingConfig, kind: str) -> Work:
     def prepare(number: int) -> Callable[[], Mapping[str, Any]]:
         graphs = batch_of(config, number).to(device)
         torch.manual_seed(number)
-        x = torch.randn(len(graphs.x), model.embedding_dim, device=device).requires_grad_()
+        x = torch.randn(len(graphs.x), model.embedding_dim, device=device)
         edges = torch.randn(len(graphs.edge_attr), model.embedding_dim, device=device)
         edges.requires_grad_()
         network.zero_grad()
 
-        def step() -> dict[str, Tensor]:
-            found, _ = network(x, graphs.edge_index, edges)
-            found.backward(torch.ones_like(found))
-            assert x.grad is not None
-            return {"gradient": x.grad.norm()}
+        def compute(x: Tensor) -> Tensor:
+            return network(x, graphs.edge_index, edges)[0]
 
-        return step
+        return _there_and_back(compute, x.requires_grad_())
 
     return Work(device, prepare)
+
+
+def _there_and_back(
+    compute: Callable[[Tensor], Tensor], given: Tensor
+) -> Callable[[], Mapping[str, Any]]:
+    def step() -> dict[str, Tensor]:
+        found = compute(given)
+        found.backward(torch.ones_like(found))
+        assert given.grad is not None
+        return {"gradient": given.grad.norm()}
+
+    return step
+
+
+def write_scenes(path: Path, count: int, size: tuple[int, int], seed: int) -> None:
+    """A store of random scenes, as datasets/prepare.py would write it."""
+    random = np.random.default_rng(seed)
+    with SceneWriter(path, coco_like_vocabulary(), size, MASK_SIZE) as writer:
+        for number in range(count):
+            writer.add(replace(random_scene(random, size), image_id=number))
+
+
+def load_batches(config: TrainingConfig, path: Path, kind: type, in_memory: bool = False) -> Work:
+    """One pass over a store on one core, by a loader of this kind."""
+    torch.set_num_threads(1)
+    dataset = SceneDataset(path, in_memory=in_memory)
+    steps = [SampleGeometricRelations(dataset.vocabulary), AddImageNode()]
+    dataset.transform = Compose(steps)
+    loader = kind(dataset, batch_size=config.batch_size, shuffle=True)
+
+    def step() -> dict[str, int]:
+        return {"pictures": sum(batch.num_graphs for batch in loader)}
+
+    return Work(torch.device("cpu"), lambda number: step)

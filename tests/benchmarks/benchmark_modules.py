@@ -3,7 +3,6 @@
 import importlib
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = REPOSITORY / "eval" / "benchmark.py"
@@ -23,6 +22,7 @@ object_discriminator:
   object_size: 12
 losses:
   mask: 0.1
+seed: 5
 """
 
 
@@ -36,16 +36,10 @@ def tiny_config(folder, monkeypatch):
     """Batches of three pictures of 16 x 16 on the CPU."""
     path = folder / "tiny.yaml"
     path.write_text(TINY, encoding="utf-8")
-    options = SimpleNamespace(
-        config=str(path),
-        reference=True,
-        parts=["train"],
-        precision="32-true",
-        sizes=[16],
-        batches=[3],
-        seed=5,
+    options = load_module("benchmarks.options", monkeypatch).BenchmarkOptions(
+        config=str(path), parts=["train"], sizes=[16], batches=[3]
     )
-    [config] = load_module("benchmark", monkeypatch).plan(options, "cpu")
+    [config] = load_module("benchmarks.parts", monkeypatch).plan(options, "cpu", REPOSITORY)
     return config
 
 

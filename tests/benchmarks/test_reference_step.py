@@ -1,4 +1,4 @@
-"""The step written from the paper (eval/reference_step.py) against the library's."""
+"""The step written from the paper (eval/benchmarks/reference_step.py) against the library's."""
 
 from types import SimpleNamespace
 
@@ -33,7 +33,7 @@ def reference(monkeypatch):
     names = ("reference_networks", "reference_step")
     found = {}
     for name in names:
-        found |= vars(load_module(name, monkeypatch))
+        found |= vars(load_module(f"benchmarks.{name}", monkeypatch))
     return SimpleNamespace(**found)
 
 

@@ -1,10 +1,10 @@
 """What eval/benchmark.py measures and how: data, works, levers, processes that take turns."""
 
 import gc
+import multiprocessing
 import os
-import subprocess
 import sys
-import time
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from torch_geometric.loader import DataLoader
 from sg2im_pyg import Sg2Im
 from sg2im_pyg.data import SceneLoader
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.nn import refinement
+from sg2im_pyg.nn import compose_layout
 from sg2im_pyg.training.noise import layout_noise
 from tests.benchmarks.benchmark_modules import (
     imports_of,
@@ -26,15 +26,13 @@ from tests.benchmarks.benchmark_modules import (
 )
 from tests.data.batches import assert_same_batch
 
-NAMES = ("data", "levers", "loading", "parts", "peak", "system", "training", "works")
+NAMES = ("data", "levers", "measuring", "parts", "processes", "reference_step", "training", "works")
 
 
 @pytest.fixture
 def modules(monkeypatch):
     """The modules of the benchmark, by short names."""
     found = {name: load_module(f"benchmarks.{name}", monkeypatch) for name in NAMES}
-    found["measuring"] = load_module("benchmarks.measuring", monkeypatch)
-    found["reference_step"] = load_module("benchmarks.reference_step", monkeypatch)
     return SimpleNamespace(**found)
 
 
@@ -76,20 +74,21 @@ def test_an_object_limit_holds_for_a_batch(modules):
     assert sizes[0] > 60 >= sizes[1] > 50
 
 
-def test_the_works_of_a_part_give_the_same_values(modules, config):
-    for part in ("train", "generate", "layout", "gconv"):
-        case = modules.parts.compared_case(part, config, with_reference=True)
+def test_the_variants_of_a_case_give_the_same_values(modules, config):
+    cases = [
+        modules.parts.compared_case(part, config, with_reference=True)
+        for part in ("train", "generate", "layout", "gconv")
+    ]
+    cases += [modules.parts.lever_case(kind, config) for kind in ("train", "generate")]
+    for case in cases:
         found = {
-            name: modules.measuring._run(variant(), 0).values
-            for name, variant in case.variants.items()
+            name: modules.measuring.run(variant(), 0)[1] for name, variant in case.variants.items()
         }
-        reference = found.pop("reference")
-        assert reference
+        base = found[case.baseline]
+        assert base and len(found) > 1
         for name, values in found.items():
-            if "not multiplied out" in name:
-                continue
-            for key in reference.keys() & values.keys():
-                assert values[key] == pytest.approx(reference[key], rel=1e-3), (part, name, key)
+            assert modules.parts.values_differ(values, base) < 1e-3, (case.name, name)
+    assert [len(case.variants) for case in cases] == [2, 2, 2, 2, 4, 5]
 
 
 def test_operations_and_memory_are_counted(modules, config):
@@ -99,22 +98,23 @@ def test_operations_and_memory_are_counted(modules, config):
     first = edges * (3 * 8 * 8 + 8 * (2 * 8 + 64)) + nodes * (8 * 8 + 8 * 64)
     second = edges * (3 * 64 * 8 + 8 * (2 * 8 + 64)) + nodes * (8 * 8 + 8 * 64)
     forward = 2 * (first + second)
-    counted = modules.measuring._count_flops(work, 4)
+    counted = modules.measuring.count_flops(work, 4)
     # Backwards each product is made twice, but for the weights that nothing led to.
     assert 2 * forward < counted <= 3 * forward
-    memory = modules.measuring._memory(work.device, 0.04)
     if sys.platform == "linux":
-        assert 0.04 == memory.bare < memory.now <= memory.peak + 0.01
+        now, most = modules.measuring.process_memory()
+        assert 0.04 < now <= most + 0.01
+        assert modules.measuring.peak_memory(work) >= most
 
 
 def test_loaders_pass_over_all_pictures(modules, config, tmp_path):
     threads = torch.get_num_threads()
     path = tmp_path / "scenes.h5"
-    modules.loading.write_scenes(path, 7, (16, 16), 0)
+    modules.works.write_scenes(path, 7, (16, 16), 0)
     try:
         for kind in (SceneLoader, DataLoader):
-            work = modules.loading.load_batches(config, path, kind)
-            assert modules.measuring._run(work, 0).values == {"pictures": 7}
+            work = modules.works.load_batches(config, path, kind)
+            assert modules.measuring.run(work, 0)[1] == {"pictures": 7}
     finally:
         torch.set_num_threads(threads)
 
@@ -122,34 +122,25 @@ def test_loaders_pass_over_all_pictures(modules, config, tmp_path):
 class FakeWorker:
     """Says what it is asked, and takes the seconds that it is given."""
 
-    def __init__(self, measuring, name, log, seconds):
-        self.make_run, self.make_memory = measuring.Run, measuring.Memory
+    bare_gib = 0.25
+
+    def __init__(self, name, log, seconds):
         self.name, self.log, self.seconds = name, log, seconds
 
-    def ask(self, request, *arguments):
-        self.log.append((self.name, request, *arguments))
-        if request == "step":
-            seconds = self.seconds[arguments[0]]
-            return self.make_run(seconds, seconds / 4, {"loss": float(1 - arguments[0])})
-        return 1000 if request == "flops" else self.make_memory(0.25, 0.5, 1.0)
+    def ask(self, function, *arguments):
+        self.log.append((self.name, function.__name__, *arguments))
+        if function.__name__ == "run":
+            return self.seconds[arguments[0]], {"loss": float(1 - arguments[0])}
+        return {"count_flops": 1000, "peak_memory": 1.0}[function.__name__]
 
 
 @pytest.fixture
 def faked(modules, monkeypatch):
     log = []
 
+    @contextmanager
     def started(variants):
-        class Started:
-            def __enter__(self):
-                return {
-                    name: FakeWorker(modules.measuring, name, log, seconds)
-                    for name, seconds in variants.items()
-                }
-
-            def __exit__(self, *_):
-                return None
-
-        return Started()
+        yield {name: FakeWorker(name, log, seconds) for name, seconds in variants.items()}
 
     monkeypatch.setattr(modules.measuring, "started", started)
     return modules.measuring.measure, log
@@ -158,55 +149,17 @@ def faked(modules, monkeypatch):
 def test_variants_take_turns_and_the_median_run_is_counted(faked):
     measure, log = faked
     times = {"a": [9, 9, 3, 1, 2], "b": [9, 9, 6, 5, 4]}
-    figures = measure(times, warmup=2, repeats=3, minutes=1, say=lambda text: None)
-    steps = [(name, number) for name, request, number, *_ in log_of(log, "step")]
-    assert steps == [(name, number) for number in range(5) for name in "ab"]
+    figures = measure(times, repeats=3, minutes=1, say=lambda text: None)
+    runs = [(name, number) for name, request, number in log[:10] if request == "run"]
+    assert runs == [(name, number) for number in range(5) for name in "ab"]
     assert figures["a"]["repeats"] == [3, 1, 2] and figures["a"]["seconds"] == 2
-    assert figures["a"]["others_cores"] == 0.25
     assert figures["b"]["seconds"] == 5 and figures["b"]["values"] == {"loss": 1.0}
-    assert (figures["a"]["bare_gib"], figures["a"]["built_gib"]) == (0.25, 0.5)
-    assert figures["a"]["peak_gib"] == 1
-    assert log_of(log, "flops") == [("a", "flops", 4), ("b", "flops", 3)]
-    last_memory = max(i for i, entry in enumerate(log) if entry[1] == "memory")
-    first_flops = min(i for i, entry in enumerate(log) if entry[1] == "flops")
-    assert last_memory < first_flops  # counting needs memory of its own
-
-
-def test_work_of_other_programs_is_seen(modules):
-    if modules.system.busy_seconds() is None:
-        pytest.skip("the system does not say how much its processors work")
-    run = modules.measuring.Run
-
-    def others(work):
-        runs = [modules.measuring._run(work, number) for number in range(3)]
-        return modules.measuring.cores_of_others(runs)
-
-    def wait():
-        time.sleep(0.2)
-        return {}
-
-    def compute():
-        end = time.perf_counter() + 0.2
-        while time.perf_counter() < end:
-            pass
-        return {}
-
-    work = modules.measuring.Work
-    quiet = others(work(torch.device("cpu"), lambda number: compute))
-    spin = [sys.executable, "-c", "while True: pass"]
-    process = subprocess.Popen(spin)
-    try:
-        busy = others(work(torch.device("cpu"), lambda number: wait))
-    finally:
-        process.kill()
-        process.wait()
-    assert busy > 0.5 and quiet >= 0
-    assert modules.measuring.cores_of_others([run(1, None, {})]) is None
-    assert modules.measuring.cores_of_others([run(0.001, 0.01, {})]) is None
-
-
-def log_of(log, request):
-    return [entry for entry in log if entry[1] == request]
+    assert (figures["a"]["bare_gib"], figures["a"]["peak_gib"]) == (0.25, 1)
+    # Counting needs memory of its own.
+    assert log[10:] == [
+        ("a", "peak_memory"), ("a", "count_flops", 4),
+        ("b", "peak_memory"), ("b", "count_flops", 3),
+    ]  # fmt: skip
 
 
 def test_slow_cases_get_fewer_rounds(faked, modules, monkeypatch):
@@ -215,39 +168,45 @@ def test_slow_cases_get_fewer_rounds(faked, modules, monkeypatch):
     monkeypatch.setattr(modules.measuring.time, "perf_counter", lambda: next(clock))
     said = []
     times = {"a": list(range(100))}
-    figures = measure(times, warmup=1, repeats=50, minutes=7, say=said.append)
+    figures = measure(times, repeats=50, minutes=7, say=said.append)
     assert len(figures["a"]["repeats"]) == 7 and "instead of 50" in said[0]
-    figures = measure(times, warmup=1, repeats=50, minutes=0.1, say=said.append)
+    figures = measure(times, repeats=50, minutes=0.1, say=said.append)
     assert len(figures["a"]["repeats"]) == 3
-    figures = measure(times, warmup=1, repeats=1, minutes=0.1, say=said.append)
+    figures = measure(times, repeats=1, minutes=0.1, say=said.append)
     assert len(figures["a"]["repeats"]) == 1
 
 
 def test_a_variant_that_fails_or_dies_is_named(modules, config):
     measuring = modules.measuring
     odd = partial(modules.training.train_ours, config, "no such lever")
-    with pytest.raises(Sg2ImError, match="'odd' failed: KeyError: 'no such lever'"):
+    with pytest.raises(Sg2ImError, match="'odd' failed: KeyError: 'no such lever'.*training.py"):
         with measuring.started({"odd": odd}):
             pass
     with pytest.raises(Sg2ImError, match="'dead' ended unexpectedly"):
         with measuring.started({"dead": partial(os._exit, 3)}):
             pass
+    assert not multiprocessing.active_children()
+
+
+def test_a_training_in_processes_that_fails_says_why(modules, config):
+    config = replace(config, hardware=replace(config.hardware, accelerator="abacus"))
+    with pytest.raises(Sg2ImError, match=r"in 1 process\(es\) failed: hardware.acc.*abacus"):
+        modules.processes.train_in_processes(config, 1, 1, 1)
 
 
 @pytest.mark.slow
 def test_what_does_not_train_imports_nothing_of_the_training(modules, config):
     variants = {
-        "peak": partial(modules.peak.convolve, "cpu", "32-true"),
         "ours": partial(modules.works.generate_ours, config),
         "lever": partial(modules.works.generate_ours, config, "channels-last"),
         "reference": partial(modules.works.generate_reference, config),
-        "layout": partial(modules.works.layout_alone, config, "reference"),
+        "layout": partial(modules.works.layout_alone, config, compose_layout),
         "gconv": partial(modules.works.graph_convolution_alone, config, "ours"),
     }
     wrapped = {name: partial(imports_of, variant) for name, variant in variants.items()}
     with modules.measuring.started(wrapped) as workers:
         for name, worker in workers.items():
-            imported = worker.ask("step", modules.measuring.COMPARED_RUN).values
+            imported = worker.ask(modules.measuring.run, 0)[1]
             assert [module for module in imported if imported[module]] == ["torch"], name
 
 
@@ -262,21 +221,20 @@ def test_the_plain_generator_is_not_kept(modules, config):
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="not on Linux")
 def test_the_peak_is_that_of_the_runs(modules):
     with modules.measuring.started({"work": partial(large_while_built, 200)}) as workers:
-        built = workers["work"].ask("memory")
-        workers["work"].ask("step", 1)
-        run = workers["work"].ask("memory")
-    assert built.bare <= built.peak < built.bare + 0.1
-    assert run.peak > built.bare + 0.3
+        worker = workers["work"]
+        built = worker.ask(modules.measuring.peak_memory)
+        worker.ask(modules.measuring.run, 1)
+        most = worker.ask(modules.measuring.peak_memory)
+    assert worker.bare_gib <= built < worker.bare_gib + 0.1
+    assert most > worker.bare_gib + 0.3
 
 
 def test_ours_draws_noise_as_the_training_and_the_reference_compares_with_it(
     modules, config, monkeypatch
 ):
-    import sg2im_pyg.training.step
-
     seen = []
     ours, reference = modules.training.train_ours(config), modules.training.train_reference(config)
-    for module, position in ((sg2im_pyg.training.step, 4), (modules.reference_step, 2)):
+    for module, position in ((modules.training, 4), (modules.reference_step, 2)):
         make = module.training_step
 
         def step(*arguments, make=make, position=position):
@@ -298,7 +256,7 @@ def test_ours_draws_noise_as_the_training_and_the_reference_compares_with_it(
 
 def test_values_of_the_compared_run_alone_are_read(modules):
     work = modules.measuring.Work(torch.device("cpu"), lambda number: lambda: {"loss": number + 1})
-    runs = [modules.measuring._run(work, number).values for number in range(2)]
+    runs = [modules.measuring.run(work, number)[1] for number in range(2)]
     assert runs == [{"loss": 1}, {}]
 
 
@@ -309,62 +267,17 @@ def test_rounds_fit_into_the_time_but_are_three(modules):
     ]  # fmt: skip
 
 
-def test_levers_and_options_of_a_case(modules, config, monkeypatch):
-    obstacles = {"bf16-mixed": None, "torch.compile": "there is no compiler"}
-    for name, obstacle in obstacles.items():
-        option = modules.levers.OPTIONS[name]
-        changed = replace(option, obstacle=lambda accelerator, obstacle=obstacle: obstacle)
-        monkeypatch.setitem(modules.levers.OPTIONS, name, changed)
-    case = modules.parts.lever_case("train", modules.training.train_ours, config)
-    assert "without losses read when logged" in case.variants and case.baseline == "all on"
-    assert "without folded batch norm" not in case.variants
-    assert case.variants["with bf16-mixed"].args[0].hardware.precision == "bf16-mixed"
-    assert case.inexact == {"with bf16-mixed"} and case.extra_warmup == 0
-    assert case.left_out == {"with torch.compile": "there is no compiler"}
-    case = modules.parts.lever_case("generate", modules.works.generate_ours, config)
-    assert list(case.variants)[-2:] == ["without folded batch norm", "with bf16-mixed"]
-    on = modules.levers.OPTIONS["bf16-mixed"].switched_on(config)
-    case = modules.parts.lever_case("generate", modules.works.generate_ours, on)
-    assert "with bf16-mixed" not in case.variants  # it is on already
-
-
-def test_memory_above_what_the_process_held(modules, config, monkeypatch):
-    def figures(bare, peak):
-        return {"seconds": 1.0, "flops": 0, "bare_gib": bare, "peak_gib": peak, "values": {}}
-
-    options = SimpleNamespace(warmup=1, repeats=1, case_minutes=1)
-    measured = {"ours": figures(0.5, 1.0), "reference": figures(0.25, 1.25)}
-    monkeypatch.setattr(modules.parts, "measure", lambda *_: measured)
-    case = modules.parts.Case("any", config, "reference", {})
-    found = modules.parts.measure_case("any", case, options, None)["variants"]["ours"]
-    assert (found["memory_ratio"], found["memory_ratio_above_bare"]) == (0.8, 0.5)
-    measured = {name: figures(None, None) for name in ("ours", "reference")}
-    found = modules.parts.measure_case("any", case, options, None)["variants"]["ours"]
-    assert found["memory_ratio"] is None and found["memory_ratio_above_bare"] is None
-
-
-def test_activations_out_of_place_and_plain_kernels(modules, config, monkeypatch):
+def test_a_lever_changes_what_is_computed(modules, config):
+    config = replace(config, model=replace(config.model, image_size=(64, 64)), batch_size=8)
+    flops = {
+        without: modules.measuring.count_flops(modules.works.generate_ours(config, without), 1)
+        for without in (None, "economical networks")
+    }
+    assert flops["economical networks"] > 1.2 * flops[None]
     _, players = modules.training.build_ours(config, "in-place activations")
     activations = [m for m in players.generator.bare.modules() if hasattr(m, "inplace")]
     assert len(activations) > 4 and not any(m.inplace for m in activations)
-    kind = refinement._LayoutConv2d
-    monkeypatch.setattr(kind, "_kernels", kind._kernels)  # the lever's change ends with the test
-    config = replace(config, model=replace(config.model, refinement_dims=(8, 16)))
-    expected = modules.measuring._run(modules.works.generate_ours(config), 0).values
-    model = modules.works.build_our_generator(config, "channels-last")
-    graphs = modules.data.batch_of(config, 0)
-    with torch.no_grad():
-        noise = torch.randn(3, 2, 16, 16, generator=torch.Generator().manual_seed(0))
-        images = [model(graphs, noise=noise).images for _ in range(2)]
-    assert torch.equal(*images) and images[0].is_contiguous()
-    assert images[0].mean() == pytest.approx(expected["mean"], rel=1e-4)
-    prepared = [k for block in model.refinement.blocks for k in next(block.children()).prepared]
-    assert prepared
-
-
-def test_levers_that_change_nothing_are_refused(modules, monkeypatch):
-    module = SimpleNamespace(name=1)
-    modules.levers.replace_in(module, "name", 2)
-    assert module.name == 2
-    with pytest.raises(AttributeError):
-        modules.levers.replace_in(module, "other", 2)
+    for without, expected in ((None, False), ("channels-last", True)):
+        _, players = modules.training.build_ours(config, without)
+        weights = [p for _, player in players.named() for p in player.bare.parameters()]
+        assert all(weight.is_contiguous() for weight in weights) == expected
