@@ -4,7 +4,7 @@ Those that draw at random take their draws from the graph's :obj:`draw_key` wher
 otherwise from torch's global random state, as PyG's do.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -211,3 +211,29 @@ class DropRelationships(BatchTransform):
         data.edge_attr = data.edge_attr[:0]
         regroup(data, *grouping(data))
         return data
+
+
+def graph_transforms(
+    vocabulary: Vocabulary,
+    relationships: Literal["geometric", "stored", "none"],
+    max_objects: int | None = None,
+    max_objects_per_batch: int | None = None,
+) -> Compose:
+    """What makes the graphs of a training or an evaluation of stored ones.
+
+    Args:
+        vocabulary: That of the store.
+        relationships: Whether they are drawn from the geometry, those of the store, or none.
+        max_objects: Most objects a graph, see :class:`SubsampleObjects`.
+        max_objects_per_batch: Most objects a batch, see :class:`LimitObjects`.
+    """
+    steps: list[BaseTransform] = []
+    if max_objects is not None:
+        steps.append(SubsampleObjects(max_objects))
+    if max_objects_per_batch is not None:
+        steps.append(LimitObjects(max_objects_per_batch))
+    if relationships != "stored":
+        steps.append(DropRelationships())
+    if relationships == "geometric":
+        steps.append(SampleGeometricRelations(vocabulary))
+    return Compose([*steps, AddImageNode()])

@@ -10,7 +10,7 @@ from torch.nn import Parameter
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
-from sg2im_pyg.nn.discriminators import smallest_input
+from sg2im_pyg.nn.convolution_sizes import smallest_input
 
 _MOST_ENTRIES = 1000
 """Of a list among a network's options; more would be no option."""

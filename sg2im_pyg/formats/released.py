@@ -34,7 +34,8 @@ from sg2im_pyg.formats.torch_file import load_entries, save_entries, weight_shap
 from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
-from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS, discriminator_options
+from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS
+from sg2im_pyg.nn.discriminators import discriminator_options
 
 _HIDDEN_CHANNELS = 1024  # of the release's object discriminator, which has no option for it
 

@@ -5,11 +5,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn import BatchNorm2d, Conv2d, InstanceNorm2d, LeakyReLU, Linear, Module, Sequential
 
+from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS
 from sg2im_pyg.nn.layout import crop_objects
 from sg2im_pyg.nn.refinement import norm_layers
-
-PUBLISHED_LAYERS = ((4, 64, 2), (4, 128, 2), (4, 256, 2))
-"""Kernel, channels and stride of the published discriminators: ``C4-64-2, C4-128-2, C4-256-2``."""
 
 
 class PatchDiscriminator(Module):
@@ -118,21 +116,6 @@ class ObjectDiscriminator(Module):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layers}, object_size={self.object_size})"
-
-
-def smallest_input(layers: tuple[tuple[int, int, int], ...]) -> int:
-    """Smallest side in pixels for which unpadded convolutions leave at least one position."""
-    side = 1
-    for kernel, _, stride in reversed(layers):
-        side = (side - 1) * stride + kernel
-    return side
-
-
-def side_after(layers: tuple[tuple[int, int, int], ...], side: int) -> int:
-    """Side in pixels of what unpadded convolutions make of a picture."""
-    for kernel, _, stride in layers:
-        side = (side - kernel) // stride + 1
-    return side
 
 
 def _convolutions(

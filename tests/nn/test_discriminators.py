@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator, crop_objects
-from sg2im_pyg.nn.discriminators import PUBLISHED_LAYERS, smallest_input
+from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS, smallest_input
 
 LAYERS = ((4, 5, 2), (3, 6, 1), (4, 7, 2))
 

@@ -28,7 +28,7 @@ def landscapes(tmp_path_factory):
 @pytest.fixture
 def config(landscapes, monkeypatch):
     # train() draws missing data with the default counts; here it is prepared already.
-    monkeypatch.setattr("sg2im_pyg.training.trainer.prepare_landscapes", lambda *_, **__: None)
+    monkeypatch.setattr("sg2im_pyg.training.data.prepare_landscapes", lambda *_, **__: None)
     return TrainingConfig(
         data=DataConfig(name="landscapes", root=str(landscapes), workers=0),
         model=ModelConfig(

@@ -238,7 +238,7 @@ def test_a_run_goes_on_when_the_file_is_gone(config, vocabulary, tmp_path, monke
     with stopping_after(monkeypatch, 4):
         assert not train(config, tmp_path / "broken")
     monkeypatch.undo()
-    monkeypatch.setattr("sg2im_pyg.training.trainer.prepare_landscapes", lambda *_, **__: None)
+    monkeypatch.setattr("sg2im_pyg.training.data.prepare_landscapes", lambda *_, **__: None)
     (tmp_path / "first.pt").unlink()
     torch.rand(7)
     capsys.readouterr()
