@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from sg2im_pyg.model import Sg2Im
+from sg2im_pyg.training.internals import mark_varying
 from sg2im_pyg.training.players import Players
 
 CompileMode = Literal["default", "reduce-overhead"]
@@ -53,7 +54,7 @@ def _compile(module: Any, options: dict[str, Any], *varying: int) -> None:
     def forward(*tensors: Tensor) -> Any:
         for tensor, dim in zip(tensors, varying, strict=False):
             if tensor.size(dim) > 1:  # none and one are always cases of their own
-                torch._dynamo.mark_dynamic(tensor, dim)
+                mark_varying(tensor, dim)
         return compiled(*tensors)
 
     module.forward = forward if varying else compiled

@@ -1,12 +1,13 @@
 """What the training uses of torch beyond its documented interfaces, all of it in one place.
 
-Checked with torch 2.8 to 2.13; ``tests/training/test_internals.py`` fails where a version changes
+Checked with torch 2.13; ``tests/training/test_internals.py`` fails where a version changes
 it.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -25,3 +26,14 @@ def changing_nothing_where(condition: Tensor, optimizer: Optimizer) -> Iterator[
     optimizer.found_inf = condition.float()  # type: ignore[attr-defined]
     yield
     del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+def mark_varying(tensor: Tensor, dim: int) -> None:
+    """Says to :func:`torch.compile` that a size varies from call to call, so that it compiles once
+    for all of them; without it a second size is compiled anew.
+
+    Args:
+        tensor: An input of a compiled function.
+        dim: Dimension of the size, which must be two or more.
+    """
+    torch._dynamo.mark_dynamic(tensor, dim)
