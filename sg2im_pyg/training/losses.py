@@ -268,13 +268,7 @@ def generator_loss(kind: AdversarialKind, fake_scores: Tensor) -> Tensor:
     Raises:
         ValueError: If the kind is unknown.
     """
-    if kind == "gan":
-        return _cross_entropy(fake_scores, 1.0)
-    if kind == "lsgan":
-        return _squared_error(fake_scores, 1.0)
-    if kind == "wgan":
-        return -fake_scores.mean()
-    raise _unknown(kind)
+    return _adversarial(kind, fake_scores, real=True)
 
 
 def discriminator_loss(kind: AdversarialKind, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -291,28 +285,19 @@ def discriminator_loss(kind: AdversarialKind, real_scores: Tensor, fake_scores: 
     Raises:
         ValueError: If the kind is unknown.
     """
-    if kind == "gan":
-        return _cross_entropy(real_scores, 1.0) + _cross_entropy(fake_scores, 0.0)
-    if kind == "lsgan":
-        return _squared_error(real_scores, 1.0) + _squared_error(fake_scores, 0.0)
+    return _adversarial(kind, real_scores, real=True) + _adversarial(kind, fake_scores, real=False)
+
+
+def _adversarial(kind: AdversarialKind, scores: Tensor, real: bool) -> Tensor:
+    """How far scores are from those of real pictures, or of generated ones."""
+    import torch
+    import torch.nn.functional as F
+
     if kind == "wgan":
-        return fake_scores.mean() - real_scores.mean()
-    raise _unknown(kind)
-
-
-def _cross_entropy(scores: Tensor, target: float) -> Tensor:
-    import torch
-    import torch.nn.functional as F
-
-    return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, target))
-
-
-def _squared_error(scores: Tensor, target: float) -> Tensor:
-    import torch
-    import torch.nn.functional as F
-
-    return F.mse_loss(scores.sigmoid(), torch.full_like(scores, target))
-
-
-def _unknown(kind: str) -> ValueError:
-    return ValueError(f"the adversarial loss must be 'gan', 'lsgan' or 'wgan', got {kind!r}")
+        return -scores.mean() if real else scores.mean()
+    target = torch.full_like(scores, float(real))
+    if kind == "lsgan":
+        return F.mse_loss(scores.sigmoid(), target)
+    if kind == "gan":
+        return F.binary_cross_entropy_with_logits(scores, target)
+    raise ValueError(f"the adversarial loss must be 'gan', 'lsgan' or 'wgan', got {kind!r}")

@@ -41,9 +41,11 @@ class StepResult:
     kept: dict[str, Tensor] = field(default_factory=dict)
     """For each player whether it kept its weights, because something was not finite."""
 
-    def add(self, name: str, value: Tensor) -> None:
-        value = value.detach()
-        self.values[name] = self.values[name] + value if name in self.values else value
+    def record(self, player: str, losses: dict[str, Tensor]) -> None:
+        """Adds a part's losses to those of the parts before it."""
+        for key, loss in losses.items():
+            name, value = f"{player}/{key}", loss.detach()
+            self.values[name] = self.values[name] + value if name in self.values else value
 
     def read(self) -> tuple[dict[str, float], list[str]]:
         """The values over all processes, and the names of those that were not finite and kept a
@@ -55,18 +57,13 @@ class StepResult:
         numbers = torch.cat([table, torch.stack([n.float() for n in rest])]).tolist()
         values = dict(zip([*losses, *norms], numbers, strict=False))
         kept = dict(zip(self.kept, numbers[len(values) :], strict=True))
-        bad: list[str] = []
-        for player, stayed in kept.items():
-            if stayed:
-                wrong = [
-                    name
-                    for name, value in values.items()
-                    if name.startswith(f"{player}/") and not math.isfinite(value)
-                ]
-                specific = [name for name in wrong if not name.endswith("/total")]
-                bad += specific or wrong or [f"gradient_norm/{player}"]
-                break  # what follows is a consequence
-        return values, bad
+        for player in (name for name, stayed in kept.items() if stayed):
+            own = {name: value for name, value in values.items() if name.startswith(f"{player}/")}
+            wrong = [name for name, value in own.items() if not math.isfinite(value)]
+            specific = [name for name in wrong if not name.endswith("/total")]
+            # What follows in other players is a consequence.
+            return values, specific or wrong or [f"gradient_norm/{player}"]
+        return values, []
 
 
 @dataclass
@@ -122,7 +119,7 @@ def training_step(
                 )
                 losses = generator_losses(fabric, players, output, part, config.losses)
                 total = weighted_sum(losses, config.losses)
-                record(result, "generator", {**losses, "total": total})
+                result.record("generator", {**losses, "total": total})
                 fabric.backward(total * fabric.world_size)
             # Cloned, as recorded CUDA graphs write their next result into the same memory.
             fakes.append(output.images.detach().clone())
@@ -141,7 +138,7 @@ def training_step(
             with synchronized(fabric, player, i == len(parts) - 1):
                 real_scores, fake_scores = player.network(part.images), player.network(fake)
                 loss = discriminator_loss(kind, real_scores, fake_scores) * part.shares["pictures"]
-                record(result, "image_discriminator", {"adversarial": loss})
+                result.record("image_discriminator", {"adversarial": loss})
                 fabric.backward(loss * fabric.world_size)
         finish(player, "image_discriminator", before["image_discriminator"], config, result)
 
@@ -160,7 +157,7 @@ def training_step(
                     "auxiliary_fake": F.cross_entropy(fake_logits, part.graphs.x),
                 }
                 losses = {name: loss * part.shares["objects"] for name, loss in losses.items()}
-                record(result, "object_discriminator", losses)
+                result.record("object_discriminator", losses)
                 fabric.backward(torch.stack(list(losses.values())).sum() * fabric.world_size)
         finish(player, "object_discriminator", before["object_discriminator"], config, result)
     return result
@@ -227,12 +224,6 @@ def generator_losses(
         for name, loss in losses.items()
         if loss is not None
     }
-
-
-def record(result: StepResult, name: str, losses: dict[str, Tensor]) -> None:
-    """Adds a part's losses to those of the parts before it."""
-    for key, loss in losses.items():
-        result.add(f"{name}/{key}", loss)
 
 
 def synchronized(fabric: Fabric, player: Player, last: bool) -> AbstractContextManager[None]:
