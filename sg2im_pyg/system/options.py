@@ -5,10 +5,9 @@ from dataclasses import field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, shortened
 
 _RANGE = "range"  # of a field's metadata
-_SHOWN = 60  # characters of a wrong value
 
 
 def option(
@@ -65,7 +64,8 @@ def check_options(options: Any, prefix: str = "") -> None:
         bounds = entry.metadata.get(_RANGE, {})
         if not _fits(value, hint, bounds):
             raise Sg2ImError(
-                f"{prefix}{entry.name} must be {expected(hint, bounds)}, got {_shown(value)}."
+                f"{prefix}{entry.name} must be {expected(hint, bounds)}, "
+                f"got {shortened(repr(list(value) if isinstance(value, tuple) else value))}."
             )
 
 
@@ -145,8 +145,3 @@ def _fits(value: Any, hint: Any, bounds: dict[str, float]) -> bool:
         and value > bounds.get("above", -math.inf)
         and value < bounds.get("below", math.inf)
     )
-
-
-def _shown(value: Any) -> str:
-    text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
