@@ -8,10 +8,9 @@ from lightning_fabric import Fabric
 from torch_geometric.data import Batch
 
 from sg2im_pyg.data import SceneDataset, SceneLoader
+from sg2im_pyg.data.store import store_path
 from sg2im_pyg.data.transforms import graph_transforms
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.landscapes.source import prepare_landscapes
-from sg2im_pyg.sources.pictures import store_path
 from sg2im_pyg.sources.registry import find_source
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
@@ -127,10 +126,10 @@ def _pictures_at_once(config: TrainingConfig, processes: int, pictures: int) -> 
 
 def make_missing(config: TrainingConfig) -> None:
     """Makes the stores of a source that is made on first use, if one of them is missing."""
-    root, size = data_root(config), config.model.image_size
+    root, size, source = data_root(config), config.model.image_size, find_source(config.data.name)
     there = (store_path(root, size, split).is_file() for split in ("train", "val", "test"))
-    if find_source(config.data.name).made_on_first_use and not all(there):
-        prepare_landscapes(root, size, config.model.mask_size or 16)
+    if source.made_on_first_use and not all(there):
+        source.load_options().for_training(root, size, config.model.mask_size).prepare()
 
 
 def data_root(config: TrainingConfig) -> Path:

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.formats.native import read_checkpoint
+from sg2im_pyg.sources.landscapes.options import LandscapesOptions
 from sg2im_pyg.training import run, trainer
 from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.losses import LOSSES
@@ -131,7 +132,7 @@ def test_the_switch_to_eval_mode_survives_a_break(config, tmp_path, monkeypatch)
     with stopping_after(monkeypatch, 6):
         assert not train(config, tmp_path / "broken")
     monkeypatch.undo()
-    monkeypatch.setattr("sg2im_pyg.training.data.prepare_landscapes", lambda *_, **__: None)
+    monkeypatch.setattr(LandscapesOptions, "prepare", lambda _: None)
     last = tmp_path / "broken" / "checkpoints" / "last.pt"
     assert train(config, tmp_path / "broken", last)
     ends = [
@@ -295,7 +296,7 @@ def test_changed_options_of_the_networks_are_named(config, tmp_path):
 
 def test_landscapes_of_other_numbers_are_trained_on(config, tmp_path, monkeypatch):
     """Nothing is drawn, and nothing asked, where all splits are there."""
-    monkeypatch.setattr("sg2im_pyg.training.data.prepare_landscapes", None)
+    monkeypatch.setattr(LandscapesOptions, "prepare", None)
     config.steps = 1
     assert train(config, tmp_path / "run")
 
