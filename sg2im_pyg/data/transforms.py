@@ -8,7 +8,7 @@ PyG's transforms keep them (see :func:`sg2im_pyg.data.batching.keys_in_step`). R
 relationships that are added, and of the node :obj:`"__image__"`, are zeros there.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -213,3 +213,29 @@ class DropRelationships(BatchTransform):
         check_entries(data, "x", "edge_index", "edge_attr")
         rearrange(data, *grouping(data), relationships=data.edge_index[0, :0])
         return data
+
+
+def graph_transforms(
+    vocabulary: Vocabulary,
+    relationships: Literal["geometric", "stored", "none"],
+    max_objects: int | None = None,
+    max_objects_per_batch: int | None = None,
+) -> Compose:
+    """What makes the graphs of a training or an evaluation of stored ones.
+
+    Args:
+        vocabulary: That of the store.
+        relationships: Whether they are drawn from the geometry, those of the store, or none.
+        max_objects: Most objects a graph, see :class:`SubsampleObjects`.
+        max_objects_per_batch: Most objects a batch, see :class:`LimitObjects`.
+    """
+    steps: list[BaseTransform] = []
+    if max_objects is not None:
+        steps.append(SubsampleObjects(max_objects))
+    if max_objects_per_batch is not None:
+        steps.append(LimitObjects(max_objects_per_batch))
+    if relationships != "stored":
+        steps.append(DropRelationships())
+    if relationships == "geometric":
+        steps.append(SampleGeometricRelations(vocabulary))
+    return Compose([*steps, AddImageNode()])

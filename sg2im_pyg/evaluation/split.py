@@ -9,17 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
-from torch_geometric.transforms import BaseTransform, Compose
 
-from sg2im_pyg.data import (
-    AddImageNode,
-    SampleGeometricRelations,
-    SceneDataset,
-    SubsampleObjects,
-    Vocabulary,
-)
+from sg2im_pyg.data import SceneDataset, Vocabulary
 from sg2im_pyg.data.draws import draw_keys
-from sg2im_pyg.data.transforms import DropRelationships
+from sg2im_pyg.data.transforms import graph_transforms
 from sg2im_pyg.errors import Sg2ImError
 
 Relationships = Literal["geometric", "stored", "none"]
@@ -83,14 +76,7 @@ class Split:
             draw: Number of the graph, where there are several of a picture.
             relationships: Where the relationships come from.
         """
-        steps: list[BaseTransform] = []
-        if self.max_objects is not None:
-            steps.append(SubsampleObjects(self.max_objects))
-        if relationships == "none":
-            steps.append(DropRelationships())
-        elif relationships == "geometric":
-            steps += [DropRelationships(), SampleGeometricRelations(self.vocabulary)]
-        self.dataset.transform = Compose([*steps, AddImageNode()])
+        self.dataset.transform = graph_transforms(self.vocabulary, relationships, self.max_objects)
         try:
             return self.dataset.assemble(indices, draw_keys(self.seed, draw, indices))
         finally:

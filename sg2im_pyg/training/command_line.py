@@ -19,7 +19,7 @@ from jsonargparse import (
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.published import checkpoint_path
 from sg2im_pyg.training.config import TrainingConfig
-from sg2im_pyg.training.run_folder import _NEWEST, find_run
+from sg2im_pyg.training.run_folder import NEWEST, find_run
 
 _MOST_YAML_BYTES = 2**20
 _EITHER = "--init starts a new training and --resume goes on with one: give one of them."
@@ -55,7 +55,7 @@ def parse_command(arguments: list[str], repository: Path, description: str) -> T
     parser = build_parser(description)
     own = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     own.add_argument("--config", action="append", default=[])
-    own.add_argument("--resume", nargs="?", const=_NEWEST)
+    own.add_argument("--resume", nargs="?", const=NEWEST)
     own.add_argument("--run_dir")
     if {"-h", "--help"} & set(arguments):
         parser.parse_args(["--help"])

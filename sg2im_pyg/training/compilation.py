@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sg2im_pyg.nn.compiled_part import CompiledPart
+from sg2im_pyg.training.internals import mark_varying
 from sg2im_pyg.training.players import Players
 
 CompileMode = Literal["default", "reduce-overhead"]
@@ -42,7 +43,7 @@ def _compile(part: CompiledPart, backend: str, mode: CompileMode) -> None:
     def call(*tensors: Tensor) -> Any:
         for tensor, dim in zip(tensors, part.varying, strict=False):
             if tensor.size(dim) > 1:  # none and one are always cases of their own
-                torch._dynamo.mark_dynamic(tensor, dim)
+                mark_varying(tensor, dim)
         return compiled(*tensors)
 
     setattr(part.module, part.method, call if part.varying else compiled)

@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from sg2im_pyg.system.files import replace_when_whole
-from sg2im_pyg.training.losses import _SHORT, GENERATOR_LOSSES
+from sg2im_pyg.training.losses import LOSSES
 
 SECONDS_BETWEEN_LINES = 60.0
 """Time between two lines about the progress, where there is no terminal."""
@@ -74,8 +75,8 @@ class RunLogger:
             self.writer.add_scalar(name, value, step)
         self.writer.add_scalar("speed/images_per_second", speed, step)
         shown = {
-            _SHORT[name]: f"{scalars[f'generator/{name}']:.3f}"
-            for name in GENERATOR_LOSSES
+            loss.label: f"{scalars[f'generator/{name}']:.3f}"
+            for name, loss in LOSSES.items()
             if f"generator/{name}" in scalars
         }
         self.bar.set_postfix({**shown, "img/s": f"{speed:.0f}"}, refresh=False)
@@ -87,9 +88,12 @@ class RunLogger:
         self._since, self._steps_since = now, 0
         return speed
 
-    def pause(self) -> "_Pause":
+    @contextmanager
+    def pause(self) -> Iterator[None]:
         """Within it time does not count for the speed (validation, checkpoints)."""
-        return _Pause(self)
+        start = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - start
 
     def validation(self, step: int, values: Mapping[str, float], is_best: bool) -> None:
         """Writes the curves of a validation and prints its line."""
@@ -98,15 +102,10 @@ class RunLogger:
         for name, value in values.items():
             self.writer.add_scalar(f"validation/{name}", value, step)
         self.writer.flush()
+        labels = {name: name.replace("_", " ") for name in LOSSES}
+        labels |= {"box_recall_0.3": "box recall at 0.3", "box_recall_0.5": "at 0.5"}
         parts = [f"loss {values['loss']:.4f}"] + [
-            f"{label} {values[name]:.3f}"
-            for name, label in (
-                ("pixel", "pixel"),
-                ("box", "box"),
-                ("box_recall_0.3", "box recall at 0.3"),
-                ("box_recall_0.5", "at 0.5"),
-            )
-            if name in values
+            f"{label} {values[name]:.3f}" for name, label in labels.items() if name in values
         ]
         self.say(f"step {step}: validation {', '.join(parts)}" + (" (best)" if is_best else ""))
 
@@ -130,14 +129,3 @@ class RunLogger:
         self.bar.close()
         if self.writer is not None:
             self.writer.close()
-
-
-class _Pause:
-    def __init__(self, logger: RunLogger) -> None:
-        self.logger = logger
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.logger._since += time.perf_counter() - self.start

@@ -1,16 +1,28 @@
 """The folder of a run: taking it, finding it again, and what is told of it."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, Literal
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.formats.native import read_checkpoint
+from sg2im_pyg.system.files import replace_when_whole
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
-from sg2im_pyg.training.data import data_root
-from sg2im_pyg.training.players import Players
-from sg2im_pyg.training.resume import Progress
+
+if TYPE_CHECKING:  # a command line looks for runs before torch is there
+    from sg2im_pyg.training.run import Run
+
+NEWEST = "newest"
+"""In place of a run's name."""
+
+
+def begin_folder(
+    config: TrainingConfig, path: Path, kind: Literal["new", "numbered", "existing"]
+) -> Path:
+    """Makes the folder of a run, see :func:`make_run_dir`, and writes its options there."""
+    path = make_run_dir(path, kind)
+    with replace_when_whole(path / "config.yaml") as temporary:
+        temporary.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
+    return path
 
 
 def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Path:
@@ -42,41 +54,42 @@ def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Pa
         return path
 
 
-def _summary(
-    config: TrainingConfig,
-    run_dir: Path,
-    fabric: Fabric,
-    pictures: int,
-    held_out: int,
-    players: Players,
-    progress: Progress,
-) -> str:
+def summary(run: "Run") -> str:
+    """What is told of a run at its start."""
+    config, folder = run.config, run.folder.absolute()
     sizes = ", ".join(
         f"{name.replace('_', ' ')} {sum(p.numel() for p in player.bare.parameters()) / 1e6:.1f} M"
-        for name, player in players.named()
+        for name, player in run.players.named()
     )
     height, width = config.model.image_size
-    start = f", going on from step {progress.step}" if progress.step else ""
+    step, root = run.progress.step, Path(str(config.data.root)).absolute()
+    start = f", going on from step {step}" if step else ""
     return (
-        f"Run directory: {run_dir.absolute()}\n"
-        f"Data: {config.data.name}, {pictures} training and {held_out} validation pictures of "
-        f"{height} x {width} in {data_root(config).absolute()}\n"
-        f"Parameters: {sizes}; device: {fabric.device}, {fabric.world_size} process(es)\n"
-        f"Curves and pictures: tensorboard --logdir {run_dir.absolute()}\n"
+        f"Run directory: {folder}\n"
+        f"Data: {config.data.name}, {run.data.pictures} training and {run.data.held_out} "
+        f"validation pictures of {height} x {width} in {root}\n"
+        f"Parameters: {sizes}; device: {run.fabric.device}, {run.fabric.world_size} process(es)\n"
+        f"Curves and pictures: tensorboard --logdir {folder}\n"
         f"Training: {config.steps} steps of {config.batch_size} pictures{start}; Ctrl-C saves and "
         "stops"
     )
 
 
-def _closing(
-    config: TrainingConfig, run_dir: Path, progress: Progress, whole: bool, early: bool
-) -> str:
-    run_dir = run_dir.absolute()
+def closing(run: "Run", whole: bool) -> str:
+    """What is told of a run at its end.
+
+    Args:
+        run: The run.
+        whole: Whether it came to its end.
+    """
+    progress, folder = run.progress, run.folder.absolute()
     lines = []
     if not whole:
-        lines.append(f"Stopped after step {progress.step} of {config.steps}; everything is saved.")
-        lines.append(f'Go on with: python train/run.py --resume "{run_dir}"')
-    elif early:
+        lines.append(
+            f"Stopped after step {progress.step} of {run.config.steps}; everything is saved."
+        )
+        lines.append(f'Go on with: python train/run.py --resume "{folder}"')
+    elif run.stopped_early:
         lines.append(
             f"Ended at step {progress.step}: no better validation since step {progress.best_step}."
         )
@@ -86,23 +99,20 @@ def _closing(
         lines.append(f"Skipped steps (loss not finite): {progress.skipped_steps}")
     if progress.best_step:
         lines.append(f"Best validation loss: {progress.best_loss:.4f} at step {progress.best_step}")
-    lines.append(f"Run directory: {run_dir}")
+    lines.append(f"Run directory: {folder}")
     checkpoints = [
-        str(path.relative_to(run_dir)) for path in sorted((run_dir / "checkpoints").glob("*.pt"))
+        str(path.relative_to(folder)) for path in sorted((folder / "checkpoints").glob("*.pt"))
     ]
     lines.append(f"Checkpoints: {', '.join(checkpoints)}")
-    if (run_dir / "samples.png").is_file():
-        lines.append(f"Sample pictures: {run_dir / 'samples.png'}")
+    if (folder / "samples.png").is_file():
+        lines.append(f"Sample pictures: {folder / 'samples.png'}")
     if whole:
-        best = run_dir / "checkpoints" / "best.pt"
+        best = folder / "checkpoints" / "best.pt"
         chosen = best if best.is_file() else best.with_name("last.pt")
         lines.append(
             f'Generate from your own graphs: python eval/generate.py --checkpoint "{chosen}"'
         )
     return "\n".join(lines)
-
-
-_NEWEST = "newest"
 
 
 def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
@@ -120,7 +130,7 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
         Sg2ImError: If there is no such run.
     """
     path = Path(name)
-    if name == _NEWEST and not path.exists():
+    if name == NEWEST and not path.exists():
         found = sorted(runs.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
         if not found:
             raise Sg2ImError(
@@ -129,6 +139,8 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
             )
         path = found[-1].parent
     if path.is_file():
+        from sg2im_pyg.formats.native import read_checkpoint
+
         training = read_checkpoint(path).get("training")
         if training is None:
             raise Sg2ImError(

@@ -14,19 +14,18 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import Module
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.data import Batch
 
 from sg2im_pyg.images import normalize_images
 from sg2im_pyg.model import Sg2ImOutput
 from sg2im_pyg.training.config import TrainingConfig
+from sg2im_pyg.training.internals import changing_nothing_where
 from sg2im_pyg.training.losses import (
-    PICTURE_LOSSES,
+    LOSSES,
     LossConfig,
-    box_loss,
+    LossContext,
     discriminator_loss,
-    generator_loss,
-    mask_loss,
     weighted_sum,
 )
 from sg2im_pyg.training.players import Player, Players, bare_optimizer
@@ -42,9 +41,11 @@ class StepResult:
     kept: dict[str, Tensor] = field(default_factory=dict)
     """For each player whether it kept its weights, because something was not finite."""
 
-    def add(self, name: str, value: Tensor) -> None:
-        value = value.detach()
-        self.values[name] = self.values[name] + value if name in self.values else value
+    def record(self, player: str, losses: dict[str, Tensor]) -> None:
+        """Adds a part's losses to those of the parts before it."""
+        for key, loss in losses.items():
+            name, value = f"{player}/{key}", loss.detach()
+            self.values[name] = self.values[name] + value if name in self.values else value
 
     def read(self) -> tuple[dict[str, float], list[str]]:
         """The values over all processes, and the names of those that were not finite and kept a
@@ -56,30 +57,25 @@ class StepResult:
         numbers = torch.cat([table, torch.stack([n.float() for n in rest])]).tolist()
         values = dict(zip([*losses, *norms], numbers, strict=False))
         kept = dict(zip(self.kept, numbers[len(values) :], strict=True))
-        bad: list[str] = []
-        for player, stayed in kept.items():
-            if stayed:
-                wrong = [
-                    name
-                    for name, value in values.items()
-                    if name.startswith(f"{player}/") and not math.isfinite(value)
-                ]
-                specific = [name for name in wrong if not name.endswith("/total")]
-                bad += specific or wrong or [f"gradient_norm/{player}"]
-                break  # what follows is a consequence
-        return values, bad
+        for player in (name for name, stayed in kept.items() if stayed):
+            own = {name: value for name, value in values.items() if name.startswith(f"{player}/")}
+            wrong = [name for name, value in own.items() if not math.isfinite(value)]
+            specific = [name for name in wrong if not name.endswith("/total")]
+            # What follows in other players is a consequence.
+            return values, specific or wrong or [f"gradient_norm/{player}"]
+        return values, []
 
 
 @dataclass
 class Part:
-    """A part of the batch of a step, and its share in the whole batch of all processes."""
+    """A part of the batch of a step."""
 
     graphs: Batch
     images: Tensor
     """Pictures in the ImageNet normalisation."""
     noise: Tensor | None
-    of_objects: Tensor | float
-    of_pictures: Tensor | float
+    shares: dict[str, Tensor | float]
+    """Its share in the objects and in the pictures of the whole batch of all processes."""
 
 
 def training_step(
@@ -123,12 +119,12 @@ def training_step(
                 )
                 losses = generator_losses(fabric, players, output, part, config.losses)
                 total = weighted_sum(losses, config.losses)
-                record(result, "generator", {**losses, "total": total})
+                result.record("generator", {**losses, "total": total})
                 fabric.backward(total * fabric.world_size)
             # Cloned, as recorded CUDA graphs write their next result into the same memory.
             fakes.append(output.images.detach().clone())
             del output, losses, total  # and with them what the gradient needed
-    finish(fabric, player, "generator", before["generator"], config, result)
+    finish(player, "generator", before["generator"], config, result)
     if players.average is not None:
         assert config.optimizer.ema_decay is not None
         update_average(players.average, player.bare, config.optimizer.ema_decay)
@@ -141,10 +137,10 @@ def training_step(
         for i, (part, fake) in enumerate(zip(parts, fakes, strict=True)):
             with synchronized(fabric, player, i == len(parts) - 1):
                 real_scores, fake_scores = player.network(part.images), player.network(fake)
-                loss = discriminator_loss(kind, real_scores, fake_scores) * part.of_pictures
-                record(result, "image_discriminator", {"adversarial": loss})
+                loss = discriminator_loss(kind, real_scores, fake_scores) * part.shares["pictures"]
+                result.record("image_discriminator", {"adversarial": loss})
                 fabric.backward(loss * fabric.world_size)
-        finish(fabric, player, "image_discriminator", before["image_discriminator"], config, result)
+        finish(player, "image_discriminator", before["image_discriminator"], config, result)
 
     # ---- Object discriminator
     if players.object_discriminator is not None:
@@ -160,12 +156,10 @@ def training_step(
                     "auxiliary_real": F.cross_entropy(real_logits, part.graphs.x),
                     "auxiliary_fake": F.cross_entropy(fake_logits, part.graphs.x),
                 }
-                losses = {name: loss * part.of_objects for name, loss in losses.items()}
-                record(result, "object_discriminator", losses)
+                losses = {name: loss * part.shares["objects"] for name, loss in losses.items()}
+                result.record("object_discriminator", losses)
                 fabric.backward(torch.stack(list(losses.values())).sum() * fabric.world_size)
-        finish(
-            fabric, player, "object_discriminator", before["object_discriminator"], config, result
-        )
+        finish(player, "object_discriminator", before["object_discriminator"], config, result)
     return result
 
 
@@ -179,7 +173,7 @@ def update_average(average: AveragedModel, model: Module, decay: float) -> None:
     weights: list[Tensor] = list(model.parameters())
     if average.n_averaged == 0:
         decay = 0.0  # it begins at the weights
-    torch._foreach_lerp_(averages, weights, 1 - decay)
+    get_ema_multi_avg_fn(decay)(averages, weights, average.n_averaged)
     for kept, buffer in zip(average.module.buffers(), model.buffers(), strict=True):
         kept.copy_(buffer)
     average.n_averaged += 1
@@ -205,8 +199,7 @@ def split_batch(
             batch.apply(lambda values: values.to(dtype), "boxes", "masks"),
             normalize_images(batch.image, dtype),
             own_noise,
-            len(batch.x) / objects,
-            batch.num_graphs / pictures,
+            {"objects": len(batch.x) / objects, "pictures": batch.num_graphs / pictures},
         )
         for batch, own_noise in zip(batches, noises, strict=True)
     ]
@@ -217,33 +210,20 @@ def generator_losses(
 ) -> dict[str, Tensor]:
     """The generator's losses, unweighted, each by the part's share in it; one whose network is
     switched off or that has no truth is left out."""
-    graphs = part.graphs
-    losses = {"box": box_loss(weights.box_distance, output.boxes, graphs.boxes)}
-    if output.masks is not None and "masks" in graphs:
-        losses["mask"] = mask_loss(output.masks, graphs.masks)
-    losses["pixel"] = F.l1_loss(output.images, part.images)
     # The discriminators are called without Fabric's wrapper, which would wait for gradients that
     # never come while they are frozen.
+    opponents = (
+        None if player is None else player.bare
+        for player in (players.image_discriminator, players.object_discriminator)
+    )
+    given = LossContext(output, part.graphs, part.images, weights, *opponents)
     with fabric.autocast():
-        if players.image_discriminator is not None:
-            scores = players.image_discriminator.bare(output.images)
-            losses["image_adversarial"] = generator_loss(weights.adversarial_kind, scores)
-        if players.object_discriminator is not None:
-            scores, logits = players.object_discriminator.bare(
-                output.images, graphs.boxes, graphs.batch
-            )
-            losses["object_adversarial"] = generator_loss(weights.adversarial_kind, scores)
-            losses["auxiliary"] = F.cross_entropy(logits, graphs.x)
+        losses = {name: loss.compute(given) for name, loss in LOSSES.items()}
     return {
-        name: loss * (part.of_pictures if name in PICTURE_LOSSES else part.of_objects)
+        name: loss * part.shares[LOSSES[name].mean_over]
         for name, loss in losses.items()
+        if loss is not None
     }
-
-
-def record(result: StepResult, name: str, losses: dict[str, Tensor]) -> None:
-    """Adds a part's losses to those of the parts before it."""
-    for key, loss in losses.items():
-        result.add(f"{name}/{key}", loss)
 
 
 def synchronized(fabric: Fabric, player: Player, last: bool) -> AbstractContextManager[None]:
@@ -268,7 +248,6 @@ class Statistics:
 
 @torch.no_grad()
 def finish(
-    fabric: Fabric,
     player: Player,
     name: str,
     before: Statistics,
@@ -276,7 +255,7 @@ def finish(
     result: StepResult,
 ) -> None:
     """Moves a player along its gradient, unless a loss or the gradient is not finite."""
-    scaled = fabric._precision.precision == "16-mixed"
+    scaled = config.hardware.precision == "16-mixed"
     parameters = [p for p in player.network.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     result.values[f"gradient_norm/{name}"] = norm
@@ -294,10 +273,8 @@ def finish(
     if options.gradient_clip is not None:
         torch.nn.utils.clip_grads_with_norm_(parameters, options.gradient_clip, norm)
     if bare.defaults.get("fused") and not scaled:
-        # What a gradient scaler would say: where it is 1, the step changes nothing.
-        bare.found_inf = kept.float()  # type: ignore[attr-defined]
-        player.optimizer.step()
-        del bare.found_inf  # type: ignore[attr-defined]
+        with changing_nothing_where(kept, bare):
+            player.optimizer.step()
     elif not kept:
         player.optimizer.step()
     clip = options.discriminator_clip

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as F
 from lightning_fabric import Fabric
 from PIL import Image
 from torch import Tensor
@@ -14,7 +13,7 @@ from sg2im_pyg.drawing import contact_sheet, render_layout
 from sg2im_pyg.images import denormalize_images, normalize_images, to_pil
 from sg2im_pyg.metrics import box_iou
 from sg2im_pyg.model import Sg2Im
-from sg2im_pyg.training.losses import LossConfig, box_loss, mask_loss
+from sg2im_pyg.training.losses import LOSSES, LossConfig, LossContext
 from sg2im_pyg.training.noise import layout_noise
 from sg2im_pyg.training.processes import over_processes
 
@@ -35,7 +34,7 @@ def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossCo
     boxes; the node :obj:`"__image__"` is left out of it, as its box is always the whole picture.
 
     Returns:
-        Unweighted losses (mean over objects or pictures), their weighted sum as ``loss``,
+        Unweighted losses that need no discriminator, their weighted sum as ``loss``,
         ``box_recall_0.3``, ``box_recall_0.5`` and ``box_iou``; where several processes share the
         batches, over all of them.
     """
@@ -52,31 +51,29 @@ def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossCo
             noise = fixed_noise(model, batch, fabric.device)
             with fabric.autocast():
                 output = model(graphs, graphs.boxes, graphs.get("masks"), noise)
-            objects, pictures = len(graphs.x), graphs.num_graphs
-            boxes = output.boxes.float()
-            add("box", box_loss(weights.box_distance, boxes, graphs.boxes), objects)
-            if output.masks is not None and "masks" in graphs:
-                add("mask", mask_loss(output.masks, graphs.masks), objects)
-            pixel = F.l1_loss(output.images.float(), normalize_images(graphs.image))
-            add("pixel", pixel, pictures)
+            output = output._replace(images=output.images.float(), boxes=output.boxes.float())
+            given = LossContext(output, graphs, normalize_images(graphs.image), weights)
+            counted = {"objects": len(graphs.x), "pictures": graphs.num_graphs}
+            for name, loss in LOSSES.items():
+                value = loss.compute(given)
+                if value is not None:
+                    add(name, value, counted[loss.mean_over])
             members = graphs.x != 0
-            iou = box_iou(boxes[members], graphs.boxes[members])
+            iou = box_iou(output.boxes[members], graphs.boxes[members])
             if len(iou):
                 add("box_iou", iou.mean(), len(iou))
                 for threshold in (0.3, 0.5):
                     recall = (iou >= threshold).double().mean()
                     add(f"box_recall_{threshold}", recall, len(iou))
     if fabric.world_size > 1:
-        names = sorted(["box", "mask", "pixel", "box_iou", "box_recall_0.3", "box_recall_0.5"])
+        names = sorted([*LOSSES, "box_iou", "box_recall_0.3", "box_recall_0.5"])
         table = torch.tensor([[sums.get(n, 0.0), counts.get(n, 0.0)] for n in names])
         table = over_processes(table.to(fabric.device))
         rows = dict(zip(names, table.tolist(), strict=True))
         sums = {name: total for name, (total, count) in rows.items() if count}
         counts = {name: count for name, (_, count) in rows.items() if count}
     values = {name: sums[name] / counts[name] for name in sums}
-    values["loss"] = sum(
-        getattr(weights, name) * values[name] for name in ("box", "mask", "pixel") if name in values
-    )
+    values["loss"] = sum(getattr(weights, name) * values[name] for name in LOSSES if name in values)
     return values
 
 

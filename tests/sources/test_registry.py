@@ -123,8 +123,6 @@ def test_a_source_from_outside_is_prepared_trained_on_and_evaluated(squares, tmp
     assert len(result["systems"]) == 2  # the true pictures, and the checkpoint
 
 
-# The lead: to hold once training makes what is missing by `for_training(...).prepare()` of the row.
-@pytest.mark.xfail(strict=False, reason="training makes landscapes only")
 def test_what_is_missing_is_made_on_first_use(tmp_path):
     register_source(
         Source(name="squares", title="squares", options=SquaresOptions, made_on_first_use=True)

@@ -3,6 +3,7 @@
 import pytest
 
 from sg2im_pyg.model_config import ModelConfig
+from sg2im_pyg.sources.landscapes.options import LandscapesOptions
 from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 from sg2im_pyg.training.config import (
     DataConfig,
@@ -28,7 +29,7 @@ def landscapes(tmp_path_factory):
 @pytest.fixture
 def config(landscapes, monkeypatch):
     # train() draws missing data with the default counts; here it is prepared already.
-    monkeypatch.setattr("sg2im_pyg.training.trainer.prepare_landscapes", lambda *_, **__: None)
+    monkeypatch.setattr(LandscapesOptions, "prepare", lambda _: None)
     return TrainingConfig(
         data=DataConfig(name="landscapes", root=str(landscapes), workers=0),
         model=ModelConfig(

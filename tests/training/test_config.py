@@ -11,7 +11,7 @@ from sg2im_pyg.training.config import (
     OptimizerConfig,
     TrainingConfig,
 )
-from sg2im_pyg.training.losses import GENERATOR_LOSSES
+from sg2im_pyg.training.losses import LOSSES
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -19,9 +19,9 @@ NAN, INFINITE = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"seed": -1}, "seed must lie between 0 and 4294967295, got -1"),
-        ({"seed": 2**32}, "seed must lie"),
-        ({"steps": 0}, "steps must be at least 1"),
+        ({"seed": -1}, "seed must be a whole number, at least 0 and at most 4,294,967,295, got -1"),
+        ({"seed": 2**32}, "seed must be a whole number"),
+        ({"steps": 0}, "steps must be a whole number, at least 1, got 0"),
         ({"optimizer": OptimizerConfig(lr=NAN)}, "optimizer.lr"),
         ({"optimizer": OptimizerConfig(lr=INFINITE)}, "optimizer.lr"),
         ({"optimizer": OptimizerConfig(betas=(1.0, 0.9))}, "optimizer.betas"),
@@ -29,7 +29,10 @@ NAN, INFINITE = float("nan"), float("inf")
         ({"optimizer": OptimizerConfig(eval_mode_after=-1)}, "optimizer.eval_mode_after"),
         ({"optimizer": OptimizerConfig(discriminator_clip=0.0)}, "optimizer.discriminator_clip"),
         ({"optimizer": OptimizerConfig(gradient_clip=NAN)}, "optimizer.gradient_clip"),
-        ({"optimizer": OptimizerConfig(ema_decay=1.0)}, "optimizer.ema_decay must lie from 0"),
+        (
+            {"optimizer": OptimizerConfig(ema_decay=1.0)},
+            "optimizer.ema_decay must be a number, at least 0 and less than 1",
+        ),
         ({"optimizer": OptimizerConfig(warmup_steps=-1)}, "optimizer.warmup_steps"),
         (
             {
@@ -38,7 +41,7 @@ NAN, INFINITE = float("nan"), float("inf")
             },
             "optimizer.gradient_clip can not be had with hardware.precision=16-mixed",
         ),
-        ({"accumulation": 0}, "accumulation must be at least 1"),
+        ({"accumulation": 0}, "accumulation must be a whole number, at least 1"),
         ({"data": DataConfig(max_objects_per_batch=1)}, "data.max_objects_per_batch"),
     ],
 )
@@ -47,25 +50,25 @@ def test_wrong_options(options, sentence):
         TrainingConfig(**options)
 
 
-@pytest.mark.parametrize("name", GENERATOR_LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("weight", [-1.0, NAN, INFINITE])
 def test_wrong_weights(name, weight):
-    with pytest.raises(Sg2ImError, match=f"losses.{name} must be 0 or more"):
+    with pytest.raises(Sg2ImError, match=f"losses.{name} must be a number, at least 0"):
         LossConfig(**{name: weight})
 
 
 def test_some_weight_must_not_be_zero():
     with pytest.raises(Sg2ImError, match="All weights"):
-        LossConfig(**dict.fromkeys(GENERATOR_LOSSES, 0.0))
+        LossConfig(**dict.fromkeys(LOSSES, 0.0))
 
 
 @pytest.mark.parametrize(
     ("layers", "sentence"),
     [
         ((), "at least one convolution"),
-        (((4, 8, 0),), "kernel, channels and stride"),
-        (((0, 8, 2),), "kernel, channels and stride"),
-        (((4, -8, 2),), "kernel, channels and stride"),
+        (((4, 8, 0),), "each a list of 3 whole numbers, each at least 1 and at most 65,536"),
+        (((0, 8, 2),), "each a list of 3 whole numbers, each at least 1 and at most 65,536"),
+        (((4, -8, 2),), "each a list of 3 whole numbers, each at least 1 and at most 65,536"),
         (((65, 8, 1),), "at least 65 pixels"),
         (((64, 8, 1), (1, 8, 1)), "can not be normalized"),
     ],

@@ -11,6 +11,7 @@ from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import load_players, save_checkpoint, save_released
 from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
+from sg2im_pyg.sources.landscapes.options import LandscapesOptions
 from sg2im_pyg.training import trainer
 from sg2im_pyg.training.command_line import parse_command
 from sg2im_pyg.training.config import options_to_yaml
@@ -237,7 +238,7 @@ def test_a_run_goes_on_when_the_file_is_gone(config, vocabulary, tmp_path, monke
     with stopping_after(monkeypatch, 4):
         assert not train(config, tmp_path / "broken")
     monkeypatch.undo()
-    monkeypatch.setattr("sg2im_pyg.training.trainer.prepare_landscapes", lambda *_, **__: None)
+    monkeypatch.setattr(LandscapesOptions, "prepare", lambda _: None)
     (tmp_path / "first.pt").unlink()
     torch.rand(7)
     capsys.readouterr()

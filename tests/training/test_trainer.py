@@ -13,8 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.formats.native import read_checkpoint
-from sg2im_pyg.training import trainer
-from sg2im_pyg.training.losses import GENERATOR_LOSSES
+from sg2im_pyg.sources.landscapes.options import LandscapesOptions
+from sg2im_pyg.training import run, trainer
+from sg2im_pyg.training.data import open_split
+from sg2im_pyg.training.losses import LOSSES
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.run_folder import make_run_dir
 from sg2im_pyg.training.trainer import train
@@ -51,7 +53,7 @@ def test_a_run_leaves_checkpoints_curves_pictures_and_its_options(config, tmp_pa
     assert (run / "samples.png").is_file() and (run / "training_samples.png").is_file()
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["image_size"] == [16, 16]
     scalars, images = curves(run)
-    wanted = {f"generator/{name}" for name in GENERATOR_LOSSES}
+    wanted = {f"generator/{name}" for name in LOSSES}
     wanted |= {"image_discriminator/adversarial", "object_discriminator/adversarial"}
     wanted |= {"learning_rate", "speed/images_per_second", "gradient_norm/generator"}
     wanted |= {"validation/loss", "validation/box_recall_0.3", "validation/box_recall_0.5"}
@@ -130,7 +132,7 @@ def test_the_switch_to_eval_mode_survives_a_break(config, tmp_path, monkeypatch)
     with stopping_after(monkeypatch, 6):
         assert not train(config, tmp_path / "broken")
     monkeypatch.undo()
-    monkeypatch.setattr("sg2im_pyg.training.trainer.prepare_landscapes", lambda *_, **__: None)
+    monkeypatch.setattr(LandscapesOptions, "prepare", lambda _: None)
     last = tmp_path / "broken" / "checkpoints" / "last.pt"
     assert train(config, tmp_path / "broken", last)
     ends = [
@@ -183,7 +185,7 @@ def test_losses_that_stay_not_finite_end_the_run_with_their_name(config, tmp_pat
 def test_early_stopping(config, tmp_path, monkeypatch, capsys):
     config.early_stopping, config.validate_every, config.steps = 2, 1, 50
     values = iter([3.0, 2.0, 2.5, 2.0, 1.0])
-    monkeypatch.setattr(trainer, "validate", lambda *_: {"loss": next(values)})
+    monkeypatch.setattr(run, "validate", lambda *_: {"loss": next(values)})
     assert train(config, tmp_path / "run")
     entries = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")
     assert entries["training"]["progress"]["step"] == 4
@@ -213,7 +215,7 @@ def test_missing_data_says_what_to_run(config, tmp_path):
 
 def test_without_relationships_only_image_edges_are_left(config):
     config.data.relationships = False
-    graph = trainer.open_split(config, "train", augment=True)[0]
+    graph = open_split(config, "train", augment=True)[0]
     assert (graph.edge_attr == 0).all() and len(graph.edge_attr) == len(graph.x) - 1
 
 
@@ -294,7 +296,7 @@ def test_changed_options_of_the_networks_are_named(config, tmp_path):
 
 def test_landscapes_of_other_numbers_are_trained_on(config, tmp_path, monkeypatch):
     """Nothing is drawn, and nothing asked, where all splits are there."""
-    monkeypatch.setattr("sg2im_pyg.training.trainer.prepare_landscapes", None)
+    monkeypatch.setattr(LandscapesOptions, "prepare", None)
     config.steps = 1
     assert train(config, tmp_path / "run")
 
