@@ -80,12 +80,8 @@ class Run:
         progress, data = self.progress, self.data
         if not data.held_out:
             return
-        model, batches, weights = (
-            self.players.for_samples,
-            data.validation_batches,
-            self.config.losses,
-        )
-        progress.validation = validate(self.fabric, model, batches, weights)
+        model, batches = self.players.for_samples, data.validation_batches
+        progress.validation = validate(self.fabric, model, batches, self.config.losses)
         is_best = progress.validation["loss"] < progress.best_loss
         progress.validations_since_best += 1
         if is_best:
