@@ -11,12 +11,16 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells count it (128 + signal 2)."""
 
 
+class UsageError(Sg2ImError):
+    """A word of a command line is wrong: there is no such option, or no such value."""
+
+
 def run_program(main: Callable[[], None]) -> None:
     """Calls :obj:`main` and turns what the user can put right into a sentence on stderr.
 
-    The exit status is 1 after an :class:`Sg2ImError` or an error of the system (a missing file,
-    a full disk), 130 after Ctrl-C, and 1 without a word when the reader of a pipe has gone. Every
-    other exception is a bug of ours and keeps its traceback.
+    The exit status is 2 after a :class:`UsageError`, 1 after another :class:`Sg2ImError` or an
+    error of the system (a missing file, a full disk), 130 after Ctrl-C, and 1 without a word when
+    the reader of a pipe has gone. Every other exception is a bug of ours and keeps its traceback.
     """
     for stream in (sys.stdout, sys.stderr):  # Windows: names that the code page does not have
         if hasattr(stream, "reconfigure"):
@@ -30,6 +34,8 @@ def run_program(main: Callable[[], None]) -> None:
         # Python flushes stdout once more at its end: give it a place to write to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except UsageError as error:
+        _end(f"error: {error}", 2)
     except Sg2ImError as error:
         _end(f"Error: {error}", 1)
     except OSError as error:
