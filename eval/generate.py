@@ -36,7 +36,7 @@ from PIL import Image  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary  # noqa: E402
-from sg2im_pyg.drawing import contact_sheet, draw_graph, draw_layout, figure  # noqa: E402
+from sg2im_pyg.drawing import contact_sheet, figure, render_graph, render_layout  # noqa: E402
 from sg2im_pyg.errors import Sg2ImError  # noqa: E402
 from sg2im_pyg.formats.published import checkpoint_path  # noqa: E402
 from sg2im_pyg.images import denormalize_images, to_pil  # noqa: E402
@@ -84,7 +84,7 @@ def main() -> None:
     groups: list[list[tuple[Image.Image, Image.Image]]] = []
     for name, i, graph in tqdm(pictures, total=total, unit="picture", disable=None, leave=False):
         image, layout = paint(model, graph, options.seed, options.stretch)
-        drawing = draw_graph(graph, model.vocabulary, min_size=layout.size[::-1])
+        drawing = render_graph(graph, model.vocabulary, min_size=layout.size[::-1])
         for kind, picture in zip(KINDS, (image, layout, drawing), strict=True):
             save(picture, output / f"{name}_{kind}.png")
         if len(names) < ROWS_OF_SHEET:
@@ -92,7 +92,7 @@ def main() -> None:
         if len(names) < COLUMNS_OF_FIGURE:
             if not groups or (options.grow and i == len(groups)):
                 groups.append([])
-            groups[-1].append((draw_graph(graph, model.vocabulary), image))
+            groups[-1].append((render_graph(graph, model.vocabulary), image))
         names.append(name)
     titles = names[: len(rows)] if options.grow else [str(i) for i in range(len(rows))]
     sheet = contact_sheet(rows, COLUMNS, titles, cell_height=max(LAYOUT_SIDE, rows[0][1].height))
@@ -280,7 +280,7 @@ def paint(
     [(batch, output)] = model.generate_outputs([graph], seed)
     size = model.config.image_size
     scale = max(4, LAYOUT_SIDE // min(size))
-    layout = draw_layout(batch.x, output.boxes, output.masks, model.vocabulary, size, scale)
+    layout = render_layout(batch.x, output.boxes, output.masks, model.vocabulary, size, scale)
     return to_pil(denormalize_images(output.images, stretch))[0], layout
 
 

@@ -18,7 +18,7 @@ _COLOURS = ("#3b6ea5", "#9dbfdf", "#d98c3f")
 _INK, _FAINT = "#22272e", "#d7dce2"
 
 
-def draw_row_charts(path: str | os.PathLike[str], charts: Sequence[Chart], footnote: str) -> None:
+def render_row_charts(path: str | os.PathLike[str], charts: Sequence[Chart], footnote: str) -> None:
     """Writes charts, two beside each other, as one picture.
 
     Args:
@@ -33,14 +33,14 @@ def draw_row_charts(path: str | os.PathLike[str], charts: Sequence[Chart], footn
     figure = Figure(figsize=(13, sum(heights) + 0.8), layout=engine)
     grid = figure.add_gridspec(lines, 2, height_ratios=heights)
     for number, chart in enumerate(charts):
-        _draw(figure.add_subplot(grid[number // 2, number % 2]), chart)
+        _render_chart(figure.add_subplot(grid[number // 2, number % 2]), chart)
     figure.supxlabel(
         "\n".join(textwrap.wrap(footnote, 180)), x=0.015, ha="left", fontsize=9, color=_INK
     )
     figure.savefig(path, dpi=120, format="png", facecolor="white")
 
 
-def _draw(axes: Axes, chart: Chart) -> None:
+def _render_chart(axes: Axes, chart: Chart) -> None:
     title, names, series, deviations, reference = chart
     axes.set_title(title, loc="left", fontsize=11, color=_INK)
     thickness = 0.72 / len(series)

@@ -23,7 +23,7 @@ from sg2im_pyg.drawing.palette import (
 from sg2im_pyg.drawing.placement import BEND, CLEARANCE, OBJECT, Point, Route, place_graph
 
 MAX_OBJECTS, MAX_RELATIONSHIPS = 60, 150
-"""Larger graphs are not drawn: nobody could read them."""
+"""Larger graphs are not shown: nobody could read them."""
 
 _FINER = 4  # everything is drawn larger and then reduced, for smooth edges
 _MOST_PIXELS = 50_000_000  # of the larger drawing (150 MB); beyond it edges stay rough
@@ -31,12 +31,12 @@ _MARGIN = 14
 _HEAD = 10.0  # length of an arrow's head in pixels
 
 
-def draw_graph(
+def render_graph(
     graph: SceneGraph | Mapping[str, Any],
     vocabulary: Vocabulary,
     min_size: tuple[int, int] = (0, 0),
 ) -> Image.Image:
-    """Draws a scene graph: objects as coloured boxes, and each relationship as an arrow from its
+    """Renders a scene graph: objects as coloured boxes, and each relationship as an arrow from its
     subject to its object with the predicate in a box on it.
 
     The node :obj:`"__image__"` and its edges are left out. The size follows from the graph; a
@@ -82,11 +82,11 @@ def draw_graph(
     finer = _FINER if size[0] * size[1] * _FINER**2 <= _MOST_PIXELS else 1
     fonts = load_font(20 * finer, bold=True), load_font(16 * finer)
     canvas = Image.new("RGB", (size[0] * finer, size[1] * finer), WHITE)
-    draw = ImageDraw.Draw(canvas)
+    pen = ImageDraw.Draw(canvas)
     # An arrow has the colour of its subject, so that it can be followed through a crowd.
     tints = [mix(palette[categories[s]], INK, 0.35) for s, _, _ in triples]
     for route in placement.routes:
-        _draw_route(draw, route, tints[route.relationship], finer)
+        _render_route(pen, route, tints[route.relationship], finer)
     for node in placement.nodes:
         if node.kind == BEND:
             continue
@@ -101,9 +101,9 @@ def draw_graph(
             (node.x - node.width / 2, node.y - node.height / 2),
             (node.x + node.width / 2, node.y + node.height / 2),
         )
-        draw.rounded_rectangle(corners, radius * finer, fill, outline, round(1.5 * finer))
+        pen.rounded_rectangle(corners, radius * finer, fill, outline, round(1.5 * finer))
         middle = _scaled(finer, (node.x, node.y))[0]
-        draw.text(middle, text, fill=ink, font=font, anchor="mm")
+        pen.text(middle, text, fill=ink, font=font, anchor="mm")
     return canvas if finer == 1 else canvas.reduce(finer)
 
 
@@ -122,16 +122,16 @@ def _without_image_node(graph: SceneGraph) -> tuple[list[int], list[tuple[int, i
     return [nodes[node] for node in position], kept
 
 
-def _draw_route(
-    draw: ImageDraw.ImageDraw, route: Route, tint: tuple[int, int, int], finer: int
+def _render_route(
+    pen: ImageDraw.ImageDraw, route: Route, tint: tuple[int, int, int], finer: int
 ) -> None:
     tip_x, tip_y = route.arrive if route.heads_down else route.leave
     back = tip_y - _HEAD if route.heads_down else tip_y + _HEAD
     points = _curve(route)
-    draw.line(_scaled(finer, *points), fill=tint, width=round(2.2 * finer), joint="curve")
+    pen.line(_scaled(finer, *points), fill=tint, width=round(2.2 * finer), joint="curve")
     half = 0.45 * _HEAD
     head = _scaled(finer, (tip_x, tip_y), (tip_x - half, back), (tip_x + half, back))
-    draw.polygon(head, fill=tint)
+    pen.polygon(head, fill=tint)
 
 
 def _curve(route: Route) -> list[Point]:

@@ -30,7 +30,7 @@ Rectangle = tuple[float, float, float, float]
 _LABELS_AT_ANY_COST = 12  # that many labels are written even if they hide each other
 
 
-def draw_layout(
+def render_layout(
     categories: Tensor | Sequence[int] | np.ndarray,
     boxes: Tensor | np.ndarray | Sequence[Any],
     masks: Tensor | np.ndarray | None,
@@ -39,7 +39,7 @@ def draw_layout(
     scale: int = 4,
     labels: bool = True,
 ) -> Image.Image:
-    """Draws the boxes and masks of one picture: each mask coloured by its category within its
+    """Renders the boxes and masks of one picture: each mask coloured by its category within its
     box, small objects in front of large ones.
 
     The node :obj:`"__image__"` and boxes that are not finite are left out. Boxes may lie outside
@@ -86,11 +86,11 @@ def draw_layout(
         alpha = layers[i][..., None]
         canvas = canvas * (1 - alpha) + np.asarray(colours[categories[i]], np.float32) * alpha
     drawing = Image.fromarray(canvas.round().astype(np.uint8))
-    draw = ImageDraw.Draw(drawing)
+    pen = ImageDraw.Draw(drawing)
     rectangles = {i: _to_pixels(boxes[i], (height, width)) for i in shown}
     line = max(1, round(min(height, width) / 128))
     for i in back_to_front:
-        draw.rectangle(
+        pen.rectangle(
             _inside(rectangles[i], -2 * line, -2 * line, width + 2 * line, height + 2 * line),
             outline=mix(colours[categories[i]], INK, 0.45),
             width=line,
@@ -145,7 +145,7 @@ def _write_labels(
     tints: dict[int, tuple[int, int, int]],
 ) -> None:
     """Writes each name into or near its box, off the names that are there already."""
-    draw, (width, height) = ImageDraw.Draw(drawing), drawing.size
+    pen, (width, height) = ImageDraw.Draw(drawing), drawing.size
     font = load_font(max(9, min(20, round(min(width, height) / 20))))
     pad = 3
     taken: list[Rectangle] = []
@@ -165,9 +165,9 @@ def _write_labels(
         label = (x, y, x + label_size[0], y + label_size[1])
         taken.append(label)
         ink = text_colour(tints[i])
-        draw.rectangle(label, fill=tints[i], outline=ink)
+        pen.rectangle(label, fill=tints[i], outline=ink)
         middle = (x + label_size[0] / 2, y + label_size[1] / 2)
-        draw.text(middle, text, fill=ink, font=font, anchor="mm")
+        pen.text(middle, text, fill=ink, font=font, anchor="mm")
 
 
 def _place_label(

@@ -85,15 +85,15 @@ def contact_sheet(
     top = line + gap
     sheet = Image.new("RGB", (left + grid.width, top + grid.height), WHITE)
     sheet.paste(grid, (left, top))
-    draw = ImageDraw.Draw(sheet)
+    pen = ImageDraw.Draw(sheet)
     x = left + gap
     for title, width in zip(column_titles, widths, strict=True):
         text = shorten(title, font, width)
-        draw.text((x + width / 2, gap + line / 2), text, fill=INK, font=font, anchor="mm")
+        pen.text((x + width / 2, gap + line / 2), text, fill=INK, font=font, anchor="mm")
         x += width + gap
     for k, title in enumerate(row_titles or ()):
         y = top + gap + k * (cell_height + gap) + cell_height / 2
-        draw.text((left, y), title, fill=INK, font=font, anchor="rm")
+        pen.text((left, y), title, fill=INK, font=font, anchor="rm")
     return sheet
 
 
@@ -144,12 +144,12 @@ def figure(
     spaces = [0, *(2 * gap if begins else gap for _, begins in rows[1:])]
     below = gap // 2 + image_height + gap  # what follows the graphs of a row
     canvas = Image.new("RGB", (width, gap + sum(heights) + sum(spaces) + len(rows) * below), WHITE)
-    draw = ImageDraw.Draw(canvas)
+    pen = ImageDraw.Draw(canvas)
     y = gap
     for (row, begins), height, space in zip(rows, heights, spaces, strict=True):
         if begins and space:
             line = y + (space - gap) // 2
-            draw.line([(gap, line), (width - gap, line)], _RULE, 2)
+            pen.line([(gap, line), (width - gap, line)], _RULE, 2)
         y += space
         for k, (graph, image) in enumerate(row):
             middle = gap + k * (wide + gap) + wide // 2

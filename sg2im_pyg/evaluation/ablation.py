@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sg2im_pyg.drawing.charts import draw_row_charts
+from sg2im_pyg.drawing.charts import render_row_charts
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.system.files import replace_when_whole
@@ -211,7 +211,7 @@ def plot_tables(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None
     titles = [entry["title"] for entry in entries]
     names = [entry["title"] for entry in layouts]
     real = (result.get("true_pictures") or {}).get("mean")
-    draw_row_charts(
+    render_row_charts(
         path,
         [
             (

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from sg2im_pyg.drawing import draw_graph, draw_layout
+from sg2im_pyg.drawing import render_graph, render_layout
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.report import Example
@@ -65,14 +65,14 @@ class Painter:
         vocabulary, size = self.split.vocabulary, self.split.dataset.image_size
         scale = max(3, _LAYOUT_SIDE // min(size))
         layouts = [
-            draw_layout(graphs.x, boxes, masks, vocabulary, size, scale)
+            render_layout(graphs.x, boxes, masks, vocabulary, size, scale)
             for boxes, masks in (
                 (graphs.boxes, graphs.get("masks")),
                 (output.boxes.cpu(), None if output.masks is None else output.masks.cpu()),
             )
         ]
         images = {
-            "graph": draw_graph(given.get_example(0), vocabulary),
+            "graph": render_graph(given.get_example(0), vocabulary),
             "true picture": to_pil(graphs.image)[0],
             "true layout": layouts[0],
             "predicted layout": layouts[1],

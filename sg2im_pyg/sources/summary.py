@@ -12,7 +12,7 @@ from sg2im_pyg.data.scene_graph import SceneGraph
 from sg2im_pyg.data.store import SceneReader
 from sg2im_pyg.data.transforms import SampleGeometricRelations
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, UNUSED
-from sg2im_pyg.drawing import contact_sheet, draw_graph, draw_layout
+from sg2im_pyg.drawing import contact_sheet, render_graph, render_layout
 from sg2im_pyg.system.files import replace_when_whole
 
 PREVIEW_PICTURES = 16
@@ -72,7 +72,7 @@ def summarise(paths: Mapping[str, str | Path]) -> str:
     return "\n".join(lines)
 
 
-def draw_preview(path: str | Path, seed: int = 0) -> Image.Image:
+def render_preview(path: str | Path, seed: int = 0) -> Image.Image:
     """Sixteen pictures of a store beside their boxes, masks and scene graphs.
 
     They are spread evenly over the store; pictures with a graph too large to be read are passed
@@ -104,7 +104,7 @@ def write_summary(paths: Mapping[str, str | Path]) -> tuple[str, Path]:
     """Writes :obj:`summary.txt` and :obj:`preview.png` beside the stores.
 
     Args:
-        paths: The store of each split, all in one folder; the first is drawn.
+        paths: The store of each split, all in one folder; the first is shown.
 
     Returns:
         The text, and the file of the picture.
@@ -115,7 +115,7 @@ def write_summary(paths: Mapping[str, str | Path]) -> tuple[str, Path]:
         temporary.write_text(text + "\n", encoding="utf-8")
     preview = store.with_name("preview.png")
     with replace_when_whole(preview) as temporary:
-        draw_preview(store).save(temporary, format="PNG")
+        render_preview(store).save(temporary, format="PNG")
     return text, preview
 
 
@@ -125,14 +125,14 @@ def _cells(dataset: SceneDataset, index: int, seed: int) -> list[Image.Image]:
     vocabulary, (height, width) = dataset.vocabulary, dataset.image_size
     image = Image.fromarray(dataset.reader.image(index))
     scale = max(1, round(_SIDE / height))
-    layout = draw_layout(
+    layout = render_layout(
         graph.x, graph.boxes, graph.get("masks"), vocabulary, (height, width), scale
     )
     if not graph.num_edges and set(GEOMETRIC_PREDICATES) <= set(vocabulary.predicates):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + index)
             graph = SampleGeometricRelations(vocabulary)(graph)
-    return [image, layout, draw_graph(graph, vocabulary, min_size=(_SIDE, _SIDE))]
+    return [image, layout, render_graph(graph, vocabulary, min_size=(_SIDE, _SIDE))]
 
 
 def _without_relationships(store: SceneReader) -> str:

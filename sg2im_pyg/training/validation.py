@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from sg2im_pyg.drawing import contact_sheet, draw_layout
+from sg2im_pyg.drawing import contact_sheet, render_layout
 from sg2im_pyg.images import denormalize_images, normalize_images, to_pil
 from sg2im_pyg.metrics import box_iou
 from sg2im_pyg.model import Sg2Im
@@ -103,7 +103,7 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
     for i in range(graphs.num_graphs):
         own = (graphs.batch == i).cpu()
         layouts = [
-            draw_layout(
+            render_layout(
                 categories.cpu()[own],
                 boxes.cpu()[own].float(),
                 None if masks is None else masks.cpu()[own].float(),

@@ -22,7 +22,7 @@ def test_bars_are_as_long_as_their_values(tmp_path):
     values = [0.5, 2.0, None, 1.0]
     path = tmp_path / "a.png"
     names = ["one", "two", "a row without a value", "four"]
-    charts.draw_row_charts(path, [("Title", names, {"": values}, None, None)], "A footnote")
+    charts.render_row_charts(path, [("Title", names, {"": values}, None, None)], "A footnote")
     found = bars(path, charts._COLOURS[0])
     assert len(found) == 3
     assert [length / found[1] for length in found] == pytest.approx([0.25, 1, 0.5], abs=0.02)
@@ -31,5 +31,5 @@ def test_bars_are_as_long_as_their_values(tmp_path):
 @pytest.mark.parametrize("value", [0.0, None, 1e-9, 1e9])
 def test_values_of_any_size_and_one_row_can_be_drawn(tmp_path, value):
     chart = ("T", ["$a_b$ \N{GREEK SMALL LETTER SIGMA}"], {"": [value]}, [0.1], (2.0, "true"))
-    charts.draw_row_charts(tmp_path / "a.png", [chart], "")
+    charts.render_row_charts(tmp_path / "a.png", [chart], "")
     assert Image.open(tmp_path / "a.png").width > 1000

@@ -13,10 +13,10 @@ from sg2im_pyg import SceneGraph, Sg2ImError, Vocabulary
 from sg2im_pyg.drawing import (
     category_colours,
     contact_sheet,
-    draw_graph,
-    draw_layout,
     figure,
     image_grid,
+    render_graph,
+    render_layout,
 )
 from sg2im_pyg.drawing.graphs import _curve
 from sg2im_pyg.drawing.palette import PAPER, load_font, shorten, text_colour
@@ -39,7 +39,7 @@ def shows(image, colour, least=1):
 
 def painted(categories, boxes, masks=None, **options):
     options = {"size": (9, 9), "scale": 1, "labels": False} | options
-    return pixels(draw_layout(categories, boxes, masks, VOCABULARY, **options))
+    return pixels(render_layout(categories, boxes, masks, VOCABULARY, **options))
 
 
 # Colours
@@ -112,8 +112,8 @@ def test_small_objects_are_in_front(order):
 
 def test_image_node_and_boxes_that_are_not_finite_are_left_out():
     nan, inf = float("nan"), float("inf")
-    one = draw_layout([SKY], [[0, 0, 0.5, 0.5]], None, VOCABULARY)
-    four = draw_layout(
+    one = render_layout([SKY], [[0, 0, 0.5, 0.5]], None, VOCABULARY)
+    four = render_layout(
         [WATER, SKY, GRASS, 0],
         [[nan, 0, 1, 1], [0, 0, 0.5, 0.5], [0, 0, inf, 1], [0, 0, 1, 1]],
         None,
@@ -125,13 +125,13 @@ def test_image_node_and_boxes_that_are_not_finite_are_left_out():
 def test_labels_do_not_hide_each_other():
     categories = list(range(1, 11))
     boxes = torch.tensor([[0.3, 0.3, 0.7, 0.7]]).expand(10, 4)
-    image = draw_layout(categories, boxes, None, VOCABULARY)
+    image = render_layout(categories, boxes, None, VOCABULARY)
     for category in categories:
         assert shows(image, COLOURS[category], 100)
 
 
 def test_labels_are_left_out_where_they_do_not_fit():
-    with_labels = draw_layout([SKY], [[0, 0, 1, 1]], None, VOCABULARY, (32, 32), 1)
+    with_labels = render_layout([SKY], [[0, 0, 1, 1]], None, VOCABULARY, (32, 32), 1)
     np.testing.assert_array_equal(
         pixels(with_labels), painted([SKY], [[0, 0, 1, 1]], size=(32, 32))
     )
@@ -156,7 +156,7 @@ def test_any_boxes_can_be_drawn(objects, mask_size, size, labels):
         masks = torch.rand(len(objects), mask_size, mask_size)
         masks[:1] = float("nan")
     height, width, scale = size
-    image = draw_layout(
+    image = render_layout(
         [entry[0] for entry in objects],
         [entry[1:] for entry in objects],
         masks,
@@ -170,9 +170,9 @@ def test_any_boxes_can_be_drawn(objects, mask_size, size, labels):
 
 def test_layout_refuses_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match="2 categories, 1 boxes and no masks"):
-        draw_layout([1, 2], [[0, 0, 1, 1]], None, VOCABULARY)
+        render_layout([1, 2], [[0, 0, 1, 1]], None, VOCABULARY)
     with pytest.raises(ValueError, match="1 categories, 1 boxes and 3 masks"):
-        draw_layout([1], [[0, 0, 1, 1]], torch.ones(3, 4, 4), VOCABULARY)
+        render_layout([1], [[0, 0, 1, 1]], torch.ones(3, 4, 4), VOCABULARY)
 
 
 # Graphs
@@ -186,19 +186,19 @@ def test_both_forms_of_a_graph_give_the_same_drawing():
     entries = graph_of(["sky", "grass", "tree"], [[0, "above", 1], [2, "inside", 1]])
     graph = SceneGraph.from_json(entries, VOCABULARY)
     assert len(graph.x) == 4  # with the image node
-    drawing = draw_graph(entries, VOCABULARY)
-    np.testing.assert_array_equal(pixels(draw_graph(graph, VOCABULARY)), pixels(drawing))
+    drawing = render_graph(entries, VOCABULARY)
+    np.testing.assert_array_equal(pixels(render_graph(graph, VOCABULARY)), pixels(drawing))
 
 
 def test_every_object_is_visible_also_without_relationships():
-    drawing = draw_graph(graph_of(LANDSCAPE_OBJECTS, [[0, "above", 1]]), VOCABULARY)
+    drawing = render_graph(graph_of(LANDSCAPE_OBJECTS, [[0, "above", 1]]), VOCABULARY)
     for colour in COLOURS[1:]:
         assert shows(drawing, colour, 300)
 
 
 def test_drawing_tells_subject_from_object_and_each_relationship_shows():
     drawings = [
-        draw_graph(graph_of(["sky", "grass"], triples), VOCABULARY, (400, 400))
+        render_graph(graph_of(["sky", "grass"], triples), VOCABULARY, (400, 400))
         for triples in (
             [],
             [[0, "above", 1]],
@@ -214,13 +214,13 @@ def test_drawing_tells_subject_from_object_and_each_relationship_shows():
 
 
 def test_graphs_too_large_to_read_say_so():
-    drawing = draw_graph(graph_of(["sky"] * 1000), VOCABULARY, (50, 500))
+    drawing = render_graph(graph_of(["sky"] * 1000), VOCABULARY, (50, 500))
     assert drawing.size == (500, 120)
 
 
 def test_long_names_are_cut():
     vocabulary = Vocabulary(["category " * 100], ["related " * 100])
-    drawing = draw_graph(
+    drawing = render_graph(
         graph_of([vocabulary.objects[1]] * 2, [[0, vocabulary.predicates[1], 1]]), vocabulary
     )
     assert drawing.width < 400
@@ -228,7 +228,7 @@ def test_long_names_are_cut():
 
 def test_wrong_graphs_raise():
     with pytest.raises(Sg2ImError, match="skyy"):
-        draw_graph(graph_of(["skyy"]), VOCABULARY)
+        render_graph(graph_of(["skyy"]), VOCABULARY)
 
 
 def random_graphs(most_objects, most_relationships):
@@ -346,7 +346,7 @@ def test_a_crowd_of_objects_is_drawn():
     corner = torch.rand(300, 2) * 0.8
     boxes = torch.cat([corner, corner + 0.2], dim=1)
     vocabulary = Vocabulary(["a long name of a thing"], [])
-    drawing = draw_layout(torch.ones(300).long(), boxes, None, vocabulary, (64, 64), 4)
+    drawing = render_layout(torch.ones(300).long(), boxes, None, vocabulary, (64, 64), 4)
     assert drawing.size == (256, 256)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary
 from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.data.vocabulary import UNUSED
-from sg2im_pyg.drawing import draw_graph
+from sg2im_pyg.drawing import render_graph
 from sg2im_pyg.formats import published as pretrained
 from sg2im_pyg.formats.released import save_released
 from sg2im_pyg.images import IMAGENET_MEAN, IMAGENET_STD
@@ -332,7 +332,7 @@ def test_each_step_is_painted_with_the_same_noise(checkpoint, generate, program,
         np.testing.assert_array_equal(
             np.asarray(Image.open(out / f"001_{k:02}_image.png")), np.asarray(expected)
         )
-        drawn = draw_graph(step, model.vocabulary, min_size=(256, 384))
+        drawn = render_graph(step, model.vocabulary, min_size=(256, 384))
         np.testing.assert_array_equal(
             np.asarray(Image.open(out / f"001_{k:02}_graph.png")), np.asarray(drawn)
         )
