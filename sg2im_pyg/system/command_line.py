@@ -13,7 +13,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
@@ -21,7 +20,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_pa
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.options import BARE, METAVAR, POSITIONAL, RANGE, expected, shown
-from sg2im_pyg.system.program import UsageError
+from sg2im_pyg.system.program import UsageError, as_started
 
 T = TypeVar("T")
 _SEE_HELP = "see --help for all options"
@@ -36,7 +35,7 @@ def parse_options(
     Args:
         options: Dataclass of the options.
         arguments: The words after the program's name; by default those that Python was given.
-        program: The program's name, see :func:`program_name`.
+        program: The program's name, see :func:`~sg2im_pyg.system.program.program_name`.
         description: First lines of its help; their line breaks are kept.
 
     Raises:
@@ -60,13 +59,6 @@ def parse_options(
     """
     [filled] = CommandLine(options, program=program, description=description).parse(arguments)
     return filled
-
-
-def program_name(command: str) -> str:
-    """What the running program is called: its file's name, or a command of ``sg2im``."""
-    started = Path(sys.argv[0])
-    of_file = started.suffix == ".py" and started.name != "__main__.py"
-    return started.name if of_file else f"sg2im {command}"
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> list[str]:
@@ -116,7 +108,7 @@ class CommandLine:
         self.parser = _Parser(
             self.options,
             prog=program,
-            description=description,
+            description=description and as_started(description),
             usage=usage,
             formatter_class=_HelpFormatter,
             exit_on_error=False,
@@ -124,34 +116,78 @@ class CommandLine:
         for cls in options:
             self.parser.add_class_arguments(cls, as_group=False)
 
-    def parse(
-        self,
-        arguments: Iterable[str] | None = None,
-        contents: Iterable[tuple[str, Mapping[str, Any]]] = (),
-    ) -> list[Any]:
-        """The dataclasses, filled from their defaults, then the contents, then the arguments.
+    def parse(self, arguments: Iterable[str] | None = None) -> list[Any]:
+        """The dataclasses, filled; see :meth:`read` and :meth:`fill`."""
+        return self.fill(self.read(arguments))
+
+    def read(self, arguments: Iterable[str] | None = None) -> dict[str, Any]:
+        """The values on a command line by the names of their options: texts, and lists of texts.
 
         Args:
             arguments: The words after the program's name; by default those that Python was given.
+
+        Raises:
+            UsageError: If there is no such option, or its value is left out.
+            SystemExit: After ``--help``.
+        """
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        if {"-h", "--help"} & set(words):
+            self.parser.parse_args(["--help"])
+        given: dict[str, Any] = {}
+        loose: list[str] = []
+        waiting = words[::-1]
+        while waiting:
+            word = waiting.pop()
+            if word == "--":
+                loose += reversed(waiting)
+                break
+            if not _is_option(word):
+                loose.append(word)
+                continue
+            name, (_, equals, value) = _name_of(word), word.partition("=")
+            if name not in self.hints or name in self.positional:
+                raise UsageError(self._unknown(name))
+            values = [value] if equals else self._take(name, waiting)
+            if not values:
+                raise UsageError(f"--{name}: expected one argument, {self._expected(name)}.")
+            if name not in self.options:  # a group as a whole
+                given.update(_flat({name: _loaded(values[0])}, self.hints))
+            elif not _is_list(self.hints[name]):
+                given[name] = values[0]
+            elif len(values) == 1 and (values[0].startswith("[") or values[0] == "null"):
+                given[name] = _loaded(values[0])
+            else:
+                given[name] = [*(given.get(name) or []), *values]
+        for name in self.positional:
+            if loose and _is_list(self.hints[name]):
+                given[name], loose = loose, []
+            elif loose:
+                given[name] = loose.pop(0)
+        if loose:
+            raise UsageError(f"{loose[0]!r} is not expected here: {_SEE_HELP}.")
+        return given
+
+    def fill(
+        self, given: Mapping[str, Any], contents: Iterable[tuple[str, Mapping[str, Any]]] = ()
+    ) -> list[Any]:
+        """The dataclasses, filled from their defaults, then the contents, then a command line.
+
+        Args:
+            given: What :meth:`read` gave.
             contents: Options of files, each with the name of its file; later ones win.
 
         Raises:
-            UsageError: If a word is wrong.
+            UsageError: If a value of the command line is none of its option.
             Sg2ImError: If a content is wrong, and what the dataclasses themselves raise.
-            SystemExit: After ``--help``.
         """
-        arguments = sys.argv[1:] if arguments is None else list(arguments)
-        if {"-h", "--help"} & set(arguments):
-            self.parser.parse_args(["--help"])
-        given: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         places: dict[str, str] = {}  # of the values, where they are of a file
         for place, content in contents:
-            values = {str(name): value for name, value in _flat(content, self.hints)}
-            given |= values
-            places |= dict.fromkeys(values, place)
-        words = self._read_words(arguments)
-        places = {name: place for name, place in places.items() if name not in words}
-        filled = self._check(given | words, places)
+            flat = {str(name): value for name, value in _flat(content, self.hints)}
+            values |= flat
+            places |= dict.fromkeys(flat, place)
+        places = {name: place for name, place in places.items() if name not in given}
+        filled = self._check(values | dict(given), places)
         return [_fill(cls, filled) for cls in self.classes]
 
     def split(self, arguments: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -175,41 +211,6 @@ class CommandLine:
                 self._collect(self.hints[name], f"{name}.")
             else:
                 self.options[name] = field
-
-    def _read_words(self, arguments: list[str]) -> dict[str, Any]:
-        """The values of options as texts, those of lists as lists of texts."""
-        given: dict[str, Any] = {}
-        loose: list[str] = []
-        waiting = arguments[::-1]
-        while waiting:
-            word = waiting.pop()
-            if word == "--":
-                loose += reversed(waiting)
-                break
-            if not _is_option(word):
-                loose.append(word)
-                continue
-            name, (_, equals, value) = _name_of(word), word.partition("=")
-            if name not in self.hints or name in self.positional:
-                raise UsageError(self._unknown(name))
-            values = [value] if equals else self._take(name, waiting)
-            if not values:
-                raise UsageError(f"--{name}: expected one argument, {self._expected(name)}.")
-            if name not in self.options:  # a group as a whole
-                given.update(_flat({name: _loaded(values[0])}, self.hints))
-            elif not _is_list(self.hints[name]) or _is_literal(values):
-                given[name] = values[0]
-            else:
-                before = given.get(name)
-                given[name] = [*before, *values] if isinstance(before, list) else values
-        for name in self.positional:
-            if loose and _is_list(self.hints[name]):
-                given[name], loose = loose, []
-            elif loose:
-                given[name] = loose.pop(0)
-        if loose:
-            raise UsageError(f"{loose[0]!r} is not expected here: {_SEE_HELP}.")
-        return given
 
     def _take(self, name: str, waiting: list[str]) -> list[str]:
         """Takes the values of an option from the words that follow it, of which the last is next;
@@ -303,10 +304,6 @@ def _name_of(word: str) -> str:
 
 def _is_list(hint: Any) -> bool:
     return any(get_origin(kind) is list for kind in (hint, *get_args(hint)))
-
-
-def _is_literal(values: list[str]) -> bool:
-    return len(values) == 1 and (values[0].startswith("[") or values[0] == "null")
 
 
 def _loaded(value: str) -> Any:

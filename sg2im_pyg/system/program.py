@@ -1,14 +1,30 @@
-"""What all programs do alike: run, and end with one sentence where the user can put it right."""
+"""What all programs do alike: run, and end with one sentence where the user can put it right.
+
+Each is started as a program of the repository or as a command of ``sg2im``, and says so.
+"""
 
 import errno
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from sg2im_pyg.errors import Sg2ImError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells count it (128 + signal 2)."""
+
+
+PROGRAMS = {
+    "prepare": "datasets/prepare.py",
+    "train": "train/run.py",
+    "generate": "eval/generate.py",
+    "evaluate": "eval/run.py",
+    "ablation": "eval/ablation.py",
+    "fetch": "eval/fetch.py",
+    "convert": "eval/convert.py",
+}
+"""The commands of ``sg2im``, and the same as programs of the repository."""
 
 
 class UsageError(Sg2ImError):
@@ -40,6 +56,24 @@ def run_program(main: Callable[[], None]) -> None:
         _end(f"Error: {error}", 1)
     except OSError as error:
         _end(f"Error: {_sentence(error)}", 1)
+
+
+def program_name(command: str) -> str:
+    """What the running program is called: its file's name, or a command of ``sg2im``."""
+    return Path(sys.argv[0]).name if _is_file() else f"sg2im {command}"
+
+
+def as_started(text: str) -> str:
+    """A text in which programs of the repository are called as the running one was."""
+    if not _is_file():
+        for command, program in PROGRAMS.items():
+            text = text.replace(f"python {program}", f"sg2im {command}")
+    return text
+
+
+def _is_file() -> bool:
+    started = Path(sys.argv[0])
+    return started.suffix == ".py" and started.name != "__main__.py"
 
 
 def _sentence(error: OSError) -> str:

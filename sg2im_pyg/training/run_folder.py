@@ -102,7 +102,7 @@ def _closing(
     return "\n".join(lines)
 
 
-_NEWEST = "newest"
+NEWEST = "newest"
 
 
 def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
@@ -120,7 +120,7 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
         Sg2ImError: If there is no such run.
     """
     path = Path(name)
-    if name == _NEWEST and not path.exists():
+    if name == NEWEST and not path.exists():
         found = sorted(runs.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
         if not found:
             raise Sg2ImError(

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.system.command_line import CommandLine, did_you_mean, parse_options, program_name
+from sg2im_pyg.system.command_line import CommandLine, did_you_mean, parse_options
 from sg2im_pyg.system.options import check_options, option
 from sg2im_pyg.system.program import UsageError
 
@@ -146,7 +146,7 @@ def test_a_value_out_of_range_is_said_by_the_dataclass():
 def test_contents_of_files_come_before_the_words():
     line = CommandLine(Options, program="program")
     contents = [("a.yaml", {"limit": 3, "optimizer": {"lr": 2}}), ("b.yaml", {"limit": 4})]
-    [options] = line.parse(["a", "--optimizer.warmup_steps=5"], contents)
+    [options] = line.fill(line.read(["a", "--optimizer.warmup_steps=5"]), contents)
     assert options == Options("a", optimizer=Optimizer(2.0, 5), limit=4)
 
 
@@ -166,7 +166,7 @@ def test_contents_of_files_come_before_the_words():
 )
 def test_mistakes_in_files_name_the_file(content, sentence):
     with pytest.raises(Sg2ImError) as error:
-        CommandLine(Options, program="program").parse(["a"], [("a.yaml", content)])
+        CommandLine(Options, program="program").fill({"file": "a"}, [("a.yaml", content)])
     assert str(error.value).startswith(sentence) and not isinstance(error.value, UsageError)
 
 
@@ -195,13 +195,3 @@ def test_names_that_may_be_meant():
     assert did_you_mean("box", names) == ["losses.box"]
     assert did_you_mean("optimiser.lr", names) == ["optimizer.lr"]
     assert did_you_mean("zebra", names) == []
-
-
-def test_the_name_of_the_program(monkeypatch):
-    for started, name in (
-        ("eval/generate.py", "generate.py"),
-        ("bin/sg2im", "sg2im generate"),
-        ("sg2im_pyg/__main__.py", "sg2im generate"),
-    ):
-        monkeypatch.setattr("sys.argv", [started])
-        assert program_name("generate") == name
