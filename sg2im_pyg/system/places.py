@@ -1,5 +1,6 @@
-"""Where data and runs lie by default, and where files that users name are looked for."""
+"""Where data and runs lie by default, and the files that come with the library."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -10,20 +11,21 @@ def base_folder() -> Path:
     return repository if (repository / "train" / "run.py").is_file() else Path.cwd()
 
 
-def find_supplied(name: str, base: Path, folder: Path, usual: str) -> Path | None:
+def find_supplied(places: Iterable[Path], folder: Path, usual: str) -> Path | None:
     """A file that is given by its path, or one of those that come with the library; none where
     there is no such file.
 
     Args:
-        name: The path, also as seen from the base folder; or the name of a file that comes with
-            the library, with or without its suffix.
-        base: The base folder.
+        places: Where it may be, the path as it was given first.
         folder: Folder of the files that come with the library.
-        usual: What stands before their names for people, such as :obj:`"train/configs"`.
+        usual: How people write that folder, such as :obj:`"train/configs"`. Without a folder a
+            name is enough, with or without its suffix.
     """
-    given = Path(name)
-    if given.is_file() or (base / given).is_file():
-        return given if given.is_file() else base / given
+    places = list(places)
+    for path in places:
+        if path.is_file():
+            return path
+    given = places[0]
     if given.parent == Path() or given.parent.as_posix().endswith(usual):
         for path in sorted(folder.iterdir()):
             if given.name in (path.name, path.stem):

@@ -72,8 +72,8 @@ def as_started(text: str) -> str:
 
 
 def _is_file() -> bool:
-    started = Path(sys.argv[0])
-    return started.suffix == ".py" and started.name != "__main__.py"
+    started = Path(sys.argv[0]).resolve()
+    return started.suffix == ".py" and started.parent.name in ("train", "eval", "datasets")
 
 
 def _sentence(error: OSError) -> str:

@@ -127,7 +127,7 @@ def find_config(name: str, base: Path) -> Path:
     Raises:
         Sg2ImError: If it is in none of these places.
     """
-    path = find_supplied(name, base, CONFIGURATIONS, "train/configs")
+    path = find_supplied([Path(name), base / name], CONFIGURATIONS, "train/configs")
     if path is None:
         known = ", ".join(sorted(path.stem for path in CONFIGURATIONS.glob("*.yaml")))
         raise Sg2ImError(
