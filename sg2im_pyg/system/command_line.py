@@ -284,9 +284,10 @@ class _Parser(ArgumentParser):
             kwargs["metavar"] = metadata[METAVAR]
         if POSITIONAL in metadata:
             names = (name,)
-            required = kwargs.pop("required", False)
-            if not required:
+            if not kwargs.pop("required", False):
                 kwargs["nargs"] = "?"
+        elif kwargs.get("type") is bool:
+            kwargs["nargs"] = "?"
         return super().add_argument(*names, **kwargs)
 
 

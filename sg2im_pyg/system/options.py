@@ -35,7 +35,8 @@ def option(
         above: The value must be larger than this.
         below: The value must be smaller than this.
         metavar: Word that stands for the value in the help, such as :obj:`"FILE"`.
-        positional: Given on a command line without its name; the last one may be a list.
+        positional: Given on a command line without its name; the last one may be a list, and then
+            has a :obj:`metavar` such as :obj:`"NAME ..."`.
         bare: What the name alone means on a command line.
 
     Examples:
