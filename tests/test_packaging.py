@@ -143,7 +143,7 @@ def test_the_installed_wheel_trains_and_generates(installed, tmp_path):
     [trained] = (tmp_path / "runs").glob("landscapes-*/checkpoints/last.pt")
     pictures = tmp_path / "runs" / "generated" / "landscapes"
     assert trained.is_file() and (pictures / "000_image.png").is_file()
-    assert "train " in run("python", "-m", "sg2im_pyg")
+    assert "train " in run("python", "-m", "sg2im_pyg", "--help")
 
 
 def test_names_and_modules_are_there_when_they_are_used():

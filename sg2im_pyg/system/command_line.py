@@ -61,6 +61,45 @@ def parse_options(
     return filled
 
 
+def choose(
+    arguments: Iterable[str] | None,
+    choices: Mapping[str, str],
+    kind: str,
+    program: str,
+    description: str,
+) -> tuple[str, list[str]]:
+    """Reads the first word of a command line that chooses between several.
+
+    Args:
+        arguments: The words after the program's name; by default those that Python was given.
+        choices: What may be chosen, each with what it is.
+        kind: What they are called, such as :obj:`"COMMAND"`.
+        program: The program's name.
+        description: First lines of its help.
+
+    Returns:
+        The choice, and the other words.
+
+    Raises:
+        UsageError: If there is no such choice, or none was made.
+        SystemExit: After ``--help``.
+    """
+    first, *others = (sys.argv[1:] if arguments is None else list(arguments)) or [""]
+    if first in choices:
+        return first, others
+    if first in ("-h", "--help"):
+        width = max(map(len, choices))
+        print(f"usage: {program} {kind} [OPTIONS]\n\n{as_started(description).strip()}\n\n{kind}:")
+        print("\n".join(f"  {name:{width}}  {text}" for name, text in choices.items()))
+        print(f"\n'{program} {kind} --help' explains the options of each.")
+        raise SystemExit
+    if not first:
+        raise UsageError(f"{kind} must be given: one of {', '.join(choices)}.")
+    near = did_you_mean(first, choices)
+    hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(choices)}."
+    raise UsageError(f"There is no {kind} {first[:60]!r}: {hint}")
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> list[str]:
     """The names that somebody who wrote another one may have meant, at most three.
 

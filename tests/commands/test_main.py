@@ -34,7 +34,7 @@ def sg2im(monkeypatch, capsys):
 
 
 def test_the_commands_are_listed(sg2im):
-    for words in ([], ["--help"], ["-h"]):
+    for words in (["--help"], ["-h"]):
         status, said = sg2im(*words)
         assert status == 0
         assert all(f"  {name} " in said and text in said for name, text in COMMANDS.items())
@@ -48,7 +48,9 @@ def test_commands_are_the_programs_of_the_repository():
 
 
 def test_a_command_that_there_is_not(sg2im):
-    assert sg2im("trian") == (2, "error: There is no command 'trian': did you mean train?\n")
+    assert sg2im("trian") == (2, "error: There is no COMMAND 'trian': did you mean train?\n")
+    status, said = sg2im()
+    assert status == 2 and said.startswith("error: COMMAND must be given: one of prepare, train,")
     status, said = sg2im("zebra")
     assert status == 2 and "give one of prepare, train," in said
 
