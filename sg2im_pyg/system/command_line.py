@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, nearest, shortened
 from sg2im_pyg.system.options import BARE, METAVAR, POSITIONAL, RANGE, expected, shown
 from sg2im_pyg.system.program import UsageError, as_started
 
@@ -95,9 +95,7 @@ def choose(
         raise SystemExit
     if not first:
         raise UsageError(f"{kind} must be given: one of {', '.join(choices)}.")
-    near = did_you_mean(first, choices)
-    hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(choices)}."
-    raise UsageError(f"There is no {kind} {first[:60]!r}: {hint}")
+    raise UsageError(f"There is no {kind} {shortened(first)!r}: {nearest(first, choices)}")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> list[str]:

@@ -27,7 +27,7 @@ def sg2im(monkeypatch, capsys):
             __main__.main()
             status = 0
         except SystemExit as end:
-            status = end.code
+            status = end.code or 0
         return status, "".join(capsys.readouterr())
 
     return call
@@ -48,7 +48,7 @@ def test_commands_are_the_programs_of_the_repository():
 
 
 def test_a_command_that_there_is_not(sg2im):
-    assert sg2im("trian") == (2, "error: There is no COMMAND 'trian': did you mean train?\n")
+    assert sg2im("trian") == (2, "error: There is no COMMAND 'trian': did you mean 'train'?\n")
     status, said = sg2im()
     assert status == 2 and said.startswith("error: COMMAND must be given: one of prepare, train,")
     status, said = sg2im("zebra")
