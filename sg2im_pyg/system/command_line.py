@@ -92,7 +92,7 @@ def choose(
         print(f"usage: {program} {kind} [OPTIONS]\n\n{as_started(description).strip()}\n\n{kind}:")
         print("\n".join(f"  {name:{width}}  {text}" for name, text in choices.items()))
         print(f"\n'{program} {kind} --help' explains the options of each.")
-        raise SystemExit
+        raise SystemExit(0)
     if not first:
         raise UsageError(f"{kind} must be given: one of {', '.join(choices)}.")
     raise UsageError(f"There is no {kind} {shortened(first)!r}: {nearest(first, choices)}")

@@ -63,6 +63,16 @@ def program_name(command: str) -> str:
     return Path(sys.argv[0]).name if _is_file() else f"sg2im {command}"
 
 
+def command_to_type(command: str, base: Path) -> str:
+    """A command as it is typed in any folder.
+
+    Args:
+        command: One of :data:`PROGRAMS`.
+        base: The repository, where the running program is one of its programs.
+    """
+    return f'python "{base / PROGRAMS[command]}"' if _is_file() else f"sg2im {command}"
+
+
 def as_started(text: str) -> str:
     """A text in which programs of the repository are called as the running one was."""
     if not _is_file():

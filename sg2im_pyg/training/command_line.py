@@ -100,7 +100,7 @@ def _command(line: CommandLine, given: dict[str, Any], base: Path) -> TrainingCo
     run, config = line.fill(given, contents)
     if run.print_config:
         print(options_to_yaml(asdict(config)), end="")
-        raise SystemExit
+        raise SystemExit(0)
     if resume is not None and config.init != contents[0][1].get("init"):
         raise Sg2ImError(_EITHER)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sg2im_pyg import Vocabulary
-from sg2im_pyg.commands.prepare import prepare
+from sg2im_pyg.commands.prepare import main as prepare
 from sg2im_pyg.data import Scene, SceneReader, SceneWriter
 from sg2im_pyg.data.store import store_path
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
@@ -160,10 +160,11 @@ def test_an_unknown_source_is_answered_with_the_nearest():
 def test_the_table_imports_no_source(tmp_path):
     """Listing the sources, and reading the options of one, is quick: neither torch nor numpy."""
     code = (
-        "import sys; from sg2im_pyg.commands.prepare import parse_options\n"
+        "import sys; from pathlib import Path\n"
+        "from sg2im_pyg.commands.prepare import parse_options\n"
         "from sg2im_pyg.sources.registry import SOURCES\n"
         "assert not any(name.startswith('sg2im_pyg.sources.coco') for name in sys.modules)\n"
-        "for name in SOURCES: parse_options([name])\n"
+        "for name in SOURCES: parse_options([name], Path())\n"
         "assert not {'torch', 'numpy', 'h5py', 'requests'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
