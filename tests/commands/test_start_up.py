@@ -51,6 +51,7 @@ print("imported", sorted(set({slow!r}) & set(sys.modules)))
         (["fetch", "--help"], 0, "--mirror URL"),
         (["fetch", "coco46"], 1, "did you mean 'coco64'"),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_nothing_slow_is_imported(words, status, said):
     command = [sys.executable, "-c", CODE.format(slow=SLOW), *words]
