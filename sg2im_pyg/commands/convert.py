@@ -20,7 +20,7 @@ from sg2im_pyg.system.options import option
 from sg2im_pyg.system.program import program_name
 
 if TYPE_CHECKING:  # it takes seconds: what is wrong on a command line is said before
-    from sg2im_pyg import Vocabulary
+    from sg2im_pyg.data import Vocabulary
 
 FORMATS = {"released": "the 2018 release", "sg2im_pyg": "sg2im_pyg"}
 

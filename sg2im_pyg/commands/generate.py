@@ -40,7 +40,8 @@ from sg2im_pyg.training.run_folder import best_checkpoint, newest_run
 if TYPE_CHECKING:  # they take seconds: what is wrong on a command line is said before
     from PIL import Image
 
-    from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary
+    from sg2im_pyg.data import SceneGraph, Vocabulary
+    from sg2im_pyg.model import Sg2Im
 
 GRAPHS = Path(__file__).with_name("graphs")
 """Folder of the graphs that come with the library."""
