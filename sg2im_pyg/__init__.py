@@ -23,6 +23,6 @@ __getattr__, __dir__ = lazy_names(
         "model": ("Sg2Im",),
         "model_config": ("ModelConfig",),
         **dict.fromkeys(("checkpoint", "drawing", "evaluation", "images", "metrics", "nn"), ()),
-        **dict.fromkeys(("formats", "sources", "system", "training"), ()),
+        **dict.fromkeys(("commands", "formats", "sources", "system", "training"), ()),
     },
 )
