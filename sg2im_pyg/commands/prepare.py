@@ -1,99 +1,57 @@
 """Prepares data for training: one HDF5 file a split, of painted landscapes, COCO or Visual Genome.
 
-The sources are those of :data:`~sg2im_pyg.sources.registry.SOURCES`, and their options the fields
-of each one's own dataclass.
+    python datasets/prepare.py landscapes
+    python datasets/prepare.py coco --root /data/coco                    (downloads about 22 GB)
+    python datasets/prepare.py visual_genome --root /data/vg --image_size 64 128
+    python datasets/prepare.py coco --source /data/coco --root /fast/coco     (no download)
+
+Each step is skipped where its result is there and whole: an interrupted command is run again.
 """
 
-import json
-import sys
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING
 
 from sg2im_pyg.sources.options import PreparationOptions
 from sg2im_pyg.sources.registry import DEFAULT_CONFIGURATION, SOURCES, Source
+from sg2im_pyg.system import command_line
+from sg2im_pyg.system.places import base_folder
+from sg2im_pyg.system.program import command_to_type, program_name
 
 if TYPE_CHECKING:
     from sg2im_pyg.sources.pictures import Paths
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
-_YES_OR_NO = ("true", "false", "yes", "no")
 
+def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
+    """Prepares as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`.
 
-def prepare(arguments: list[str] | None = None) -> None:
-    """Writes the stores of a source, a text and pictures that show what they hold, and says how to
-    train on them.
-
-    Args:
-        arguments: Name of the source, and its options as on the command line, whose words they
-            are by default. Mistakes in them end the program with exit status 2.
-
-    Raises:
-        Sg2ImError: If something is missing or wrong.
+    Written are the stores of a source, and a text and pictures that show what they hold; said is
+    how to train on them.
     """
-    source, options = parse_options(sys.argv[1:] if arguments is None else arguments)
+    base = base or base_folder()
+    source, options = parse_options(arguments, base)
     paths = options.prepare()
     if paths is None:
-        program = _REPOSITORY / "datasets" / "prepare.py"
-        print(f'Next, to convert it: python "{program}" {source.name} --root "{options.root}"')
+        typed = command_to_type("prepare", base)
+        print(f'Next, to convert it: {typed} {source.name} --root "{options.root}"')
     else:
-        _report(source, options, paths)
+        _report(source, options, paths, base)
 
 
-def parse_options(arguments: list[str]) -> tuple[Source, PreparationOptions]:
-    """Reads a command line."""
-    from jsonargparse import ArgumentParser, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(description="Prepare data for training: one HDF5 file a split.")
-    sources = parser.add_subcommands(dest="subcommand", required=True, metavar="SOURCE")
-    asked = SOURCES.get(arguments[0]) if arguments else None
-    kind: type[Any] = PreparationOptions
-    for source in SOURCES.values():
-        of_source = ArgumentParser(description=source.title)
-        if source is asked:
-            kind = source.load_options()
-            of_source.description = " ".join(str(kind.__doc__).split())
-            of_source.add_class_arguments(kind, as_group=False)
-        sources.add_subcommand(source.name, of_source, help=source.title)
-    parsed = parser.parse_args(_words(arguments, get_type_hints(kind)))
-    options = kind(**vars(parsed[parsed.subcommand]))
-    root = Path(options.root or _default_root(parsed.subcommand))
-    return SOURCES[parsed.subcommand], replace(options, root=str(root.resolve()))
+def parse_options(arguments: list[str] | None, base: Path) -> tuple[Source, PreparationOptions]:
+    """Reads a command line: the name of a source of
+    :data:`~sg2im_pyg.sources.registry.SOURCES`, and the fields of its own dataclass."""
+    program = program_name("prepare")
+    titles = {source.name: source.title for source in SOURCES.values()}
+    name, words = command_line.choose(arguments, titles, "SOURCE", program, str(__doc__))
+    kind = SOURCES[name].load_options()
+    text = " ".join(str(kind.__doc__).split())
+    options = command_line.parse_options(kind, words, f"{program} {name}", text)
+    root = Path(options.root or base / "datasets" / name)
+    return SOURCES[name], replace(options, root=str(root.resolve()))
 
 
-def _words(arguments: list[str], hints: dict[str, Any]) -> list[str]:
-    """The words of a command line as the parser takes them: underscores in names, a list in one
-    word, and an option that says yes or no with a value."""
-    rest, words = list(arguments), []
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if not name.startswith("--"):
-            words.append(word)
-            continue
-        name = "--" + name[2:].replace("-", "_")
-        hint = hints.get(name[2:])
-        following = [value] if equals else list(takewhile(lambda w: not w.startswith("-"), rest))
-        if hint is bool and not (following and following[0].lower() in _YES_OR_NO):
-            following, equals, value = [], "=", value or "true"
-        elif _is_list(hint) and following and following != ["null"]:
-            rest = rest[0 if equals else len(following) :]
-            equals, value = "=", json.dumps(following)
-        words.append(name + equals + value)
-    return words
-
-
-def _is_list(hint: Any) -> bool:
-    return any(get_origin(kind) is list for kind in (hint, *get_args(hint)))
-
-
-def _default_root(source: str) -> Path:
-    return _REPOSITORY / "datasets" / source
-
-
-def _report(source: Source, options: PreparationOptions, paths: "Paths") -> None:
+def _report(source: Source, options: PreparationOptions, paths: "Paths", base: Path) -> None:
     """Says what there is now, and what to do next."""
     from sg2im_pyg.sources.summary import write_summary
 
@@ -105,14 +63,14 @@ def _report(source: Source, options: PreparationOptions, paths: "Paths") -> None
             print(f"written: {path}")
         print(f"preview: {preview}")
     size = next(iter(paths))
-    command = f'python "{_REPOSITORY}/train/run.py"'
+    command = command_to_type("train", base)
     configurations = source.configurations or {(64, 64): DEFAULT_CONFIGURATION}
     configuration = configurations.get(size, next(iter(configurations.values())))
     if configuration != DEFAULT_CONFIGURATION:
         command += f" --config {configuration}"
     if not source.configurations:
         command += f" --data.name {source.name}"
-    if Path(str(options.root)) != _default_root(source.name):
+    if Path(str(options.root)) != base / "datasets" / source.name:
         command += f' --data.root "{options.root}"'
     if size not in configurations:
         command += f' --model.image_size "{list(size)}"'

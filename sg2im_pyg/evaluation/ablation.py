@@ -23,7 +23,7 @@ class Row:
     Args:
         slug: Name in paths and on the command line.
         title: Name in the tables.
-        config: File of ``train/configs`` that is given after the data set's, if any.
+        config: Configuration that is given after the data set's, if any.
         trained_as: The row whose training this one takes; its own where it is the same.
         layout: Boxes and masks that pictures are generated from.
         relationships: Whether the graphs have relationships.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.files import replace_when_whole
+from sg2im_pyg.system.program import as_started
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 
 if TYPE_CHECKING:  # a command line looks for runs before torch is there
@@ -107,12 +108,33 @@ def closing(run: "Run", whole: bool) -> str:
     if (folder / "samples.png").is_file():
         lines.append(f"Sample pictures: {folder / 'samples.png'}")
     if whole:
-        best = folder / "checkpoints" / "best.pt"
-        chosen = best if best.is_file() else best.with_name("last.pt")
+        chosen = best_checkpoint(folder)
         lines.append(
             f'Generate from your own graphs: python eval/generate.py --checkpoint "{chosen}"'
         )
-    return "\n".join(lines)
+    return as_started("\n".join(lines))
+
+
+def newest_run(runs: Path, *needed: str) -> Path | None:
+    """The run that was written to last, of those that hold one of the files needed.
+
+    Args:
+        runs: Folder that holds the runs.
+        *needed: Files as seen from a run's folder, such as :obj:`"checkpoints/last.pt"`.
+    """
+
+    def moment(run: Path) -> float:
+        files = [run / "config.yaml", *run.glob("checkpoints/*.pt")]
+        return max(file.stat().st_mtime for file in files if file.is_file())
+
+    found = [run for run in runs.glob("*") if any((run / name).is_file() for name in needed)]
+    return max(found, key=moment, default=None)
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The best checkpoint of a run by its validations, or the last one where there were none."""
+    best = run / "checkpoints" / "best.pt"
+    return best if best.is_file() else best.with_name("last.pt")
 
 
 def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
@@ -131,13 +153,13 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
     """
     path = Path(name)
     if name == NEWEST and not path.exists():
-        found = sorted(runs.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
-        if not found:
+        newest = newest_run(runs, "config.yaml")
+        if newest is None:
             raise Sg2ImError(
                 f"There is no run in {runs} to go on with: say which by --resume RUN, or start a "
                 "new one without --resume."
             )
-        path = found[-1].parent
+        path = newest
     if path.is_file():
         from sg2im_pyg.formats.native import read_checkpoint
 

@@ -1,4 +1,3 @@
-import importlib.util
 import inspect
 import shlex
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sg2im_pyg.commands import run_command
 from sg2im_pyg.commands.prepare import parse_options
 from sg2im_pyg.data import SceneReader
 from sg2im_pyg.sources.coco import downloads as download_module
@@ -26,17 +26,9 @@ PROGRAM = Path(__file__).resolve().parents[2] / "datasets" / "prepare.py"
 
 @pytest.fixture
 def prepare(monkeypatch):
-    """The program's main function with a command line, in this process."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    specification = importlib.util.spec_from_file_location("prepare", PROGRAM)
-    program = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(program)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["prepare.py", *map(str, arguments)])
-        program.run_program(program.main)
-
-    return call
+    """The program with a command line, in this process."""
+    monkeypatch.setattr(sys, "argv", [str(PROGRAM)])
+    return lambda *arguments: run_command("prepare", list(map(str, arguments)))
 
 
 def table(output):
@@ -261,7 +253,7 @@ def test_landscapes(prepare, tmp_path, capsys):
 
 
 def test_defaults_are_those_of_the_library():
-    _, options = parse_options(["landscapes"])
+    _, options = parse_options(["landscapes"], PROGRAM.parents[1])
     assert options.root == str(PROGRAM.parent / "landscapes")
     assert options.sizes == [(64, 64)]
     parameters = inspect.signature(prepare_landscapes).parameters

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sg2im_pyg import Vocabulary
-from sg2im_pyg.commands.prepare import prepare
+from sg2im_pyg.commands.prepare import main as prepare
 from sg2im_pyg.data import Scene, SceneReader, SceneWriter
 from sg2im_pyg.data.store import store_path
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
@@ -161,12 +161,13 @@ def test_what_worker_processes_import_is_little():
     the options of one, needs less."""
     program = Path(__file__).resolve().parents[2] / "datasets" / "prepare.py"
     code = (
-        f"import runpy, sys; runpy.run_path({str(program)!r}, run_name='__mp_main__')\n"
+        "import runpy, sys; from pathlib import Path\n"
+        f"runpy.run_path({str(program)!r}, run_name='__mp_main__')\n"
         "assert not any(name.startswith('sg2im_pyg.sources') for name in sys.modules)\n"
         "from sg2im_pyg.commands.prepare import parse_options\n"
         "from sg2im_pyg.sources.registry import SOURCES\n"
         "assert not any(name.startswith('sg2im_pyg.sources.coco') for name in sys.modules)\n"
-        "for name in SOURCES: parse_options([name])\n"
+        "for name in SOURCES: parse_options([name], Path())\n"
         "assert not {'torch', 'numpy', 'h5py', 'requests'} & set(sys.modules)\n"
         "import sg2im_pyg.sources.pictures, sg2im_pyg.sources.coco.source\n"
         "import sg2im_pyg.sources.landscapes.source, sg2im_pyg.sources.visual_genome.released\n"
