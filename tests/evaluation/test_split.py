@@ -49,7 +49,7 @@ def test_other_draws_and_other_seeds_give_others(store):
 
 def test_relationships_are_drawn_or_left_out(store):
     split = Split(store)
-    assert split.usual_relationships() == "geometric" and split.source == "landscapes"
+    assert split.origin.relationships == "geometric" and split.source == "landscapes"
     none = split.graphs(range(9), 0, "none")
     assert (none.edge_attr == 0).all() and none.edge_index.size(1) == (none.x != 0).sum()
     assert torch.equal(split.graphs(range(9), 0, "stored").edge_index, none.edge_index)
