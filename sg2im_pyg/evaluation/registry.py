@@ -151,7 +151,8 @@ register_metric(
         heads=("sigma", "area"),
         group="layout",
         compute=sigma_area,
-        meaning="The same of the predicted boxes' areas.",
+        meaning="Standard deviation of the predicted boxes' areas within a category, averaged over "
+        "the categories.",
         source=f"{_PAPER}, Table 2",
         better="near",
         alone=True,

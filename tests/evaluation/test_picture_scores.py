@@ -234,11 +234,10 @@ def test_inception_score_of_the_true_pictures():
     images = pictures(50, 1)
     scores = PictureScores(Network(), seed=2)
     scores.add_true(images)
-    assert (
-        scores.compute_true()["inception_score"]
-        == scored(images, images, seed=2)["inception_score"]
-    )
-    assert PictureScores(Network()).true_inception_score() is None
+    true = scores.compute_true()
+    assert true["inception_score"] == scored(images, images, seed=2)["inception_score"]
+    assert (true["fid"], true["kid"], true["pictures"]) == (None, None, 50)
+    assert PictureScores(Network()).compute_true()["inception_score"] is None
 
 
 # What can not be taken
