@@ -7,7 +7,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from sg2im_pyg.errors import Sg2ImError
 
-_RANGE = "range"  # of a field's metadata
+RANGE, METAVAR, POSITIONAL, BARE = "range", "metavar", "positional", "bare"
+"""What :func:`option` keeps in a field's metadata."""
+
 _SHOWN = 60  # characters of a wrong value
 
 
@@ -18,15 +20,23 @@ def option(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    metavar: str | None = None,
+    positional: bool = False,
+    bare: str | None = None,
 ) -> Any:
-    """A field of a dataclass with the range of its value, or of each number of its list.
+    """A field of a dataclass with the range of its value, or of each number of its list, and how
+    it is given on a command line.
 
     Args:
-        default: The default; lists and other mutable ones are given as a function that makes one.
+        default: The default; lists and other mutable ones are given as a function that makes one,
+            and :data:`dataclasses.MISSING` stands for none.
         least: Smallest value that is allowed.
         most: Largest value that is allowed.
         above: The value must be larger than this.
         below: The value must be smaller than this.
+        metavar: Word that stands for the value in the help, such as :obj:`"FILE"`.
+        positional: Given on a command line without its name; the last one may be a list.
+        bare: What the name alone means on a command line.
 
     Examples:
         >>> from dataclasses import dataclass
@@ -40,7 +50,11 @@ def option(
         sg2im_pyg.errors.Sg2ImError: steps must be a whole number, at least 1, got 0.
     """
     bounds = {"least": least, "most": most, "above": above, "below": below}
-    metadata = {_RANGE: {name: bound for name, bound in bounds.items() if bound is not None}}
+    metadata: dict[str, Any] = {
+        RANGE: {n: bound for n, bound in bounds.items() if bound is not None}
+    }
+    others = {METAVAR: metavar, POSITIONAL: positional or None, BARE: bare}
+    metadata |= {name: value for name, value in others.items() if value is not None}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -62,10 +76,10 @@ def check_options(options: Any, prefix: str = "") -> None:
         value, hint = getattr(options, entry.name), hints[entry.name]
         if is_dataclass(hint):
             continue
-        bounds = entry.metadata.get(_RANGE, {})
+        bounds = entry.metadata.get(RANGE, {})
         if not _fits(value, hint, bounds):
             raise Sg2ImError(
-                f"{prefix}{entry.name} must be {expected(hint, bounds)}, got {_shown(value)}."
+                f"{prefix}{entry.name} must be {expected(hint, bounds)}, got {shown(value)}."
             )
 
 
@@ -147,6 +161,7 @@ def _fits(value: Any, hint: Any, bounds: dict[str, float]) -> bool:
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A wrong value for a sentence, shortened."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

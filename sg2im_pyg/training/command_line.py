@@ -1,28 +1,42 @@
-"""The command line of ``train/run.py``: from options, YAML files and resumed runs to a
-configuration."""
+"""The command line of a training: from options, YAML files and resumed runs to a configuration."""
 
-import argparse
-import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
-from jsonargparse import (
-    ArgumentError,
-    ArgumentParser,
-    DefaultHelpFormatter,
-    set_parsing_settings,
-)
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.published import checkpoint_path
-from sg2im_pyg.training.config import TrainingConfig
-from sg2im_pyg.training.run_folder import _NEWEST, find_run
+from sg2im_pyg.system.command_line import CommandLine
+from sg2im_pyg.system.options import option
+from sg2im_pyg.system.places import find_supplied
+from sg2im_pyg.system.program import UsageError, program_name
+from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
+from sg2im_pyg.training.run_folder import NEWEST, find_run
+
+CONFIGURATIONS = Path(__file__).with_name("configs")
+"""Folder of the configurations that come with the library."""
 
 _MOST_YAML_BYTES = 2**20
 _EITHER = "--init starts a new training and --resume goes on with one: give one of them."
+
+
+@dataclass
+class RunOptions:
+    """What a training starts from, and where its folder is."""
+
+    config: list[str] = option(list, metavar="FILE")
+    """YAML file with options, or name of one that comes with the library; may be given several
+    times, later ones win, and options on the command line win over all. Default: landscapes"""
+    resume: str | None = option(None, metavar="RUN", bare=NEWEST)
+    """Go on with an interrupted run: its folder, one of its checkpoints, or nothing for the newest
+    run. Its options are kept; those given here win over them."""
+    run_dir: str | None = option(None, metavar="DIR")
+    """Folder of the run. Default: runs/<configuration>-<date>-<time>"""
+    print_config: bool = False
+    """Print all options as YAML, and end."""
 
 
 @dataclass
@@ -37,134 +51,93 @@ class TrainingCommand:
     """How the folder is taken, see :func:`~sg2im_pyg.training.trainer.train`."""
 
 
-def parse_command(arguments: list[str], repository: Path, description: str) -> TrainingCommand:
-    """Reads the arguments of ``train/run.py``.
+def parse_command(
+    arguments: list[str] | None, base: Path, description: str | None
+) -> TrainingCommand:
+    """Reads the command line of a training.
 
     Later ones win over earlier ones: the dataclasses' defaults, the YAML files in their order,
-    single options. Without ``--config`` the file ``train/configs/landscapes.yaml`` is used; a
-    resumed run starts from its own options instead.
+    single options. Without ``--config`` the configuration :obj:`landscapes` is used; a resumed run
+    starts from its own options instead.
 
     Args:
-        arguments: The arguments, without the program's name.
-        repository: Folder of the repository; default data and runs lie below it.
+        arguments: The words after the program's name; by default those that Python was given.
+        base: Folder below which data and runs lie by default.
         description: First lines of the help text.
 
     Raises:
         Sg2ImError: If a file or a run is missing, or options are wrong.
+        SystemExit: After ``--help`` and ``--print_config``.
     """
-    parser = build_parser(description)
-    own = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    own.add_argument("--config", action="append", default=[])
-    own.add_argument("--resume", nargs="?", const=_NEWEST)
-    own.add_argument("--run_dir")
-    if {"-h", "--help"} & set(arguments):
-        parser.parse_args(["--help"])
+    program = program_name("train")
+    line = CommandLine(
+        RunOptions,
+        TrainingConfig,
+        program=program,
+        description=description,
+        usage=f"{program} [-h] [--config FILE] [--resume [RUN]] [--run_dir DIR] "
+        "[--OPTION VALUE ...]",
+    )
     try:
-        files, rest = own.parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        raise Sg2ImError(f"{error}: see --help for all options.") from error
-    if files.resume is not None and any(word.partition("=")[0] == "--init" for word in rest):
+        return _command(line, line.read(arguments), base)
+    except UsageError as error:  # a wrong option is one, wherever it stands: in a file or not
+        raise Sg2ImError(str(error)) from error
+
+
+def _command(line: CommandLine, given: dict[str, Any], base: Path) -> TrainingCommand:
+    resume, run_dir, checkpoint = given.get("resume"), None, None
+    if resume is not None and "init" in given:
+        raise Sg2ImError(_EITHER)
+    files = [find_config(name, base) for name in given.get("config") or []]
+    contents: list[tuple[str, dict[str, Any]]] = []
+    if resume is not None:
+        run_dir, checkpoint, stored = find_run(resume, base / "runs")
+        place = (run_dir or Path()) / "config.yaml" if checkpoint is None else checkpoint
+        contents.append((str(place), _parse_yaml(stored, place)))
+    elif not files:
+        files = [CONFIGURATIONS / "landscapes.yaml"]
+    contents += [(str(path), read_options(path)) for path in files]
+    run, config = line.fill(given, contents)
+    if run.print_config:
+        print(options_to_yaml(asdict(config)), end="")
+        raise SystemExit
+    if resume is not None and config.init != contents[0][1].get("init"):
         raise Sg2ImError(_EITHER)
 
-    configs = [find_config(name, repository) for name in files.config]
-    checkpoint = run_dir = None
-    with tempfile.TemporaryDirectory() as folder:
-        if files.resume is not None:
-            run_dir, checkpoint, stored = find_run(files.resume, repository / "runs")
-            kept = Path(folder) / "resumed.yaml"
-            kept.write_text(stored, encoding="utf-8")
-            chosen = [kept, *configs]
-        else:
-            chosen = configs or [repository / "train" / "configs" / "landscapes.yaml"]
-        config = _parse(parser, chosen, rest)
-        if files.resume is not None and config.init != _stored_init(stored):
-            raise Sg2ImError(_EITHER)
-
-    root = config.data.root or repository / "datasets" / config.data.name
+    root = config.data.root or base / "datasets" / config.data.name
     config.data.root = str(Path(root).absolute())
     if config.init is not None:
         config.init = str(checkpoint_path(config.init, "--init"))
     kind: Literal["new", "numbered", "existing"] = "existing"  # that of the resumed run
-    if files.run_dir is not None:
-        given = Path(files.run_dir).absolute()
-        if run_dir is None or given != run_dir.absolute():
+    if run.run_dir is not None:
+        chosen = Path(run.run_dir).absolute()
+        if run_dir is None or chosen != run_dir.absolute():
             kind = "new"
-        run_dir = given
+        run_dir = chosen
     elif run_dir is None:
         kind = "numbered"
-        name = "-".join(path.stem for path in chosen) if files.resume is None else "resumed"
-        run_dir = repository / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+        name = "-".join(path.stem for path in files) if resume is None else "resumed"
+        run_dir = base / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     return TrainingCommand(config, run_dir.absolute(), checkpoint, kind)
 
 
-def build_parser(description: str) -> ArgumentParser:
-    """All options; their texts come from the dataclasses."""
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(
-        prog="run.py",
-        usage="run.py [-h] [--config FILE] [--resume [RUN]] [--run_dir DIR] [--OPTION VALUE ...]",
-        description=description,
-        formatter_class=_HelpFormatter,
-        exit_on_error=False,
-    )
-    parser.add_argument(
-        "--config",
-        action="config",
-        metavar="FILE",
-        help="YAML file with options; may be given several times, later ones win, and options on "
-        "the command line win over all. Default: train/configs/landscapes.yaml",
-    )
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        metavar="RUN",
-        help="Go on with an interrupted run: its folder, one of its checkpoints, or nothing for "
-        "the newest run. Its options are kept; those given here win over them.",
-    )
-    parser.add_argument(
-        "--run_dir",
-        metavar="DIR",
-        help="Folder of the run. Default: runs/<configuration>-<date>-<time> in the repository",
-    )
-    parser.add_class_arguments(TrainingConfig)
-    return parser
-
-
-def find_config(name: str, repository: Path) -> Path:
-    """A YAML file: as it is named, below the repository, or among its configurations.
+def find_config(name: str, base: Path) -> Path:
+    """A YAML file: as it is named, below the base folder, or one that comes with the library.
 
     Raises:
         Sg2ImError: If it is in none of these places.
     """
-    folder = repository / "train" / "configs"
-    for path in (Path(name), repository / name, folder / name, folder / f"{name}.yaml"):
-        if path.is_file():
-            return path
-    known = ", ".join(sorted(path.name for path in folder.glob("*.yaml")))
-    raise Sg2ImError(
-        f"There is no configuration {name}: give the path of a YAML file, or one of those in "
-        f"{folder}: {known}."
-    )
+    path = find_supplied([Path(name), base / name], CONFIGURATIONS, "train/configs")
+    if path is None:
+        known = ", ".join(sorted(path.stem for path in CONFIGURATIONS.glob("*.yaml")))
+        raise Sg2ImError(
+            f"There is no configuration {name}: give the path of a YAML file, or one of {known}."
+        )
+    return path
 
 
-def _parse(parser: ArgumentParser, files: list[Path], rest: list[str]) -> TrainingConfig:
-    arguments: list[str] = []
-    for path in files:
-        check_yaml(path)
-        arguments += ["--config", str(path)]
-        try:
-            parser.parse_args(["--config", str(path)])
-        except ArgumentError as error:
-            raise Sg2ImError(f"{path}: {_one_line(error)}: correct it there.") from error
-    try:
-        options = parser.instantiate(parser.parse_args([*arguments, *rest]))
-    except ArgumentError as error:
-        raise Sg2ImError(f"{_one_line(error)}: see --help for all options.") from error
-    return TrainingConfig(**{f.name: getattr(options, f.name) for f in fields(TrainingConfig)})
-
-
-def check_yaml(path: Path) -> None:
-    """Checks that a file holds options in YAML, without regard to their names and values.
+def read_options(path: Path) -> dict[str, Any]:
+    """The options in a YAML file; their names and values are not yet checked.
 
     Raises:
         Sg2ImError: With the place of the mistake.
@@ -173,13 +146,18 @@ def check_yaml(path: Path) -> None:
         raise Sg2ImError(f"{path} is no file of options, it has {path.stat().st_size:,} bytes.")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise Sg2ImError(f"{path} has an alias (*name): write the options out.")
-        options = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise Sg2ImError(
             f"{path} is no UTF-8 text (byte {error.start}): save it as YAML in UTF-8."
         ) from error
+    return _parse_yaml(text, path)
+
+
+def _parse_yaml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise Sg2ImError(f"{path} has an alias (*name): write the options out.")
+        options = yaml.safe_load(text)
     except Sg2ImError:
         raise
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -194,22 +172,10 @@ def check_yaml(path: Path) -> None:
             f"{path} must hold options in YAML, such as 'steps: 1000', got "
             f"{'nothing' if options is None else type(options).__name__}."
         )
-    for name in ("config", "resume", "run_dir"):
-        if name in options:
-            raise Sg2ImError(f"{path} holds {name!r}, which is for the command line alone.")
+    for field in fields(RunOptions):
+        if field.name in options:
+            raise Sg2ImError(f"{path} holds {field.name!r}, which is for the command line alone.")
     empty = [name for name, value in options.items() if value is None and name != "init"]
     if empty:
         raise Sg2ImError(f"{path} names {empty[0]!r} without a value: add one, or leave it out.")
-
-
-def _stored_init(options: str) -> str | None:
-    """What a resumed run was started from; :func:`check_yaml` has accepted its options."""
-    return yaml.safe_load(options).get("init")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
-
-
-class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of the description, which are commands to type."""
+    return options

@@ -94,15 +94,37 @@ def _closing(
     if (run_dir / "samples.png").is_file():
         lines.append(f"Sample pictures: {run_dir / 'samples.png'}")
     if whole:
-        best = run_dir / "checkpoints" / "best.pt"
-        chosen = best if best.is_file() else best.with_name("last.pt")
+        chosen = best_checkpoint(run_dir)
         lines.append(
             f'Generate from your own graphs: python eval/generate.py --checkpoint "{chosen}"'
         )
     return "\n".join(lines)
 
 
-_NEWEST = "newest"
+NEWEST = "newest"
+"""In place of a run's name."""
+
+
+def newest_run(runs: Path, *needed: str) -> Path | None:
+    """The run that was written to last, of those that hold one of the files needed.
+
+    Args:
+        runs: Folder that holds the runs.
+        *needed: Files as seen from a run's folder, such as :obj:`"checkpoints/last.pt"`.
+    """
+
+    def moment(run: Path) -> float:
+        files = [run / "config.yaml", *run.glob("checkpoints/*.pt")]
+        return max(file.stat().st_mtime for file in files if file.is_file())
+
+    found = [run for run in runs.glob("*") if any((run / name).is_file() for name in needed)]
+    return max(found, key=moment, default=None)
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The best checkpoint of a run by its validations, or the last one where there were none."""
+    best = run / "checkpoints" / "best.pt"
+    return best if best.is_file() else best.with_name("last.pt")
 
 
 def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
@@ -120,14 +142,14 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
         Sg2ImError: If there is no such run.
     """
     path = Path(name)
-    if name == _NEWEST and not path.exists():
-        found = sorted(runs.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime)
-        if not found:
+    if name == NEWEST and not path.exists():
+        newest = newest_run(runs, "config.yaml")
+        if newest is None:
             raise Sg2ImError(
                 f"There is no run in {runs} to go on with: say which by --resume RUN, or start a "
                 "new one without --resume."
             )
-        path = found[-1].parent
+        path = newest
     if path.is_file():
         training = read_checkpoint(path).get("training")
         if training is None:

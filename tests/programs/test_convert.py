@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import torch
 
 from sg2im_pyg import Sg2Im, Vocabulary
 from sg2im_pyg.checkpoint import load_players, save_checkpoint
+from sg2im_pyg.commands import run_command
 from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.nn import PatchDiscriminator
 
@@ -20,18 +20,9 @@ GRAPH = {"objects": ["sky", "boat"], "relationships": [[0, "above", 1]]}
 
 
 @pytest.fixture
-def convert(monkeypatch):
-    """The program with a command line, in this process."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    specification = importlib.util.spec_from_file_location("convert", PROGRAM)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["convert.py", *map(str, arguments)])
-        module.run_program(module.main)
-
-    return call
+def convert():
+    """The command, in this process."""
+    return lambda *arguments: run_command("convert", list(map(str, arguments)))
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from sg2im_pyg.commands import run_command
 from sg2im_pyg.formats import published as pretrained
 from sg2im_pyg.formats.published import PRETRAINED, released_path
 from tests.sources import test_obtain as test_download
@@ -17,18 +17,9 @@ OFFICIAL = (REPOSITORY / "tests" / "golden" / "full.official.pt").read_bytes()
 
 
 @pytest.fixture
-def call(monkeypatch):
-    """The program with a command line, in this process."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    specification = importlib.util.spec_from_file_location("fetch", PROGRAM)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fetch.py", *map(str, arguments)])
-        module.run_program(module.main)
-
-    return call
+def call():
+    """The command, in this process."""
+    return lambda *arguments: run_command("fetch", list(map(str, arguments)))
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import subprocess
@@ -10,8 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary
+from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary, drawing
 from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.commands import generate as program
+from sg2im_pyg.commands import run_command
+from sg2im_pyg.data import graph_files
+from sg2im_pyg.data.graph_files import count_steps, grow
 from sg2im_pyg.data.vocabulary import UNUSED
 from sg2im_pyg.drawing import render_graph
 from sg2im_pyg.formats import published as pretrained
@@ -24,6 +27,7 @@ server = test_download.server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = REPOSITORY / "eval" / "generate.py"
+GRAPHS = REPOSITORY / "sg2im_pyg" / "commands" / "graphs"
 MEADOW = {"objects": ["sky", "grass"], "relationships": [[0, "above", 1]]}
 SHEEP = {
     "objects": ["sky", "grass", "sheep"],
@@ -42,21 +46,11 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture
-def program(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    specification = importlib.util.spec_from_file_location("generate", PROGRAM)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def generate():
+    """The command, in this process."""
 
-
-@pytest.fixture
-def generate(program, monkeypatch):
-    """The program with a command line, in this process."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["generate.py", *map(str, arguments)])
-        program.run_program(program.main)
+    def call(*arguments, base=None):
+        run_command("generate", list(map(str, arguments)), base)
 
     return call
 
@@ -65,9 +59,9 @@ def generate(program, monkeypatch):
 def fails(generate, capsys):
     """The one sentence with which the program ends."""
 
-    def call(*arguments):
+    def call(*arguments, base=None):
         with pytest.raises(SystemExit) as ended:
-            generate(*arguments)
+            generate(*arguments, base=base)
         assert ended.value.code == 1
         error = capsys.readouterr().err
         assert error.startswith("Error: ") and error.count("\n") == 1
@@ -94,7 +88,7 @@ def test_as_a_person_runs_it(checkpoint, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     out = tmp_path.resolve() / "out"
-    count = len(json.loads((REPOSITORY / "eval/graphs/landscapes.json").read_text("utf-8")))
+    count = len(json.loads((GRAPHS / "landscapes.json").read_text("utf-8")))
     assert len(list(out.iterdir())) == 3 * count + 2
     for name in (
         "000_image.png",
@@ -163,7 +157,7 @@ def test_ugly_but_valid_graphs(checkpoint, generate, tmp_path):
 
 
 def test_long_files_get_a_sheet_of_their_first_graphs(
-    checkpoint, generate, program, monkeypatch, tmp_path, capsys
+    checkpoint, generate, monkeypatch, tmp_path, capsys
 ):
     monkeypatch.setattr(program, "ROWS_OF_SHEET", 2)
     monkeypatch.setattr(program, "COLUMNS_OF_FIGURE", 3)
@@ -202,7 +196,7 @@ def test_wrong_graphs_are_named_with_their_place(checkpoint, fails, tmp_path, co
     assert not (tmp_path / "out").exists()  # nothing is written before all is checked
 
 
-def test_files_that_are_no_graphs(checkpoint, fails, program, monkeypatch, tmp_path):
+def test_files_that_are_no_graphs(checkpoint, fails, monkeypatch, tmp_path):
     def error(path):
         return fails("--checkpoint", checkpoint, path, "--output", tmp_path / "out")
 
@@ -211,7 +205,7 @@ def test_files_that_are_no_graphs(checkpoint, fails, program, monkeypatch, tmp_p
     latin = tmp_path / "latin.json"
     latin.write_bytes('{"objects": ["Bäume"]}'.encode("latin-1"))
     assert "no UTF-8 text (byte 15)" in error(latin)
-    monkeypatch.setattr(program, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(graph_files, "MOST_BYTES", 2**20)
     assert "2 MiB, more than the 1 MiB" in error(write(tmp_path / "huge.json", " " * 2**21))
 
 
@@ -237,12 +231,9 @@ def test_wrong_checkpoints(fails, tmp_path):
     assert "other.pt" in error(tmp_path / "other.pt")
 
 
-def test_checkpoint_of_the_newest_run_is_found(
-    checkpoint, generate, fails, program, monkeypatch, tmp_path, capsys
-):
-    monkeypatch.setattr(program, "REPOSITORY", tmp_path)
+def test_checkpoint_of_the_newest_run_is_found(checkpoint, generate, fails, tmp_path, capsys):
     graphs = write(tmp_path / "graphs.json", MEADOW)
-    assert "run `make train`, or give --checkpoint" in fails(graphs)
+    assert "run `make train`, or give --checkpoint" in fails(graphs, base=tmp_path)
     moments = {"a/last": 5, "a/best": 1, "b/last": 4, "b/best": 3, "c/last": 2}
     for name, moment in moments.items():
         run, kind = name.split("/")
@@ -251,12 +242,12 @@ def test_checkpoint_of_the_newest_run_is_found(
         path.write_bytes(checkpoint.read_bytes())
         os.utime(path, (moment, moment))
     newest = tmp_path / "runs" / "{}" / "checkpoints" / "{}.pt"
-    generate(graphs)
+    generate(graphs, base=tmp_path)
     # The run in which something was written last, and its best checkpoint.
     assert str(newest).format("a", "best") in capsys.readouterr().out
     assert (tmp_path / "runs" / "generated" / "graphs" / "contact_sheet.png").is_file()
     (tmp_path / "runs" / "a" / "checkpoints" / "best.pt").unlink()
-    generate(graphs)
+    generate(graphs, base=tmp_path)
     assert str(newest).format("a", "last") in capsys.readouterr().out
 
 
@@ -292,12 +283,12 @@ def test_stretched_pictures_reach_black_and_white(checkpoint, generate, tmp_path
 # ---- growing graphs
 
 
-def test_graphs_grow_by_an_object_or_a_relationship_at_a_time(program):
+def test_graphs_grow_by_an_object_or_a_relationship_at_a_time():
     entries = {
         "objects": ["sky", "grass", "sheep"],
         "relationships": [[2, "inside", 1], [0, "above", 1], [1, "below", 0], [0, "above", 0]],
     }
-    steps = [(len(step["objects"]), step["relationships"]) for step in program.grow(entries)]
+    steps = [(len(step["objects"]), step["relationships"]) for step in grow(entries)]
     itself, above, below, inside = (
         [0, "above", 0],
         [0, "above", 1],
@@ -313,11 +304,11 @@ def test_graphs_grow_by_an_object_or_a_relationship_at_a_time(program):
         (3, [itself, above, below]),
         (3, [itself, above, below, inside]),
     ]
-    assert len(steps) == program.count_steps(entries)
-    assert list(program.grow({"objects": ["sky"]})) == [{"objects": ["sky"], "relationships": []}]
+    assert len(steps) == count_steps(entries)
+    assert list(grow({"objects": ["sky"]})) == [{"objects": ["sky"], "relationships": []}]
 
 
-def test_each_step_is_painted_with_the_same_noise(checkpoint, generate, program, tmp_path, capsys):
+def test_each_step_is_painted_with_the_same_noise(checkpoint, generate, tmp_path, capsys):
     graphs = write(tmp_path / "graphs.json", [MEADOW, SHEEP])
     out = tmp_path / "out"
     generate("--checkpoint", checkpoint, graphs, "--output", out, "--grow", "--seed", 2)
@@ -327,7 +318,7 @@ def test_each_step_is_painted_with_the_same_noise(checkpoint, generate, program,
     ]
     assert len(list(out.iterdir())) == 3 * len(names) + 2
     model = Sg2Im.from_pretrained(checkpoint).for_generation()
-    for k, step in enumerate(program.grow(SHEEP)):
+    for k, step in enumerate(grow(SHEEP)):
         expected = model.generate([step], seed=2)[0]  # as if it were alone in its file
         np.testing.assert_array_equal(
             np.asarray(Image.open(out / f"001_{k:02}_image.png")), np.asarray(expected)
@@ -340,7 +331,7 @@ def test_each_step_is_painted_with_the_same_noise(checkpoint, generate, program,
     assert f"{out / '000_00_image.png'} ... 001_04_image.png" in printed
 
 
-def test_long_growth_is_named_with_enough_digits(program):
+def test_long_growth_is_named_with_enough_digits():
     entries = [{"objects": ["sky"] * 101}]
     names = [name for name, _, _ in program.number_steps(entries, landscape_vocabulary())]
     assert names[0] == "000_000" and names[-1] == "000_100" and names == sorted(names)
@@ -348,11 +339,11 @@ def test_long_growth_is_named_with_enough_digits(program):
 
 
 def test_figure_of_grown_graphs_has_a_double_row_for_each(
-    checkpoint, generate, program, monkeypatch, tmp_path
+    checkpoint, generate, monkeypatch, tmp_path
 ):
     shown = []
     monkeypatch.setattr(
-        program, "figure", lambda groups, height: shown.append(groups) or Image.new("RGB", (1, 1))
+        drawing, "figure", lambda groups, height: shown.append(groups) or Image.new("RGB", (1, 1))
     )
     graphs = write(tmp_path / "graphs.json", [MEADOW, SHEEP])
     generate("--checkpoint", checkpoint, graphs, "--output", tmp_path, "--grow")
@@ -367,7 +358,7 @@ def test_figure_of_grown_graphs_has_a_double_row_for_each(
 def released(tmp_path_factory):
     """A file in the release's format with names as its COCO vocabulary has them."""
     torch.manual_seed(0)
-    coco = json.loads((REPOSITORY / "eval/graphs/coco.json").read_text("utf-8"))
+    coco = json.loads((GRAPHS / "coco.json").read_text("utf-8"))
     names = dict.fromkeys(name for graph in coco for name in graph["objects"])
     predicates = dict.fromkeys(p for graph in coco for _, p, _ in graph["relationships"])
     vocabulary = Vocabulary([*list(names)[:2], UNUSED, *list(names)[2:], UNUSED], predicates)
@@ -380,7 +371,7 @@ def released(tmp_path_factory):
 
 
 def test_files_of_the_release_paint_graphs_with_its_names(released, generate, tmp_path):
-    graphs = REPOSITORY / "eval" / "graphs" / "coco.json"
+    graphs = GRAPHS / "coco.json"
     generate("--checkpoint", released, graphs, "--output", tmp_path, "--stretch")
     count = len(json.loads(graphs.read_text("utf-8")))
     assert len(list(tmp_path.glob("*_image.png"))) == count
@@ -394,7 +385,7 @@ def test_a_released_model_is_fetched_by_its_name_once(
     monkeypatch.setenv("SG2IM_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     server.put("/small/coco64.pt", released.read_bytes())
-    graphs = REPOSITORY / "eval" / "graphs" / "coco.json"
+    graphs = GRAPHS / "coco.json"
     arguments = ("--checkpoint", "coco64", graphs, "--output", tmp_path / "out")
     generate(*arguments)
     printed = capsys.readouterr().out
@@ -429,7 +420,7 @@ def test_what_looks_like_a_path_is_never_taken_for_a_name(fails, server, monkeyp
 
 
 def test_graphs_for_visual_genome_are_whole():
-    graphs = json.loads((REPOSITORY / "eval/graphs/visual_genome.json").read_text("utf-8"))
+    graphs = json.loads((GRAPHS / "visual_genome.json").read_text("utf-8"))
     for graph in graphs:
         vocabulary = Vocabulary(
             dict.fromkeys(graph["objects"]), dict.fromkeys(p for _, p, _ in graph["relationships"])
@@ -438,7 +429,7 @@ def test_graphs_for_visual_genome_are_whole():
 
 
 def test_default_graphs_are_made_for_the_landscapes():
-    graphs = json.loads((REPOSITORY / "eval/graphs/landscapes.json").read_text("utf-8"))
+    graphs = json.loads((GRAPHS / "landscapes.json").read_text("utf-8"))
     vocabulary = landscape_vocabulary()
     for graph in graphs:
         assert SceneGraph.from_json(graph, vocabulary).to_json(vocabulary) == graph

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.system.program import run_program
+from sg2im_pyg.system.program import UsageError, as_started, program_name, run_program
 
 
 def raising(error):
@@ -24,6 +24,7 @@ def test_a_program_that_succeeds_returns(capsys):
 @pytest.mark.parametrize(
     "error, status, sentence",
     [
+        (UsageError("There is no option."), 2, "error: There is no option."),
         (Sg2ImError("The size is odd."), 1, "Error: The size is odd."),
         (
             FileNotFoundError(errno.ENOENT, "No such file", "a.h5"),
@@ -85,3 +86,14 @@ def test_a_pipe_without_a_reader_ends_it_quietly(lines):
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(60) == 1
+
+
+def test_programs_are_called_as_they_were_started(monkeypatch):
+    text = "python eval/generate.py --grow, python eval/run.py"
+    for started, name, called in (
+        ("eval/generate.py", "generate.py", text),
+        ("bin/sg2im", "sg2im generate", "sg2im generate --grow, sg2im evaluate"),
+        ("sg2im_pyg/__main__.py", "sg2im generate", "sg2im generate --grow, sg2im evaluate"),
+    ):
+        monkeypatch.setattr("sys.argv", [started])
+        assert program_name("generate") == name and as_started(text) == called

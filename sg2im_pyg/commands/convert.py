@@ -1,0 +1,126 @@
+"""Converts checkpoints between the format of the 2018 release and that of sg2im_pyg.
+
+    python eval/convert.py coco64.pt converted.pt             the release's file into ours
+    python eval/convert.py RUN/checkpoints/best.pt best.pt    ours into the release's format
+    python eval/convert.py FILE OUTPUT --to sg2im_pyg         only the networks of a checkpoint
+    python eval/convert.py FILE OUTPUT --overwrite            where OUTPUT is there already
+
+Generator, discriminators and vocabulary are converted without loss: converting back gives the same
+weights, bit for bit. What a training needs to go on (optimizers, random states, progress) is left
+out; train/run.py --init starts a new training from either format.
+"""
+
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.system.command_line import parse_options
+from sg2im_pyg.system.options import option
+from sg2im_pyg.system.program import program_name
+
+if TYPE_CHECKING:  # it takes seconds: what is wrong on a command line is said before
+    from sg2im_pyg import Vocabulary
+
+FORMATS = {"released": "the 2018 release", "sg2im_pyg": "sg2im_pyg"}
+
+
+@dataclass
+class ConvertOptions:
+    """What is converted."""
+
+    file: str = option(MISSING, positional=True)
+    """Checkpoint of train/run.py or of the 2018 release."""
+    output: str = option(MISSING, positional=True)
+    """File to write."""
+    to: str | None = option(None, metavar="{released,sg2im_pyg}")
+    """Format to write; null: the one that FILE does not have."""
+    overwrite: bool = False
+    """Replace OUTPUT if it is there already."""
+
+    def __post_init__(self) -> None:
+        if self.to not in (None, *FORMATS):
+            raise Sg2ImError(f"--to must be {' or '.join(FORMATS)}, got {self.to!r}.")
+
+
+def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
+    """Converts as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`."""
+    options = parse_options(ConvertOptions, arguments, program_name("convert"), __doc__)
+    source, output = Path(options.file).absolute(), Path(options.output).absolute()
+    if output.is_dir():
+        raise Sg2ImError(f"{output} is a folder: give a file to write.")
+    if output.exists() and not output.is_file():  # renaming would put a file in its place
+        raise Sg2ImError(f"{output} is a device or a pipe: give a file to write.")
+    if any(folder.is_file() for folder in output.parents):
+        raise Sg2ImError(f"{output} lies below a file: give a file in a folder.")
+    if output.exists() and not options.overwrite:
+        raise Sg2ImError(f"{output} is there already: give another file, or --overwrite.")
+    if not source.exists():
+        raise Sg2ImError(f"There is no checkpoint {source}: check the path.")
+
+    from sg2im_pyg.checkpoint import players_from_entries, save_checkpoint
+    from sg2im_pyg.formats.released import is_released, save_released
+    from sg2im_pyg.formats.torch_file import load_entries
+
+    entries = load_entries(source)
+    players = players_from_entries(entries, source)
+    before = "released" if is_released(entries) else "sg2im_pyg"
+    after = options.to or ("sg2im_pyg" if before == "released" else "released")
+    save = save_released if after == "released" else save_checkpoint
+    save(
+        output,
+        players.model,
+        object_discriminator=players.object_discriminator,
+        image_discriminator=players.image_discriminator,
+    )
+
+    named = {
+        "generator": players.model,
+        "object discriminator": players.object_discriminator,
+        "image discriminator": players.image_discriminator,
+    }
+    networks = [
+        f"{name} ({sum(p.numel() for p in network.parameters()):,} parameters)"
+        for name, network in named.items()
+        if network is not None
+    ]
+    print(f"read        {source} (format of {FORMATS[before]})")
+    print(f"wrote       {output} (format of {FORMATS[after]})")
+    print(f"vocabulary  {count_names(players.model.vocabulary)}")
+    print(f"networks    {', '.join(networks)}")
+    print(f"left out    {left_out(entries)}")
+
+
+def count_names(vocabulary: "Vocabulary") -> str:
+    """How many names there are, and how many indices that no name has."""
+    from sg2im_pyg.data.vocabulary import UNUSED
+
+    lists = {"objects": vocabulary.objects, "predicates": vocabulary.predicates}
+    counts = []
+    for kind, names in lists.items():
+        unused = names.count(UNUSED)
+        hole = f" and {unused} unused indices" if unused else ""
+        counts.append(f"{len(names) - unused} {kind}{hole}")
+    return f"{', '.join(counts)}, the special names included"
+
+
+def left_out(entries: dict[str, Any]) -> str:
+    """What a file holds beside its networks."""
+    from sg2im_pyg.formats.released import is_released
+
+    if is_released(entries):
+        found = ["optimizer states"] if entries.get("optim_state") else []
+        if any(entries.get(name) for name in ("losses", "d_losses", "checkpoint_ts")):
+            found.append("training histories")
+        if any("rel_aux_net." in key for key in entries["model_state"]):
+            found.append("the head for relations that was given up")
+        if any("classifier." in key for key in entries.get("d_img_state") or ()):
+            found.append("the image discriminator's convolution that is never called")
+        return ", ".join(found) or "nothing"
+    training = entries.get("training")
+    if not training:
+        return "nothing"
+    progress = training.get("progress")
+    step = progress.get("step") if isinstance(progress, dict) else None
+    after = f" after step {step}" if isinstance(step, int) else ""
+    return f"the training's options, optimizer and random states, and progress{after}"

@@ -1,0 +1,227 @@
+"""Generates pictures from scene graphs in a JSON file.
+
+    python eval/generate.py                                   newest run, graphs for landscapes
+    python eval/generate.py --checkpoint FILE graphs.json --output DIR
+    python eval/generate.py --checkpoint FILE graphs.json --seed 1
+    python eval/generate.py --checkpoint coco64 eval/graphs/coco.json --stretch
+    python eval/generate.py --grow graphs.json                each graph step by step
+
+A checkpoint is a file, or the name of a model of the 2018 release (eval/fetch.py lists them), which
+is fetched into the cache once. The file of graphs holds one graph or a list of them:
+
+    {"objects": ["sky", "grass", "sheep"],
+     "relationships": [[0, "above", 1], [2, "inside", 1]]}
+
+For each graph three pictures are written: what the model paints (000_image.png), the boxes and
+masks that it predicts (000_layout.png), and the graph (000_graph.png). contact_sheet.png shows
+all of them side by side, figure.png the graphs above their pictures, as the paper's Figure 5 does.
+With --grow each graph starts with its first object and grows by an object or a relationship at a
+time, as in Figure 6: 000_00_image.png, 000_01_image.png, and so on.
+
+What an earlier run left of such names in the output folder is removed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sg2im_pyg.data.graph_files import count_steps, grow, read_graphs
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.formats.published import checkpoint_path
+from sg2im_pyg.system.command_line import parse_options
+from sg2im_pyg.system.files import make_output, replace_when_whole
+from sg2im_pyg.system.options import option
+from sg2im_pyg.system.places import base_folder, find_supplied
+from sg2im_pyg.system.program import program_name
+from sg2im_pyg.training.run_folder import best_checkpoint, newest_run
+
+if TYPE_CHECKING:  # they take seconds: what is wrong on a command line is said before
+    from PIL import Image
+
+    from sg2im_pyg import SceneGraph, Sg2Im, Vocabulary
+
+GRAPHS = Path(__file__).with_name("graphs")
+"""Folder of the graphs that come with the library."""
+
+COLUMNS = ("graph", "predicted layout", "picture")
+ROWS_OF_SHEET = 50  # a sheet of more could hardly be opened
+COLUMNS_OF_FIGURE = 120  # likewise
+LAYOUT_SIDE = 256  # pixels that a layout's drawing has at least, for its labels
+KINDS = ("image", "layout", "graph")
+WRITTEN = re.compile(rf"[0-9]{{3,}}(_[0-9]{{2,}})?_({'|'.join(KINDS)})\.png")
+
+
+@dataclass
+class GenerateOptions:
+    """What is generated, and by which model."""
+
+    graphs: str = option("landscapes", positional=True)
+    """JSON file of one graph or a list of graphs, or an example that comes with the library:
+    landscapes, coco or visual_genome."""
+    checkpoint: str | None = option(None, metavar="FILE")
+    """Checkpoint of train/run.py or of the 2018 release, or the name of a released model such as
+    coco64; null: the best of the newest run."""
+    output: str | None = option(None, metavar="DIR")
+    """Folder to write to; null: runs/generated/<name of the graph file>."""
+    seed: int = 0
+    """Seed of the noise: a graph and a seed give the same picture, whatever other graphs are in
+    the file."""
+    stretch: bool = False
+    """Stretch the contrast of each picture from black to white, as the 2018 release does."""
+    grow: bool = False
+    """Grow each graph from its first object, by an object or a relationship at a time."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps, ... to compute on."""
+
+    def __post_init__(self) -> None:
+        if not -(2**63) <= self.seed < 2**64:
+            raise Sg2ImError(f"--seed must be a number of 64 bits, got {self.seed}.")
+
+
+def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
+    """Generates pictures as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`."""
+    options = parse_options(GenerateOptions, arguments, program_name("generate"), __doc__)
+    base = base or base_folder()
+    source = find_graphs(options.graphs)
+    entries, is_list = read_graphs(source)
+    checkpoint = find_checkpoint(options.checkpoint, base / "runs")
+    output = Path(options.output or base / "runs" / "generated" / source.stem).absolute()
+
+    from tqdm import tqdm
+
+    from sg2im_pyg.drawing import contact_sheet, figure, render_graph
+    from sg2im_pyg.model import Sg2Im
+    from sg2im_pyg.system.device import choose_device
+
+    device = choose_device(options.device)
+    model = Sg2Im.from_pretrained(checkpoint).to(device).for_generation()
+    graphs = [
+        parse_graph(graph, f"{source}, graph {i}" if is_list else str(source), model.vocabulary)
+        for i, graph in enumerate(entries)
+    ]
+    make_output(output)
+    remove_earlier(output)
+    print(f"checkpoint     {checkpoint}")
+    print(f"graphs         {source} ({len(graphs)})")
+
+    total = len(graphs)
+    pictures = number(graphs)
+    if options.grow:
+        total = sum(map(count_steps, entries))
+        pictures = number_steps(entries, model.vocabulary)
+    names: list[str] = []
+    rows: list[list[Image.Image]] = []
+    groups: list[list[tuple[Image.Image, Image.Image]]] = []
+    for name, i, graph in tqdm(pictures, total=total, unit="picture", disable=None, leave=False):
+        image, layout = paint(model, graph, options.seed, options.stretch)
+        drawing = render_graph(graph, model.vocabulary, min_size=layout.size[::-1])
+        for kind, picture in zip(KINDS, (image, layout, drawing), strict=True):
+            save(picture, output / f"{name}_{kind}.png")
+        if len(names) < ROWS_OF_SHEET:
+            rows.append([drawing, layout, image])
+        if len(names) < COLUMNS_OF_FIGURE:
+            if not groups or (options.grow and i == len(groups)):
+                groups.append([])
+            groups[-1].append((render_graph(graph, model.vocabulary), image))
+        names.append(name)
+    titles = names[: len(rows)] if options.grow else [str(i) for i in range(len(rows))]
+    sheet = contact_sheet(rows, COLUMNS, titles, cell_height=max(LAYOUT_SIDE, rows[0][1].height))
+    save(sheet, output / "contact_sheet.png")
+    save(figure(groups, max(LAYOUT_SIDE, rows[0][2].height)), output / "figure.png")
+
+    for kind in KINDS:
+        until = f" ... {names[-1]}_{kind}.png" if len(names) > 1 else ""
+        print(f"{kind:14} {output / f'{names[0]}_{kind}.png'}{until}")
+    for title, file, shown in (
+        ("contact sheet", "contact_sheet.png", len(rows)),
+        ("figure", "figure.png", sum(map(len, groups))),
+    ):
+        what = "steps" if options.grow else "graphs"
+        beyond = f" (the first {shown} {what})" if shown < len(names) else ""
+        print(f"{title:14} {output / file}{beyond}")
+
+
+def find_graphs(given: str) -> Path:
+    """A graph file, or an example that comes with the library."""
+    path = Path(given)
+    example = path.parent != Path() or not path.suffix  # graphs.json is somebody's own
+    return (example and find_supplied([path], GRAPHS, "eval/graphs") or path).absolute()
+
+
+def find_checkpoint(given: str | None, runs: Path) -> Path:
+    """The checkpoint given, or the best of the run that wrote one last."""
+    if given is not None:
+        path = checkpoint_path(given, "--checkpoint")
+        if not path.exists():
+            raise Sg2ImError(f"There is no checkpoint {path}: check the path.")
+        return path
+    newest = newest_run(runs, "checkpoints/best.pt", "checkpoints/last.pt")
+    if newest is None:
+        raise Sg2ImError(
+            f"There is no trained model below {runs}: run `sg2im train`, in the repository run "
+            "`make train`, or give --checkpoint."
+        )
+    return best_checkpoint(newest)
+
+
+def parse_graph(entries: Mapping[str, Any], where: str, vocabulary: "Vocabulary") -> "SceneGraph":
+    """A graph of a file, whose mistakes are named with their place."""
+    from sg2im_pyg.data import SceneGraph
+
+    try:
+        return SceneGraph.from_json(entries, vocabulary)
+    except Sg2ImError as error:
+        raise Sg2ImError(f"{where}: {error}") from error
+
+
+def number(graphs: list["SceneGraph"]) -> Iterator[tuple[str, int, "SceneGraph"]]:
+    """Each graph with the name that its files begin with, and its place in the file."""
+    digits = max(3, len(str(len(graphs) - 1)))
+    for i, graph in enumerate(graphs):
+        yield f"{i:0{digits}}", i, graph
+
+
+def number_steps(
+    entries: list[Mapping[str, Any]], vocabulary: "Vocabulary"
+) -> Iterator[tuple[str, int, "SceneGraph"]]:
+    """What :func:`number` gives, for each step of each graph; the graphs have been checked."""
+    from sg2im_pyg.data import SceneGraph
+
+    digits = max(3, len(str(len(entries) - 1)))
+    for i, graph in enumerate(entries):
+        places = max(2, len(str(count_steps(graph) - 1)))
+        for k, step in enumerate(grow(graph)):
+            yield f"{i:0{digits}}_{k:0{places}}", i, SceneGraph.from_json(step, vocabulary)
+
+
+def remove_earlier(folder: Path) -> None:
+    """Removes the numbered pictures of an earlier run, which had other graphs."""
+    for path in folder.iterdir():
+        if WRITTEN.fullmatch(path.name) and path.is_file():
+            path.unlink()
+
+
+def paint(
+    model: "Sg2Im", graph: "SceneGraph", seed: int, stretch: bool
+) -> tuple["Image.Image", "Image.Image"]:
+    """The picture, and a drawing of the predicted layout.
+
+    Graphs are not batched: each is painted with the same noise, so that pictures differ where
+    graphs do, and does not depend on the other graphs of the file in the last bit either.
+    """
+    from sg2im_pyg.drawing import render_layout
+    from sg2im_pyg.images import denormalize_images, to_pil
+
+    [(batch, output)] = model.generate_outputs([graph], seed)
+    size = model.config.image_size
+    scale = max(4, LAYOUT_SIDE // min(size))
+    layout = render_layout(batch.x, output.boxes, output.masks, model.vocabulary, size, scale)
+    return to_pil(denormalize_images(output.images, stretch))[0], layout
+
+
+def save(image: "Image.Image", path: Path) -> None:
+    """Writes a picture as PNG."""
+    with replace_when_whole(path) as temporary:
+        image.save(temporary, format="PNG")
