@@ -1,7 +1,7 @@
-"""All options of an evaluation; the texts below the fields are the help texts of
-``eval/run.py``."""
+"""All options of an evaluation, and those of the ablation; the texts below the fields are the help
+texts of the programs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from sg2im_pyg.errors import Sg2ImError
@@ -14,13 +14,13 @@ class EvaluationConfig:
 
     data: str
     """Prepared split to evaluate on, such as datasets/landscapes/64x64/test.h5."""
-    checkpoint: list[str] = field(default_factory=list)
+    checkpoint: list[str] = option(list, metavar="FILE")
     """Checkpoints of train/run.py or of the 2018 release, or names of released models such as
     coco64; each is a row of the table."""
-    images: list[str] = field(default_factory=list)
+    images: list[str] = option(list, metavar="DIR")
     """Folders of pictures (PNG, JPEG, ...) that any other system made for the same split; each is
     a row of the table."""
-    names: list[str] = field(default_factory=list)
+    names: list[str] = option(list, metavar="NAME")
     """Names of the rows, checkpoints first; by default they follow from the paths."""
     boxes: Literal["predicted", "true"] = "predicted"
     """Boxes that pictures are generated from."""
@@ -73,3 +73,28 @@ class EvaluationConfig:
                 f"There are {len(self.names)} names for {len(self.checkpoint)} checkpoints and "
                 f"{len(self.images)} folders: give one for each, checkpoints first, or none."
             )
+
+
+@dataclass
+class AblationOptions:
+    """Which rows of the paper's tables are made, and how they are evaluated."""
+
+    config: list[str] = option(list, metavar="FILE")
+    """Configuration of the data set, as for train/run.py; default: landscapes."""
+    rows: list[str] = option(list, metavar="ROW")
+    """Rows to make; default: all."""
+    take: list[str] = option(list, metavar="ROW=FILE")
+    """Checkpoints of train/run.py or of the 2018 release, or names of released models, to be taken
+    instead of trained."""
+    output: str | None = option(None, metavar="DIR")
+    """Folder of the trainings and tables; null: runs/ablation-<configuration>."""
+    split: Literal["test", "val"] = "test"
+    """Split to evaluate on."""
+    limit: int | None = None
+    """Evaluate on the first so many pictures of it; null: all."""
+    graphs_per_picture: int | None = None
+    """Graphs that are drawn for each picture; null: 5 on COCO, as published, and 1 elsewhere."""
+    network: str = "auto"
+    """Network for Inception score, FID and KID, see eval/run.py."""
+    device: str = "auto"
+    """Device of the evaluations."""

@@ -21,6 +21,7 @@ from PIL import Image
 from sg2im_pyg.evaluation.registry import metrics_of
 from sg2im_pyg.evaluation.table import (
     ARROWS,
+    WORDS,
     best_systems,
     by_frequency,
     count_of,
@@ -143,12 +144,11 @@ def _systems(result: Mapping[str, Any]) -> dict[str, Any]:
             "by": "no network" if network is None else f"by {network['name']}",
         },
     ]
-    words = {"higher": "higher is better", "lower": "lower is better", "near": "near to true"}
     heads = [
         {
             "title": metric.title,
             "arrow": ARROWS[metric.better],
-            "words": words[metric.better],  # the arrow, read out
+            "words": WORDS[metric.better],  # the arrow, read out
             "first": metric is pictures[0],
         }
         for metric in metrics

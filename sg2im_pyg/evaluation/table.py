@@ -23,6 +23,8 @@ NAME_WIDTH = 24
 """Characters of a system's name in a table; longer ones are shortened in the middle."""
 
 ARROWS = {"higher": "↑", "lower": "↓", "near": "≈"}
+WORDS = {"higher": "higher is better", "lower": "lower is better", "near": "near to true"}
+"""Which values of a metric are better."""
 
 _LINE = 100  # characters of a terminal's line
 _DEVIATION_DIGITS = 2  # of a figure; for deviations with more a terminal has no room
