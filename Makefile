@@ -2,7 +2,7 @@
 # this file; empty files in .venv say which steps are done, so that nothing is done twice.
 
 PYTHON ?= python3
-# Options of train/run.py, for example ARGS="--config train/configs/coco64.yaml".
+# Options of train/run.py, for example ARGS="--config coco64".
 ARGS ?=
 # Where torch comes from, where that is not pip's usual index: on Linux that one has CUDA builds of
 # several GB, and TORCH_INDEX=https://download.pytorch.org/whl/cpu the small build for the CPU.

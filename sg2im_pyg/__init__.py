@@ -20,7 +20,8 @@ __getattr__, __dir__ = lazy_names(
     {
         "data": ("SceneGraph", "Vocabulary"),
         "errors": ("Sg2ImError",),
-        "model": ("ModelConfig", "Sg2Im"),
+        "model": ("Sg2Im",),
+        "model_config": ("ModelConfig",),
         **dict.fromkeys(("checkpoint", "drawing", "evaluation", "images", "metrics", "nn"), ()),
         **dict.fromkeys(("formats", "sources", "system", "training"), ()),
     },

@@ -1,4 +1,7 @@
-"""The one exception for mistakes that a user can put right."""
+"""The one exception for mistakes that a user can put right, and words for its sentences."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class Sg2ImError(ValueError):
@@ -13,3 +16,35 @@ def first_line(error: BaseException) -> str:
     """What another library's exception says, short enough for a sentence of ours."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(":.") if lines else type(error).__name__
+
+
+def nearest(name: object, known: Iterable[str], otherwise: str = "give one of") -> str:
+    """The end of the sentence that a name is none of the known ones.
+
+    Args:
+        name: What was given.
+        known: The names that there are.
+        otherwise: What stands before some of them where none is near.
+
+    Examples:
+        >>> nearest("lanscapes", ["coco", "landscapes"])
+        "did you mean 'landscapes'?"
+        >>> nearest("moon", ["coco", "landscapes"])
+        'give one of coco, landscapes.'
+    """
+    known = list(known)
+    near = difflib.get_close_matches(str(name)[:100].lower(), known, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    return f"{otherwise} {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}."
+
+
+def shortened(text: object, most: int = 60) -> str:
+    """As many characters of a text as a person would read in a sentence.
+
+    Examples:
+        >>> shortened("as it is"), shortened(10**99, 8)
+        ('as it is', '10000...')
+    """
+    text = str(text)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,4 +1,4 @@
-"""Files of commit 383d65e, before the library was laid out anew: they load, go on and give the same.
+"""Files of commit 383d65e, before the library was laid out anew: they load and give the same.
 
 ``golden/old`` holds small stores, a run of two steps on the landscapes, and in ``expected.pt`` what
 that commit made of them. Rounding differs between processors: values are compared closely, not bit

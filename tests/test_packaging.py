@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -90,6 +93,57 @@ def test_wheel_holds_the_whole_library_and_nothing_else(wheel):
 def test_wheel_carries_the_license(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith("/LICENSE"))
     assert wheel.read(name).decode().startswith("MIT License")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The programs of an environment in which the wheel was installed, and nothing else of ours."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    programs = folder / ("Scripts" if os.name == "nt" else "bin")
+    pip = [sys.executable, "-m", "pip", "--python", programs / "python", "install"]
+
+    options = ["--quiet", "--no-deps", "--no-index", "--no-warn-script-location"]
+    subprocess.run([*pip, *options, wheel.filename], check=True, timeout=300)
+    # The libraries it needs are those of this environment; an editable sg2im_pyg is not found so.
+    [packages] = folder.glob("**/site-packages")
+    lines = "\n".join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+    (packages / "libraries.pth").write_text(lines, encoding="utf-8")
+    return programs
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_trains_and_generates(installed, tmp_path):
+    prepare_landscapes(
+        tmp_path / "datasets/landscapes", (16, 16), 4, 6, 4, 4, workers=1, progress=False
+    )
+    environment = {name: v for name, v in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [str(installed / words[0]), *words[1:]],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    place = run("python", "-c", "import sg2im_pyg; print(sg2im_pyg.__file__)").strip()
+    assert Path(place).is_relative_to(installed.parent)
+    tiny = ["--model.image_size=[16,16]", "--model.refinement_dims=[8,4]", "--model.mask_size=4"]
+    tiny += [f"--{name}_discriminator.layers=[[4,4,2],[4,8,2]]" for name in ("image", "object")]
+    tiny += ["--batch_size=2", "--data.workers=0", "--hardware.accelerator=cpu"]
+    assert "Done: 2 steps" in run("sg2im", "train", "--steps", "2", *tiny)
+    run("sg2im", "generate", "--device=cpu")
+    [trained] = (tmp_path / "runs").glob("landscapes-*/checkpoints/last.pt")
+    pictures = tmp_path / "runs" / "generated" / "landscapes"
+    assert trained.is_file() and (pictures / "000_image.png").is_file()
+    assert "train " in run("python", "-m", "sg2im_pyg", "--help")
 
 
 def test_names_and_modules_are_there_when_they_are_used():

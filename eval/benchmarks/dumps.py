@@ -23,7 +23,7 @@ from pycocotools import mask as coco_mask
 from tqdm import tqdm
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.landscapes.source import draw_landscape
+from sg2im_pyg.sources.landscapes.source import paint_landscape
 from sg2im_pyg.system.files import replace_when_whole
 
 Images = dict[str, tuple[int, int]]
@@ -871,7 +871,7 @@ def write_pictures(
 def _photograph(seed: int, height: int, width: int, number: int) -> bytes:
     """A landscape under the texture and the grain of a photograph, as a JPEG file."""
     rng = np.random.default_rng([seed, 8, height, width, number])
-    picture = draw_landscape(seed, number, (height // 2, width // 2), mask_size=0).image
+    picture = paint_landscape(seed, number, (height // 2, width // 2), mask_size=0).image
     smooth = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
     # Photographs have as much contrast in each octave: noise of all sizes, of the same strength.
     texture = sum(_noise(rng, height, width, cell) for cell in (64, 32, 16, 8, 4, 2))

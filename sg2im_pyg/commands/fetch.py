@@ -31,7 +31,7 @@ from sg2im_pyg.system.program import program_name
 class FetchOptions:
     """What is fetched, and where to."""
 
-    names: list[str] = option(list, positional=True)
+    names: list[str] = option(list, positional=True, metavar="NAME ...")
     """Such as coco64; none: list the names."""
     full: bool = False
     """Files with discriminators, optimizers, histories."""

@@ -3,7 +3,7 @@
     python eval/generate.py                                   newest run, graphs for landscapes
     python eval/generate.py --checkpoint FILE graphs.json --output DIR
     python eval/generate.py --checkpoint FILE graphs.json --seed 1
-    python eval/generate.py --checkpoint coco64 eval/graphs/coco.json --stretch
+    python eval/generate.py --checkpoint coco64 coco --stretch
     python eval/generate.py --grow graphs.json                each graph step by step
 
 A checkpoint is a file, or the name of a model of the 2018 release (eval/fetch.py lists them), which

@@ -14,7 +14,14 @@ from torch.utils.data import get_worker_info
 from torch_geometric.data import Batch, Data, Dataset, HeteroData
 from torch_geometric.data.data import BaseData
 
-from sg2im_pyg.data.batching import AssembledGraphs, set_slices, split
+from sg2im_pyg.data.batching import (
+    AssembledGraphs,
+    drop_entry,
+    empty_batch,
+    put_together,
+    separate,
+    set_slices,
+)
 from sg2im_pyg.data.scene_graph import SceneGraph
 from sg2im_pyg.data.scene_table import ragged_rows
 from sg2im_pyg.data.store import SceneReader
@@ -24,7 +31,7 @@ from sg2im_pyg.errors import Sg2ImError, first_line
 
 _LOADED_AT_ONCE = 1024  # pictures read in one go into memory: 12 MB at 64 x 64
 _ITERATED_AT_ONCE = 32  # items of a plain loop that are assembled together
-_EMPTY_BATCH = Batch(_base_cls=SceneGraph)  # copied, as making one anew costs more than filling it
+_EMPTY_BATCH = empty_batch(SceneGraph)  # copied, as making one anew costs more than filling it
 
 Positions = Sequence[int] | np.ndarray | Tensor
 """Positions in a data set, from the end where they are negative."""
@@ -50,7 +57,7 @@ class SceneDataset(Dataset):
         device: Where batches are assembled; on another device than the CPU all pictures are held
             there, and worker processes can not be used.
         attributes: Whether graphs have :obj:`attributes` of their objects, shape :math:`(O, A)`,
-            bool, in the order of :attr:`attribute_names`.
+            bool, in the order of the vocabulary's, which names them only then.
 
     Raises:
         Sg2ImError: If the file is missing, truncated, foreign, or of a newer schema; if it has no
@@ -84,7 +91,7 @@ class SceneDataset(Dataset):
             self._pixels = (bits & 1).float().to(self.device)
         self._attributes: Tensor | None = None
         if attributes:
-            if not reader.attribute_names:
+            if not reader.vocabulary.attributes:
                 raise Sg2ImError(
                     f"{reader.path} has no attributes of objects: open it without attributes=True."
                 )
@@ -95,13 +102,9 @@ class SceneDataset(Dataset):
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Names of the categories and predicates."""
-        return self.reader.vocabulary
-
-    @property
-    def attribute_names(self) -> tuple[str, ...]:
-        """Names of the objects' attributes; empty where the source has none."""
-        return self.reader.attribute_names
+        """Names of the categories and predicates, and of the attributes where graphs have them."""
+        names = self.reader.vocabulary
+        return Vocabulary(names.objects, names.predicates) if self._attributes is None else names
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -117,7 +120,7 @@ class SceneDataset(Dataset):
         return len(self.reader)
 
     def get(self, idx: int) -> SceneGraph:
-        return split(self._gather(np.array([range(self.len())[idx]])))[0]
+        return separate(self._gather(np.array([range(self.len())[idx]])))[0]
 
     def __getitems__(self, indices: Positions) -> Sequence[Any]:
         """Items at several positions, as torch's loaders ask for them."""
@@ -150,7 +153,7 @@ class SceneDataset(Dataset):
                 "The transform gives no graphs, which a batch is made of, but a "
                 f"{type(graphs[0]).__name__}: use PyG's DataLoader."
             )
-        return Batch.from_data_list(graphs)
+        return put_together(graphs)
 
     def items_at(
         self, indices: Positions, keys: np.ndarray | Tensor | None = None
@@ -175,7 +178,7 @@ class SceneDataset(Dataset):
         if takes_batches(self.transform):
             return AssembledGraphs(_without_key(self.transform(batch)))
         items: list[Any] = []
-        for i, graph in enumerate(split(batch)):
+        for i, graph in enumerate(separate(batch)):
             with nullcontext() if keys is None else _seeded(int(keys[i]), self.device):
                 items.append(_without_key(self.transform(graph)))
         return items
@@ -214,9 +217,8 @@ class SceneDataset(Dataset):
         outside = positions[(positions < -len(self)) | (positions >= len(self))]
         if len(outside):
             raise IndexError(f"There is no item {outside[0]} of {len(self)}.")
-        if self._indices is not None:
-            return np.array([self._indices[i] for i in positions.tolist()], np.int64)
-        return np.where(positions < 0, positions + len(self), positions)
+        chosen = self.indices()
+        return np.array([chosen[i] for i in positions.tolist()], np.int64)
 
     def _gather(self, pictures: np.ndarray, keys: np.ndarray | Tensor | None = None) -> Batch:
         """The batch of stored graphs at some positions in the file, with keys for their draws."""
@@ -247,7 +249,6 @@ class SceneDataset(Dataset):
             batch.draw_key = torch.as_tensor(keys, device=self.device)
         batch.batch = self._move(np.repeat(numbers, np.diff(object_ends)))
         batch.ptr = ends.to(self.device, copy=True)
-        batch._num_graphs = len(pictures)
         set_slices(batch, ends, torch.from_numpy(edge_ends))
         return batch
 
@@ -269,7 +270,7 @@ class SceneDataset(Dataset):
             return None
         rows, ends = ragged_rows(self.reader.attribute_offset, objects)
         owners = np.repeat(np.arange(len(objects)), np.diff(ends))
-        shape = (len(objects), len(self.attribute_names))
+        shape = (len(objects), len(self.reader.vocabulary.attributes))
         table = torch.zeros(shape, dtype=torch.bool, device=self.device)
         table[self._move(owners), self._attributes[self._move(rows)]] = True
         return table
@@ -311,17 +312,14 @@ def _usable(device: torch.device | str) -> torch.device:
 
 def _without_key(item: Any) -> Any:
     """The item without the key of its draws, which the model has no use for."""
-    if isinstance(item, (list, tuple)):  # such as the parts of a split
+    if isinstance(item, (list, tuple)):  # such as training and test graphs
         for part in item:
             _without_key(part)
     elif isinstance(item, HeteroData):
         for store in item.stores:
             store.pop("draw_key", None)
     elif isinstance(item, Data) and "draw_key" in item:
-        del item["draw_key"]
-        if hasattr(item, "_slice_dict"):
-            for record in (item._slice_dict, item._inc_dict):
-                record.pop("draw_key", None)
+        drop_entry(item, "draw_key")
     return item
 
 

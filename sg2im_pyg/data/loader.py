@@ -6,17 +6,16 @@ the number of worker processes nor on the batch that it comes in.
 
 import operator
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler, get_worker_info
-from torch_geometric.data import Batch
+from torch_geometric.data import Data
 from torch_geometric.loader import DataLoader
-from torch_geometric.loader.dataloader import Collater
 
-from sg2im_pyg.data.batching import AssembledGraphs
+from sg2im_pyg.data.batching import AssembledGraphs, put_together
 from sg2im_pyg.data.dataset import SceneDataset
 from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.data.parcel import Parcel
@@ -50,6 +49,8 @@ class SceneLoader(DataLoader):
         Sg2ImError: If workers are wanted for a data set that is not on the CPU; if a number is out
             of range.
     """
+
+    collate_fn: Callable[[Any], Any]
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class SceneLoader(DataLoader):
             num_workers=num_workers,
             **options,
         )
-        self.collate_fn = SceneCollater(dataset, self.follow_batch, self.exclude_keys)
+        self.collate_fn = SceneCollater(self.collate_fn, self.follow_batch, self.exclude_keys)
 
     def __iter__(self) -> Any:
         # torch asks its sampler once or twice a pass, depending on the workers: it is counted here.
@@ -114,16 +115,31 @@ class SceneLoader(DataLoader):
         self.batch_sampler.epoch = epoch
 
 
-class SceneCollater(Collater):
-    """PyG's collater, which leaves batches that are assembled already as they are."""
+class SceneCollater:
+    """Puts items together as PyG's loader does; batches that are assembled stay as they are.
 
-    def __call__(self, batch: Sequence[Any]) -> Any:
-        if not isinstance(batch, AssembledGraphs):
-            whole = super().__call__(batch)
-        elif self.follow_batch or self.exclude_keys:
-            whole = Batch.from_data_list(list(batch), self.follow_batch, self.exclude_keys)
+    Args:
+        plain: What PyG's loader does.
+        follow_batch: See PyG's loader.
+        exclude_keys: Likewise.
+    """
+
+    def __init__(
+        self,
+        plain: Callable[[Any], Any],
+        follow_batch: list[str] | None,
+        exclude_keys: list[str] | None,
+    ) -> None:
+        self.plain = plain
+        self.options = follow_batch, exclude_keys
+
+    def __call__(self, items: Sequence[Any]) -> Any:
+        if isinstance(items, AssembledGraphs) and not any(self.options):
+            whole = items.batch
+        elif isinstance(items[0], Data):
+            whole = put_together(items, *self.options)
         else:
-            whole = batch.batch
+            whole = self.plain(items)
         return whole if get_worker_info() is None else Parcel(whole)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from sg2im_pyg.data.batching import check_entries, grouping, regroup
+from sg2im_pyg.data.batching import check_entries, grouping, rearrange
 from sg2im_pyg.data.vocabulary import IMAGE, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 
@@ -24,6 +24,7 @@ class SceneGraph(Data):
         edge_attr: Predicate of each relationship, shape :math:`(T,)`, int64.
         boxes: Boxes :obj:`[x0, y0, x1, y1]` in :math:`[0, 1]`, shape :math:`(O, 4)`.
         masks: Masks within the boxes, shape :math:`(O, M, M)`, in :math:`[0, 1]`.
+        attributes: Which attributes each object has, shape :math:`(O, A)`, bool.
         image: The picture, shape :math:`(1, 3, H, W)`, uint8
             (see :func:`sg2im_pyg.images.normalize_images`).
         image_id: Number of the picture in its source.
@@ -47,18 +48,27 @@ class SceneGraph(Data):
         masks: Tensor | None = None,
         image: Tensor | None = None,
         image_id: int | None = None,
+        attributes: Tensor | None = None,
         **kwargs: Any,
     ) -> None:
-        optional = {"boxes": boxes, "masks": masks, "image": image, "image_id": image_id}
+        optional = {
+            "boxes": boxes,
+            "masks": masks,
+            "image": image,
+            "image_id": image_id,
+            "attributes": attributes,
+        }
         kwargs.update({key: value for key, value in optional.items() if value is not None})
         super().__init__(x=x, edge_index=edge_index, edge_attr=edge_attr, **kwargs)
 
     @classmethod
     def from_json(cls, entries: Mapping[str, Any], vocabulary: Vocabulary) -> "SceneGraph":
-        """Reads ``{"objects": [names], "relationships": [[subject, predicate, object], ...]}``.
+        """Reads ``{"objects": [names], "attributes": [[names], ...], "relationships": [[subject,
+        predicate, object], ...]}``.
 
-        Subjects and objects are positions in the list of objects. The node
-        :obj:`"__image__"` and its edges are added.
+        Subjects and objects are positions in the list of objects. Attributes are a list for each
+        object and may be left out; with a vocabulary that has some, the graph has
+        :obj:`attributes` either way. The node :obj:`"__image__"` and its edges are added.
 
         Raises:
             Sg2ImError: If the form is another one, a name is unknown or a position out of range.
@@ -68,11 +78,11 @@ class SceneGraph(Data):
                 "A scene graph must be a JSON object with the lists 'objects' and "
                 f"'relationships', got {_shown(entries)}."
             )
-        unknown = sorted(set(entries) - {"objects", "relationships"})
+        unknown = sorted(set(entries) - {"objects", "attributes", "relationships"})
         if unknown:
             raise Sg2ImError(
-                f"A scene graph has the entries 'objects' and 'relationships'; {unknown[0]!r} is "
-                "not one of them."
+                "A scene graph has the entries 'objects', 'relationships' and perhaps "
+                f"'attributes'; {unknown[0]!r} is not one of them."
             )
         names = entries.get("objects")
         relationships = entries.get("relationships", [])
@@ -97,17 +107,27 @@ class SceneGraph(Data):
             for i, relationship in enumerate(relationships)
         ]
         table = torch.tensor(triples, dtype=torch.long).view(-1, 3)
-        return add_image_node(cls(x, table[:, [0, 2]].t().contiguous(), table[:, 1].contiguous()))
+        edges = table[:, [0, 2]].t().contiguous(), table[:, 1].contiguous()
+        flags = _attribute_flags(entries.get("attributes"), len(names), vocabulary)
+        return add_image_node(cls(x, *edges, attributes=flags))
 
     def to_json(self, vocabulary: Vocabulary) -> dict[str, Any]:
         """The inverse of :meth:`from_json`: node :obj:`"__image__"` and its edges are dropped."""
         assert self.x is not None and self.edge_index is not None and self.edge_attr is not None
         kept = (self.x != 0).tolist()
         position = (torch.cumsum(self.x != 0, 0) - 1).tolist()
-        return {
+        names: dict[str, Any] = {
             "objects": [
                 vocabulary.objects[c] for c, keep in zip(self.x.tolist(), kept, strict=True) if keep
             ],
+        }
+        flags = self.get("attributes")
+        if flags is not None and flags.any():
+            names["attributes"] = [
+                [vocabulary.attributes[a] for a in row.nonzero().view(-1).tolist()]
+                for row in flags[self.x != 0]
+            ]
+        return names | {
             "relationships": [
                 [position[s], vocabulary.predicates[p], position[o]]
                 for (s, o), p in zip(
@@ -121,8 +141,9 @@ class SceneGraph(Data):
 def add_image_node(graph: Data) -> Data:
     """Appends the node :obj:`"__image__"` and an edge :obj:`"__in_image__"` from each other node.
 
-    Its box is the whole picture, its mask all ones, and it has no attributes. A graph that has it
-    already is returned as it is; the graph given is changed.
+    Its box is the whole picture, its mask all ones, and it has no attributes; in entries of a
+    user's own, its rows and those of its edges are zeros. A graph that has it already is returned
+    as it is; the graph given is changed.
 
     Args:
         graph: A graph, or a :class:`~torch_geometric.data.Batch`, each graph of which gets the
@@ -142,30 +163,21 @@ def add_image_node(graph: Data) -> Data:
     torch.cumsum(without, 0, out=added[1:])
     rows = torch.arange(len(x), device=x.device) + added[groups]
     image_rows = (ends + added)[1:][wanting] - 1
-    for key, whole in (
-        ("x", x.new_zeros(())),
-        ("boxes", torch.tensor([0.0, 0.0, 1.0, 1.0], device=x.device)),
-        ("masks", torch.ones((), device=x.device)),
-        ("attributes", x.new_zeros(())),
-    ):
-        if key in graph:
-            value = graph[key]
-            longer = value.new_empty(len(value) + len(wanting), *value.shape[1:])
-            longer[rows] = value
-            longer[image_rows] = whole.to(value.dtype)
-            graph[key] = longer
     members = torch.arange(len(x), device=x.device)
     if len(wanting) < len(without):
         members = members[without[groups]]
     image_of = image_rows.new_empty(len(without)).index_copy_(0, wanting, image_rows)
     edges = torch.stack([rows[members], image_of[groups[members]]])
-    order = torch.cat([groups[edge_index[0]], groups[members]]).argsort(stable=True)
-    graph.edge_index = torch.cat([rows[edge_index], edges], dim=1)[:, order]
-    graph.edge_attr = torch.cat([graph.edge_attr, graph.edge_attr.new_zeros(len(members))])[order]
-    longer = groups.new_empty(len(x) + len(wanting))
-    longer[rows] = groups
-    longer[image_rows] = wanting
-    regroup(graph, longer, ends + added)
+    places = torch.cat([groups[edge_index[0]], groups[members]])
+    graph.edge_index = rows[edge_index]
+    longer = torch.cat([groups, wanting])
+    order = longer.argsort(stable=True)
+    new = {"edge_index": edges}
+    if "boxes" in graph:
+        new["boxes"] = graph.boxes.new_tensor([[0, 0, 1, 1]]).expand(len(wanting), 4)
+    if "masks" in graph:
+        new["masks"] = graph.masks.new_ones(len(wanting), *graph.masks.shape[1:])
+    rearrange(graph, longer[order], ends + added, order, places.argsort(stable=True), **new)
     return graph
 
 
@@ -202,6 +214,36 @@ def check_indices(graph: Data, vocabulary: Vocabulary, name: str) -> None:
                 f"{name} names the {what} {int(outside[0])}, but there are {limit}: use 0 to "
                 f"{limit - 1}."
             )
+
+
+def _attribute_flags(lists: Any, objects: int, vocabulary: Vocabulary) -> Tensor | None:
+    """Which attributes each object has, shape (objects, A), bool; none without any."""
+    if not vocabulary.attributes:
+        if lists is not None:
+            raise Sg2ImError(
+                "A scene graph has the entry 'attributes', but the vocabulary has no attributes: "
+                "leave it out."
+            )
+        return None
+    flags = torch.zeros(objects, len(vocabulary.attributes), dtype=torch.bool)
+    if lists is None:
+        return flags
+    if (
+        not isinstance(lists, (list, tuple))
+        or len(lists) != objects
+        or not all(isinstance(names, (list, tuple)) for names in lists)
+    ):
+        raise Sg2ImError(
+            f"'attributes' of a scene graph must be a list of names for each of the {objects} "
+            f"objects, got {_shown(lists)}."
+        )
+    for row, names in enumerate(lists):
+        for name in names:
+            try:
+                flags[row, vocabulary.attribute_index(name)] = True
+            except Sg2ImError as error:
+                raise Sg2ImError(f"Object {row}: {error}") from None
+    return flags
 
 
 def _triple(

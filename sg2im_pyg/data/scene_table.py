@@ -98,13 +98,12 @@ class SceneTable:
             None if self.object_ids is None else self.object_ids[objects],
         )
 
-    def check(self, where: str, vocabulary: Vocabulary, attribute_names: Sequence[str]) -> None:
+    def check(self, where: str, vocabulary: Vocabulary) -> None:
         """Checks that the arrays agree with each other and with the vocabulary.
 
         Args:
             where: What the sentence of an error begins with.
-            vocabulary: Names of categories and predicates.
-            attribute_names: Names of the attributes.
+            vocabulary: Names of categories, predicates and attributes.
 
         Raises:
             Sg2ImError: If they do not.
@@ -123,7 +122,7 @@ class SceneTable:
         for values, names, what in (
             (self.categories, vocabulary.objects, "category"),
             (self.relationships[:, 1], vocabulary.predicates, "predicate"),
-            (self.attributes, attribute_names, "attribute"),
+            (self.attributes, vocabulary.attributes, "attribute"),
         ):
             if len(values) and not (0 <= values.min() and values.max() < len(names)):
                 raise Sg2ImError(f"{where}: a {what} is outside of the vocabulary of {len(names)}.")

@@ -21,12 +21,12 @@ dataset               shape, type            meaning
 ``relationship``      (T, 3) int32           subject, predicate, object; positions in the picture
 ``attribute_offset``  (O + 1,) int64         attributes of object ``o`` are rows ``offset[o]`` up
                                              to ``offset[o + 1]``; absent without attributes
-``attribute``         (A,) int32             index in ``attribute_names``; likewise
+``attribute``         (A,) int32             index in the vocabulary; likewise
 ====================  =====================  ====================================================
 
 Attributes of the file: ``schema``, ``schema_version``, ``image_size`` (height, width),
-``mask_size``, ``vocabulary``, ``attribute_names`` and ``settings`` (of the preparation), the last
-three as JSON.
+``mask_size``, ``vocabulary`` (objects and predicates), ``attribute_names`` (the vocabulary's
+attributes of objects) and ``settings`` (of the preparation), the last three as JSON.
 
 The same columns without ``image`` are what the sources are converted to before their pictures are
 decoded (:mod:`sg2im_pyg.sources.annotations`).
@@ -34,7 +34,6 @@ decoded (:mod:`sg2im_pyg.sources.annotations`).
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -72,6 +71,11 @@ _COLUMNS = {
     "attribute": ("attributes", "iu"),
 }
 """Of each dataset the field of :class:`SceneTable`, and the kinds of numbers (numpy's letters)."""
+
+
+def store_path(root: str | Path, image_size: tuple[int, int], split: str) -> Path:
+    """Where the store of a split lies below the root of the prepared data."""
+    return Path(root) / f"{image_size[0]}x{image_size[1]}" / f"{split}.h5"
 
 
 class SceneWriter:
@@ -152,7 +156,7 @@ class SceneWriter:
                     f"to {self.path}, got {got}."
                 )
         where = f"Picture {scene.image_id} can not be written to {self.path}"
-        SceneTable.from_scenes([scene], 0).check(where, self.vocabulary, ())
+        SceneTable.from_scenes([scene], 0).check(where, self.vocabulary)
         self._file.write(np.ascontiguousarray(scene.image, np.uint8).tobytes())
         self._scenes.append(replace(scene, image=_NO_IMAGE))
 
@@ -165,7 +169,6 @@ def write_store(
     image_size: tuple[int, int],
     mask_size: int,
     settings: dict[str, Any],
-    attribute_names: Sequence[str] = (),
     pictures: np.ndarray | None = None,
 ) -> None:
     """Writes a store at once, under a temporary name that is renamed when it is whole.
@@ -175,11 +178,10 @@ def write_store(
         table: Annotations, :math:`N` pictures.
         image_rows: File that holds the pictures one after the other, each of
             :math:`H \\cdot W \\cdot 3` bytes.
-        vocabulary: Names of categories and predicates.
+        vocabulary: Names of categories, predicates and attributes.
         image_size: Height and width of the pictures.
         mask_size: Side of the masks, :obj:`0` for none.
         settings: Settings of the preparation (plain JSON values).
-        attribute_names: Names of the objects' attributes.
         pictures: Positions in :obj:`table` and :obj:`image_rows`, in rising order, of the
             pictures to write; :obj:`None` for all.
 
@@ -199,9 +201,7 @@ def write_store(
         with h5py.File(temporary, "w") as file:
             file.attrs["image_size"] = image_size
             images = _create_block(file, "image", (len(table), *image_size, 3))
-            write_columns(
-                file, SCHEMA, table, vocabulary, mask_size, settings, attribute_names, str(path)
-            )
+            write_columns(file, SCHEMA, table, vocabulary, mask_size, settings, str(path))
         if images is not None:
             with temporary.open("r+b") as target, image_rows.open("rb") as source:
                 target.seek(images)
@@ -223,18 +223,19 @@ def write_columns(
     vocabulary: Vocabulary,
     mask_size: int,
     settings: dict[str, Any],
-    attribute_names: Sequence[str],
     where: str,
 ) -> None:
     """Writes annotations and what explains them into an open HDF5 file."""
-    table.check(where, vocabulary, attribute_names)
+    table.check(where, vocabulary)
+    names = vocabulary.to_dict()
+    attribute_names = names.pop("attributes", [])
     attributes = file.attrs
     attributes["schema"] = schema
     attributes["schema_version"] = SCHEMA_VERSION
     attributes["mask_size"] = mask_size
     for name, value in (
-        ("vocabulary", vocabulary.to_dict()),
-        ("attribute_names", list(attribute_names)),
+        ("vocabulary", names),
+        ("attribute_names", attribute_names),
         ("settings", settings),
     ):
         _write_text(file, name, json.dumps(value, sort_keys=True))
@@ -265,7 +266,7 @@ def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
             f"{SCHEMA_VERSION}: update sg2im_pyg, or prepare the data again with this version."
         )
     mask_size = int(attributes["mask_size"])
-    attribute_names = tuple(json.loads(_read_text(file, "attribute_names", "[]")))
+    attribute_names = json.loads(_read_text(file, "attribute_names", "[]"))
     columns: dict[str, Any] = {}
     for name, (field, kinds) in _COLUMNS.items():
         is_optional = (
@@ -296,12 +297,13 @@ def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
         found = getattr(table, field)
         if shape is not None and found.shape != shape:
             raise ValueError(f"{field} has the shape {found.shape} instead of {shape}")
-    vocabulary = Vocabulary.from_dict(json.loads(_read_text(file, "vocabulary")))
-    table.check(f"The data file {path}", vocabulary, attribute_names)
+    names = json.loads(_read_text(file, "vocabulary"))
+    vocabulary = Vocabulary.from_dict({**names, "attributes": attribute_names})
+    table.check(f"The data file {path}", vocabulary)
     settings = json.loads(_read_text(file, "settings"))
     if not isinstance(settings, dict):
         raise ValueError("its settings are no settings")
-    return Columns(table, vocabulary, mask_size, settings, attribute_names)
+    return Columns(table, vocabulary, mask_size, settings)
 
 
 @dataclass
@@ -312,7 +314,6 @@ class Columns:
     vocabulary: Vocabulary
     mask_size: int
     settings: dict[str, Any]
-    attribute_names: tuple[str, ...]
 
 
 class SceneReader:
@@ -350,7 +351,6 @@ class SceneReader:
         self.vocabulary = columns.vocabulary
         self.mask_size = columns.mask_size
         self.settings = columns.settings
-        self.attribute_names = columns.attribute_names
         self.image_ids = table.image_ids
         self.object_offset = table.object_offset
         self.categories = table.categories

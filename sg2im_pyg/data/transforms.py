@@ -2,6 +2,10 @@
 
 Those that draw at random take their draws from the graph's :obj:`draw_key` where it has one, and
 otherwise from torch's global random state, as PyG's do.
+
+Entries of a user's own with one row for each object or each relationship are kept in step, as
+PyG's transforms keep them (see :func:`sg2im_pyg.data.batching.keys_in_step`). Rows of objects and
+relationships that are added, and of the node :obj:`"__image__"`, are zeros there.
 """
 
 from typing import Any
@@ -10,9 +14,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import BaseTransform, Compose
-from torch_geometric.utils import subgraph
 
-from sg2im_pyg.data.batching import OBJECT_KEYS, check_entries, grouping, regroup
+from sg2im_pyg.data.batching import check_entries, grouping, rearrange
 from sg2im_pyg.data.draws import global_keys, next_keys, random_below, random_bits
 from sg2im_pyg.data.geometry import geometric_predicates
 from sg2im_pyg.data.scene_graph import add_image_node
@@ -24,7 +27,7 @@ class BatchTransform(BaseTransform):
     r"""Base class of transforms that take a graph or a whole :class:`~torch_geometric.data.Batch`.
 
     Applied to a batch, :meth:`forward` does to each graph what it does to the graph alone, and
-    returns a batch that can be taken apart again (see :func:`sg2im_pyg.data.batching.regroup`).
+    returns a batch that can be taken apart again (see :func:`sg2im_pyg.data.batching.rearrange`).
     :class:`SceneDataset` applies such transforms to whole batches, others graph by graph.
 
     Draws follow from the entry :obj:`draw_key` of a graph, shape :math:`(1,)`, int64, of a batch
@@ -113,12 +116,16 @@ class SampleGeometricRelations(BatchTransform):
         subjects = torch.where(is_subject, first, second)
         objects = torch.where(is_subject, second, first)
         kinds = geometric_predicates(data.boxes, data.get("masks"), subjects, objects)
-        edge_attr = self.predicate_indices.to(kinds.device)[kinds]
-        order = torch.cat([own, groups[data.edge_index[0]]]).argsort(stable=True)
-        edge_index = torch.cat([torch.stack([subjects, objects]), data.edge_index], dim=1)
-        data.edge_index = edge_index[:, order]
-        data.edge_attr = torch.cat([edge_attr, data.edge_attr])[order]
-        regroup(data, groups, ends)
+        # In each graph before those that are there.
+        places = torch.cat([2 * groups[data.edge_index[0]] + 1, 2 * own])
+        rearrange(
+            data,
+            groups,
+            ends,
+            relationships=places.argsort(stable=True),
+            edge_index=torch.stack([subjects, objects]),
+            edge_attr=self.predicate_indices.to(kinds.device)[kinds],
+        )
         return data
 
 
@@ -166,16 +173,12 @@ class SubsampleObjects(BatchTransform):
         keep = is_image.clone()
         members = torch.zeros_like(ends[1:]).index_add_(0, groups, (~is_image).long())
         keep[order] |= rows - ends[groups] < self.most(members) - 1
-        data.edge_index, data.edge_attr = subgraph(
-            keep, data.edge_index, data.edge_attr, relabel_nodes=True, num_nodes=len(keep)
-        )
         kept = keep.nonzero().view(-1)
-        for key in OBJECT_KEYS:
-            if key in data:
-                data[key] = data[key][kept]
         before = torch.zeros(len(keep) + 1, dtype=torch.long, device=keep.device)
         torch.cumsum(keep, 0, out=before[1:])
-        regroup(data, groups[kept], before[ends])
+        edges = keep[data.edge_index].all(0).nonzero().view(-1)
+        data.edge_index = before[data.edge_index]
+        rearrange(data, groups[kept], before[ends], kept, edges)
         return data
 
     def __repr__(self) -> str:
@@ -207,7 +210,6 @@ class DropRelationships(BatchTransform):
     """Removes all relationships (the paper's ablation "no relationships")."""
 
     def forward(self, data: Data) -> Data:
-        data.edge_index = data.edge_index[:, :0]
-        data.edge_attr = data.edge_attr[:0]
-        regroup(data, *grouping(data))
+        check_entries(data, "x", "edge_index", "edge_attr")
+        rearrange(data, *grouping(data), relationships=data.edge_index[0, :0])
         return data

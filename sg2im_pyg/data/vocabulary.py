@@ -1,4 +1,4 @@
-"""Names of object categories and predicates, in index order."""
+"""Names of object categories, predicates and attributes of objects, in index order."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -15,16 +15,18 @@ GEOMETRIC_PREDICATES = ("left of", "right of", "above", "below", "inside", "surr
 
 
 class Vocabulary:
-    """Object categories and predicates of a data set, and the way from names to indices.
+    """Object categories, predicates and attributes of a data set, and the way from names to
+    indices.
 
-    Index 0 is special in both lists: the object :obj:`"__image__"` stands for the whole picture
-    and the predicate :obj:`"__in_image__"` ties every other object to it. They are put in front
-    where they are missing.
+    Index 0 is special in the first two lists: the object :obj:`"__image__"` stands for the whole
+    picture and the predicate :obj:`"__in_image__"` ties every other object to it. They are put in
+    front where they are missing.
 
     Args:
         objects: Names of the object categories, in index order. The name :obj:`"NONE"` may
             stand several times, for indices without a category; it can not be looked up.
         predicates: Names of the predicates, in index order.
+        attributes: Names of the objects' attributes, in index order; none where data has none.
 
     Raises:
         Sg2ImError: If a name is empty, no string, or given twice.
@@ -37,13 +39,16 @@ class Vocabulary:
         2
     """
 
-    def __init__(self, objects: Iterable[str], predicates: Iterable[str]) -> None:
-        self.objects = _with_special(objects, IMAGE, "object")
-        self.predicates = _with_special(predicates, IN_IMAGE, "predicate")
-        self._object_index = {name: i for i, name in enumerate(self.objects) if name != UNUSED}
-        self._predicate_index = {
-            name: i for i, name in enumerate(self.predicates) if name != UNUSED
-        }
+    def __init__(
+        self, objects: Iterable[str], predicates: Iterable[str], attributes: Iterable[str] = ()
+    ) -> None:
+        self.objects = _checked(objects, "object", IMAGE)
+        self.predicates = _checked(predicates, "predicate", IN_IMAGE)
+        self.attributes = _checked(attributes, "attribute")
+        self._object_index, self._predicate_index, self._attribute_index = (
+            {name: i for i, name in enumerate(names) if name != UNUSED}
+            for names in (self.objects, self.predicates, self.attributes)
+        )
 
     def object_index(self, name: str) -> int:
         """Index of an object category; an unknown name raises with the nearest known ones."""
@@ -53,9 +58,15 @@ class Vocabulary:
         """Index of a predicate; an unknown name raises with the nearest known ones."""
         return _index(name, self._predicate_index, "predicate")
 
+    def attribute_index(self, name: str) -> int:
+        """Index of an attribute; an unknown name raises with the nearest known ones."""
+        return _index(name, self._attribute_index, "attribute")
+
     def to_dict(self) -> dict[str, list[str]]:
-        """Plain containers, as they are stored in data files and checkpoints."""
-        return {"objects": list(self.objects), "predicates": list(self.predicates)}
+        """Plain containers, as they are stored in data files and checkpoints; attributes only
+        where there are some."""
+        names = {"objects": list(self.objects), "predicates": list(self.predicates)}
+        return names | ({"attributes": list(self.attributes)} if self.attributes else {})
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> "Vocabulary":
@@ -70,28 +81,34 @@ class Vocabulary:
                     f"A vocabulary needs the two lists 'objects' and 'predicates'; {key!r} is "
                     "missing or no list."
                 )
-        return cls(entries["objects"], entries["predicates"])
+        attributes = entries.get("attributes", [])
+        if not isinstance(attributes, (list, tuple)):
+            raise Sg2ImError("'attributes' of a vocabulary must be a list of names.")
+        return cls(entries["objects"], entries["predicates"], attributes)
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Vocabulary)
-            and self.objects == other.objects
-            and self.predicates == other.predicates
+        return isinstance(other, Vocabulary) and (
+            (self.objects, self.predicates, self.attributes)
+            == (other.objects, other.predicates, other.attributes)
         )
 
     def __hash__(self) -> int:
-        return hash((self.objects, self.predicates))
+        return hash((self.objects, self.predicates, self.attributes))
 
     def __repr__(self) -> str:
-        return f"Vocabulary(objects={len(self.objects)}, predicates={len(self.predicates)})"
+        counts = f"objects={len(self.objects)}, predicates={len(self.predicates)}"
+        return f"Vocabulary({counts}" + (
+            f", attributes={len(self.attributes)})" if self.attributes else ")"
+        )
 
 
-def _with_special(names: Iterable[str], special: str, kind: str) -> tuple[str, ...]:
+def _checked(names: Iterable[str], kind: str, special: str | None = None) -> tuple[str, ...]:
+    """Names of one kind, the special one in front where it is missing."""
     names = tuple(names)
     for name in names:
         if not isinstance(name, str) or not name:
             raise Sg2ImError(f"Each {kind} name must be a non-empty string, got {name!r}.")
-    if not names or names[0] != special:
+    if special and names[:1] != (special,):
         names = (special, *names)
     seen = set()
     for name in names:

@@ -29,7 +29,7 @@ class Annotations:
 
     Attributes:
         table: Objects and relationships.
-        vocabulary: Names of categories and predicates.
+        vocabulary: Names of categories, predicates and attributes.
         mask_size: Side of the masks in pixels, 0 for none.
         files: File of each picture, relative to the folder of pictures.
         stored_sizes: Height and width of each picture as its source lists them, in pixels, shape
@@ -37,7 +37,6 @@ class Annotations:
         settings: Settings of the preparation (plain JSON values).
         skipped: Number of pictures that were left out, by reason.
         notes: What else a person should know of the split, with counts.
-        attribute_names: Names of the objects' attributes.
     """
 
     table: SceneTable
@@ -48,7 +47,6 @@ class Annotations:
     settings: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
-    attribute_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -72,7 +70,6 @@ class Annotations:
                 self.vocabulary,
                 self.mask_size,
                 {"settings": self.settings, "skipped": self.skipped, "notes": self.notes},
-                self.attribute_names,
                 str(path),
             )
             file["file"] = np.frombuffer(json.dumps(self.files).encode(), np.uint8)
@@ -110,7 +107,6 @@ class Annotations:
             settings,
             skipped,
             notes,
-            columns.attribute_names,
         )
 
 

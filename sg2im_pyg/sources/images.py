@@ -4,7 +4,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 from PIL import Image
@@ -98,6 +98,14 @@ def load_images(
     return [
         np.array(rgb.resize((width, height), Image.Resampling.BILINEAR)) for height, width in sizes
     ]
+
+
+def lies_inside(name: str) -> bool:
+    """Whether a file name stays below its folder, on every system."""
+    kinds = (PurePosixPath(name), PureWindowsPath(name))
+    parts = {part for kind in kinds for part in kind.parts}
+    absolute = any(kind.is_absolute() or kind.drive or kind.root for kind in kinds)
+    return not absolute and ".." not in parts and name.isprintable()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """Reading JSON files of several gigabytes entry by entry; a sentence for each way to be wrong."""
 
 import io
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, BinaryIO
 import ijson
 from tqdm import tqdm
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, shortened
 
 _BUFFER = 2**20  # bytes parsed at once
 _TAIL = 4096  # bytes at the end that are looked at to tell a cut file from a wrong one
@@ -64,6 +65,17 @@ def read_entries(path: Path, key: str | None, progress: str | None = None) -> It
             yield entry
     if not found and not _has_list(path, key):
         raise _no_list(path, key)
+
+
+def wrong_entry(path: Path, kind: str, entry: Any, expected: str) -> Sg2ImError:
+    """What is raised at an entry of a file that lacks what it must have."""
+    shown = shortened(json.dumps(entry, default=str), 120)
+    return Sg2ImError(f"A {kind} of {path} must have {expected}, got {shown}.")
+
+
+def is_whole(value: Any, low: int = 0, high: int = 2**62) -> bool:
+    """Whether a value of an entry is a whole number in a range."""
+    return type(value) is int and low <= value <= high
 
 
 class _Counting:

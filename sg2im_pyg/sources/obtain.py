@@ -1,4 +1,4 @@
-"""What COCO and Visual Genome consist of, and how they come into a folder."""
+"""How the files that a source consists of come into a folder: fetched, checked, unpacked."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,6 @@ from sg2im_pyg.system.files import replace_when_whole
 DOWNLOADS = "downloads"
 """Folder below the data folder that files are fetched to."""
 
-# Sizes and checksums are those that at least two independent projects publish; the sizes of what
-# is unpacked are rough, they only serve to ask for enough room.
-
 
 def obtain(
     files: Sequence[RemoteFile],
@@ -25,7 +22,26 @@ def obtain(
     progress: bool = True,
     patience: Patience = PATIENCE,
 ) -> list[str]:
-    """What :func:`obtain_coco` does, for any files."""
+    """Brings the files of a source into a folder.
+
+    Args:
+        files: What is needed. Sizes and checksums in their tables are those that at least two
+            independent projects publish; the sizes of what is unpacked are rough, they only serve
+            to ask for enough room.
+        folder: Data folder. What lies there already is used: what the files are unpacked to, or
+            the files themselves (also those in :obj:`downloads` below it).
+        mirror: Address of a folder that holds the files under their names, tried first.
+        download: Whether the network may be used.
+        progress: Print what happens, and show bars if stderr is a terminal.
+        patience: How long servers are waited for.
+
+    Returns:
+        What was there and what was done, a line a thing.
+
+    Raises:
+        Sg2ImError: If something can not be had or is not allowed to be fetched, if an archive is
+            damaged, or if the disk has not enough room. A file that is optional may be missing.
+    """
     folder = Path(folder)
     missing: dict[RemoteFile, list[str]] = {}
     report = []

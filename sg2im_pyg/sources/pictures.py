@@ -29,13 +29,13 @@ _FEW = 256  # pictures; starting processes takes longer than decoding these
 _SHOWN = 3  # unreadable pictures that an error names
 
 ImageSize = tuple[int, int]
+"""Height and width."""
+
+Paths = dict[ImageSize, dict[str, Path]]
+"""The store of each split at each size."""
+
 UNREADABLE = "the picture can not be read"
 """Why pictures were left out, in a store's report."""
-
-
-def store_path(root: Path, image_size: ImageSize, split: str) -> Path:
-    """Where the store of a split lies."""
-    return root / f"{image_size[0]}x{image_size[1]}" / f"{split}.h5"
 
 
 def write_pictures(
@@ -119,7 +119,6 @@ def write_pictures(
             size,
             annotations.mask_size,
             {**settings, "image_size": list(size), "report": report},
-            annotations.attribute_names,
             kept,
         )
         state.remove(size)
@@ -273,5 +272,5 @@ def _unreadable_sentence(unreadable: dict[int, str], total: int, folder: Path) -
         )
     return (
         f"{first} The others of this split are decoded and kept: run the same command again when "
-        "that is put right, or leave such pictures out with --skip-unreadable."
+        "that is put right, or leave such pictures out with --skip_unreadable."
     )

@@ -8,15 +8,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from sg2im_pyg.data.store import SceneReader
+from sg2im_pyg.data.store import SceneReader, store_path
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations, plain, saved_annotations
-from sg2im_pyg.sources.pictures import UNREADABLE, ImageSize, store_path, write_pictures
+from sg2im_pyg.sources.pictures import UNREADABLE, ImageSize, Paths, write_pictures
 
 SPLITS = ("train", "val", "test")
-
-MAX_SIDE, MAX_MASK_SIDE = 2048, 512
-"""Largest pictures and masks, in pixels: sixteen pictures are held at once by each process."""
 
 CONVERTED = "converted"
 """Folder below the root that keeps the converted annotations, one file a split."""
@@ -34,6 +31,7 @@ class Conversion:
         wanted: Which pictures are used, for the sentence that there is none.
         may_be_empty: Splits that may hold no picture.
         check_sizes: Whether pictures must have the size that the annotations list.
+        note: What a person is told when the stores are there.
     """
 
     name: str
@@ -43,17 +41,17 @@ class Conversion:
     wanted: str
     may_be_empty: tuple[str, ...] = ("test",)
     check_sizes: bool = True
+    note: str = ""
 
 
 def prepare_stores(
     source: Conversion,
     root: str | Path,
     image_sizes: Sequence[ImageSize],
-    mask_size: int,
     workers: int,
     skip_unreadable: bool = False,
     progress: bool = True,
-) -> dict[ImageSize, dict[str, Path]]:
+) -> Paths:
     """Writes the stores that are missing as :obj:`root/<H>x<W>/<split>.h5`.
 
     The converted annotations are kept in :obj:`root/converted`.
@@ -62,30 +60,16 @@ def prepare_stores(
         source: Where the data comes from.
         root: Folder of the prepared data.
         image_sizes: Height and width of the pictures, in pixels.
-        mask_size: Side of the masks, in pixels; :obj:`0` for none.
         workers: Number of processes.
         skip_unreadable: Leave out pictures that can not be read, instead of raising.
         progress: Show bars, if stderr is a terminal.
 
     Raises:
-        Sg2ImError: If a size is below one pixel; if a store is there with other settings; if no
-            picture fits; if splits have different vocabularies; if a picture can not be read.
+        Sg2ImError: If a store is there with other settings; if no picture fits; if splits have
+            different vocabularies; if a picture can not be read.
     """
     root = Path(root)
-    sizes = list(dict.fromkeys((int(height), int(width)) for height, width in image_sizes))
-    for height, width in sizes:
-        if min(height, width) < 1 or mask_size < 0:
-            raise Sg2ImError(
-                "Pictures must be at least 1 x 1 pixels and masks at least 0 pixels wide, got "
-                f"{height} x {width} and {mask_size}."
-            )
-        if max(height, width) > MAX_SIDE or mask_size > MAX_MASK_SIDE:
-            raise Sg2ImError(
-                f"Pictures can be prepared up to {MAX_SIDE} x {MAX_SIDE} pixels and masks up to "
-                f"{MAX_MASK_SIDE}, got {height} x {width} and {mask_size}."
-            )
-    if workers < 1:
-        raise Sg2ImError(f"The number of workers must be at least 1, got {workers}.")
+    sizes = list(dict.fromkeys(image_sizes))
     with _only_one(root):
         return _prepare_stores(source, root, sizes, workers, skip_unreadable, progress)
 
@@ -97,7 +81,7 @@ def _prepare_stores(
     workers: int,
     skip_unreadable: bool,
     progress: bool,
-) -> dict[ImageSize, dict[str, Path]]:
+) -> Paths:
     paths = {
         size: {split: store_path(root, size, split) for split in source.settings} for size in sizes
     }
@@ -152,19 +136,24 @@ def _prepare_stores(
     return paths
 
 
-def are_prepared(root: Path, image_sizes: Sequence[ImageSize], settings: Mapping[str, Any]) -> bool:
-    """Whether the stores of all splits and sizes are there, whole, and made with some settings."""
-    for size in image_sizes:
-        for split in SPLITS:
+def prepared_stores(
+    root: Path, image_sizes: Sequence[ImageSize], settings: Mapping[str, Any]
+) -> Paths | None:
+    """The stores of all splits and sizes, if they are there, whole, and made with some settings."""
+    paths = {
+        size: {split: store_path(root, size, split) for split in SPLITS} for size in image_sizes
+    }
+    for files in paths.values():
+        for split, path in files.items():
             try:
-                found = SceneReader(store_path(root, size, split)).settings
+                found = SceneReader(path).settings
             except Sg2ImError:
-                return False
+                return None
             for key, value in plain(settings).items():
                 # Where val2017 is divided does not matter to the training split.
                 if found.get(key) != value and (split, key) != ("train", "val_images"):
-                    return False
-    return True
+                    return None
+    return paths
 
 
 @contextmanager
@@ -203,7 +192,7 @@ def _ready_store(path: Path, settings: dict[str, Any], skip_unreadable: bool) ->
     unreadable = store.settings.get("report", {}).get("skipped_pictures", {}).get(UNREADABLE)
     if unreadable and not skip_unreadable:
         raise Sg2ImError(
-            f"{path} was prepared with --skip-unreadable, which left out {unreadable:,} pictures: "
+            f"{path} was prepared with --skip_unreadable, which left out {unreadable:,} pictures: "
             "give that option again, or remove the file to prepare it anew."
         )
     return store

@@ -4,13 +4,12 @@ Nothing else of a source is known outside its own folder: programs, training and
 row. It is small on purpose, so that listing the sources imports none of them.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, nearest, shortened
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,9 @@ class Source:
         graphs_per_picture: How many graphs of a picture an evaluation draws.
         feature_network: Network of the picture scores: :obj:`"inception"`, or one of
             :data:`~sg2im_pyg.evaluation.network_files.NETWORKS`.
-        configurations: Training configuration that fits pictures of a size; the first is taken
-            for others. Without one the default configuration is meant.
+        configurations: Training configuration that fits pictures of a size (height, width); the
+            first is taken for others. Without one :data:`DEFAULT_CONFIGURATION` is taken, and
+            ``data.name`` is to be given.
         made_on_first_use: Whether a training makes the data that is missing, without being asked.
     """
 
@@ -52,6 +52,9 @@ class Source:
         return getattr(import_module(module), name)
 
 
+DEFAULT_CONFIGURATION = "landscapes"
+"""Training configuration where none is named."""
+
 SOURCES: dict[str, Source] = {}
 """All sources by name; :func:`register_source` adds one."""
 
@@ -70,9 +73,8 @@ def find_source(name: str) -> Source:
     """
     if name in SOURCES:
         return SOURCES[name]
-    near = difflib.get_close_matches(name.lower(), SOURCES, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(SOURCES)}."
-    raise Sg2ImError(f"There is no source of data {name[:60]!r}: {hint}")
+    shown = shortened(repr(name))
+    raise Sg2ImError(f"There is no source of data {shown}: {nearest(name, SOURCES)}")
 
 
 def source_of(settings: Mapping[str, Any]) -> Source | None:
@@ -84,9 +86,10 @@ def source_of(settings: Mapping[str, Any]) -> Source | None:
 register_source(
     Source(
         name="landscapes",
-        title="drawn landscapes with exact boxes and masks (no download)",
+        title="painted landscapes with exact boxes and masks (no download)",
         options="sg2im_pyg.sources.landscapes.options:LandscapesOptions",
         feature_network="landscapes",
+        configurations={(64, 64): DEFAULT_CONFIGURATION},
         made_on_first_use=True,
     )
 )

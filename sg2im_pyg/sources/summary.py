@@ -13,6 +13,7 @@ from sg2im_pyg.data.store import SceneReader
 from sg2im_pyg.data.transforms import SampleGeometricRelations
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, UNUSED
 from sg2im_pyg.drawing import contact_sheet, render_graph, render_layout
+from sg2im_pyg.sources.registry import source_of
 from sg2im_pyg.system.files import replace_when_whole
 
 PREVIEW_PICTURES = 16
@@ -59,10 +60,9 @@ def summarise(paths: Mapping[str, str | Path]) -> str:
     if never:
         shown = ", ".join(never[:_NAMED]) + (", ..." if len(never) > _NAMED else "")
         lines.append(f"without an object in {first}: {len(never)} of {len(named)} ({shown})")
-    if store.attribute_names:
-        lines.append(
-            f"attributes: {len(store.attribute_names)} names, {len(store.attributes):,} in {first}"
-        )
+    attributes = store.vocabulary.attributes
+    if attributes:
+        lines.append(f"attributes: {len(attributes)} names, {len(store.attributes):,} in {first}")
     for split, store in stores.items():
         report = store.settings.get("report", {})
         for what, key in (("left out of", "skipped_pictures"), ("note on", "notes")):
@@ -136,9 +136,9 @@ def _cells(dataset: SceneDataset, index: int, seed: int) -> list[Image.Image]:
 
 
 def _without_relationships(store: SceneReader) -> str:
-    if not len(store) or store.settings.get("source") == "visual_genome":
-        return "-"
-    return "drawn in training"
+    source = source_of(store.settings)
+    stored = source is not None and source.relationships == "stored"
+    return "-" if stored or not len(store) else "drawn in training"
 
 
 def _a_picture(offset: np.ndarray) -> str:

@@ -13,7 +13,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from tqdm import tqdm
 
-from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.system.disk import check_space
 from sg2im_pyg.system.files import read_json, replace_when_whole, write_json
 
@@ -132,10 +132,9 @@ def _is_portable(name: str) -> bool:
 
 
 def _refusal(archive: Path, name: str, reason: str) -> Sg2ImError:
-    shown = name if len(name) <= 80 else name[:77] + "..."
     return Sg2ImError(
-        f"{archive} is refused, its entry {shown!r} {reason}: remove it and download it from a "
-        "place that you trust."
+        f"{archive} is refused, its entry {shortened(name, 80)!r} {reason}: remove it and download "
+        "it from a place that you trust."
     )
 
 

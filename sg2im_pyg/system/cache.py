@@ -3,14 +3,23 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile, fetch_from, say, verify
-from sg2im_pyg.system.files import read_json, sha256_of, write_json
+from sg2im_pyg.system.fetch import (
+    PATIENCE,
+    Patience,
+    RemoteFile,
+    fetch_from,
+    record_path,
+    say,
+    verify,
+    write_record,
+)
+from sg2im_pyg.system.files import read_json, sha256_of
 
 
 def cache_folder() -> Path:
@@ -95,7 +104,7 @@ def _fetch(
     patience: Patience,
     check: Callable[[Path], None],
 ) -> Path:
-    _record(path).unlink(missing_ok=True)  # of a file that somebody deleted
+    record_path(path).unlink(missing_ok=True)  # of a file that somebody deleted
     say(f"Fetching {file.name} to {path.parent}", progress)
     _, address = fetch_from(file, path.parent, mirror, progress, patience)
     try:
@@ -106,7 +115,7 @@ def _fetch(
             f"What {address} gave for {path} is not the file that it should be: "
             f"{_reason(error, path)}; it was deleted, fetch it again or name a mirror."
         ) from error
-    _write_record(path, address)
+    write_record(path, file.sha256 or sha256_of(path), address)
     return path
 
 
@@ -120,7 +129,7 @@ def _accept(file: RemoteFile, path: Path, progress: bool, check: Callable[[Path]
             f"{path} is not the file that it should be: {_reason(error, path)}; delete it to have "
             "it fetched, or put the right file there."
         ) from error
-    _write_record(path, None)
+    write_record(path, file.sha256 or sha256_of(path), None)
     return path
 
 
@@ -131,21 +140,11 @@ def _check_no_page(path: Path) -> None:
             raise Sg2ImError(f"{path} is a web page: fetch it from elsewhere.")
 
 
-def _record(path: Path) -> Path:
-    return path.with_name(f"{path.name}.fetched.json")
-
-
 def _known(path: Path) -> tuple[int, str] | None:
     """Size and checksum of a file as it came."""
-    content = read_json(_record(path))
+    content = read_json(record_path(path))
     size, sha256 = content.get("size"), content.get("sha256")
     return (size, sha256) if isinstance(size, int) and isinstance(sha256, str) else None
-
-
-def _write_record(path: Path, address: str | None) -> None:
-    content = {"size": path.stat().st_size, "sha256": sha256_of(path), "address": address}
-    with suppress(OSError):  # a folder that can only be read: it is checked again
-        write_json(_record(path), content)
 
 
 def _reason(error: Sg2ImError, path: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, nearest, shortened
 from sg2im_pyg.system.options import BARE, METAVAR, POSITIONAL, RANGE, expected, shown
 from sg2im_pyg.system.program import UsageError, as_started
 
@@ -59,6 +59,43 @@ def parse_options(
     """
     [filled] = CommandLine(options, program=program, description=description).parse(arguments)
     return filled
+
+
+def choose(
+    arguments: Iterable[str] | None,
+    choices: Mapping[str, str],
+    kind: str,
+    program: str,
+    description: str,
+) -> tuple[str, list[str]]:
+    """Reads the first word of a command line that chooses between several.
+
+    Args:
+        arguments: The words after the program's name; by default those that Python was given.
+        choices: What may be chosen, each with what it is.
+        kind: What they are called, such as :obj:`"COMMAND"`.
+        program: The program's name.
+        description: First lines of its help.
+
+    Returns:
+        The choice, and the other words.
+
+    Raises:
+        UsageError: If there is no such choice, or none was made.
+        SystemExit: After ``--help``.
+    """
+    first, *others = (sys.argv[1:] if arguments is None else list(arguments)) or [""]
+    if first in choices:
+        return first, others
+    if first in ("-h", "--help"):
+        width = max(map(len, choices))
+        print(f"usage: {program} {kind} [OPTIONS]\n\n{as_started(description).strip()}\n\n{kind}:")
+        print("\n".join(f"  {name:{width}}  {text}" for name, text in choices.items()))
+        print(f"\n'{program} {kind} --help' explains the options of each.")
+        raise SystemExit
+    if not first:
+        raise UsageError(f"{kind} must be given: one of {', '.join(choices)}.")
+    raise UsageError(f"There is no {kind} {shortened(first)!r}: {nearest(first, choices)}")
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> list[str]:
@@ -284,9 +321,10 @@ class _Parser(ArgumentParser):
             kwargs["metavar"] = metadata[METAVAR]
         if POSITIONAL in metadata:
             names = (name,)
-            required = kwargs.pop("required", False)
-            if not required:
+            if not kwargs.pop("required", False):
                 kwargs["nargs"] = "?"
+        elif kwargs.get("type") is bool:
+            kwargs["nargs"] = "?"
         return super().add_argument(*names, **kwargs)
 
 

@@ -1,6 +1,5 @@
 """Fetches one file over HTTP: transfers that go on where they broke, mirrors, checksums."""
 
-import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from tqdm import tqdm
 
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.system.disk import check_space
-from sg2im_pyg.system.files import read_json, write_json
+from sg2im_pyg.system.files import read_json, sha256_of, write_json
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,8 @@ def fetch_from(
                 continue
             part.path.replace(path)
             part.discard()
-            _mark_verified(file, path)
+            if file.sha256:
+                write_record(path, file.sha256, address)
             return path, address
     kept = "; what came so far is kept for the next attempt" if part.size() else ""
     raise Sg2ImError(
@@ -143,12 +143,14 @@ def fetch_from(
 def verify(file: RemoteFile, path: Path, progress: bool = True) -> None:
     """Raises unless a file that is there has the size and the checksum that are known.
 
-    The checksum is computed once: :obj:`NAME.verified.json` keeps that it was right.
+    The checksum is computed once, see :func:`write_record`.
 
     Raises:
         Sg2ImError: If it does not fit.
     """
-    if file.sha256 and read_json(_verified(path)) == _fingerprint(file, path):
+    found, record = path.stat(), read_json(record_path(path))
+    known = {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": file.sha256}
+    if file.sha256 and known.items() <= record.items():
         return
     mismatch = _mismatch(file, path, progress)
     if mismatch:
@@ -156,7 +158,21 @@ def verify(file: RemoteFile, path: Path, progress: bool = True) -> None:
             f"{path} is not the file that is expected, it {mismatch}: remove it to have it "
             "downloaded, or put the right file there."
         )
-    _mark_verified(file, path)
+    if file.sha256:
+        write_record(path, file.sha256, record.get("address"))
+
+
+def write_record(path: Path, sha256: str, address: object) -> None:
+    """Keeps beside a whole file, in :obj:`NAME.fetched.json`, what it is and where it came from."""
+    found = path.stat()
+    content = {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": sha256}
+    with suppress(OSError):  # a folder that can only be read: it is computed again
+        write_json(record_path(path), {**content, "address": address})
+
+
+def record_path(path: Path) -> Path:
+    """Where the record of a file lies."""
+    return path.with_name(f"{path.name}.fetched.json")
 
 
 class _Unusable(Exception):
@@ -352,29 +368,11 @@ def _mismatch(file: RemoteFile, path: Path, progress: bool) -> str | None:
         return f"has {size:,} bytes instead of {file.size:,}"
     if file.sha256 is None:
         return None
-    digest = hashlib.sha256()
-    with path.open("rb") as stream, _bar(f"Checking {file.name}", size, progress) as bar:
-        while piece := stream.read(2**20):
-            digest.update(piece)
-            bar.update(len(piece))
-    if digest.hexdigest() == file.sha256:
+    with _bar(f"Checking {file.name}", size, progress) as bar:
+        found = sha256_of(path, bar.update)
+    if found == file.sha256:
         return None
-    return f"has the SHA-256 checksum {digest.hexdigest()} instead of {file.sha256}"
-
-
-def _verified(path: Path) -> Path:
-    return path.with_name(f"{path.name}.verified.json")
-
-
-def _fingerprint(file: RemoteFile, path: Path) -> dict[str, object]:
-    found = path.stat()
-    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "sha256": file.sha256}
-
-
-def _mark_verified(file: RemoteFile, path: Path) -> None:
-    if file.sha256:
-        with suppress(OSError):  # a folder that can only be read: it is computed again
-            write_json(_verified(path), _fingerprint(file, path))
+    return f"has the SHA-256 checksum {found} instead of {file.sha256}"
 
 
 def bytes_left(file: RemoteFile, folder: Path) -> int:

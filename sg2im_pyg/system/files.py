@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -56,12 +56,15 @@ def make_output(folder: Path) -> None:
         ) from error
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """SHA-256 checksum of a file's content as hexadecimal digits."""
+def sha256_of(path: str | os.PathLike[str], advance: Callable[[int], object] | None = None) -> str:
+    """SHA-256 checksum of a file's content as hexadecimal digits; :obj:`advance` is told of bytes
+    as they are read."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(2**20):
             digest.update(block)
+            if advance is not None:
+                advance(len(block))
     return digest.hexdigest()
 
 

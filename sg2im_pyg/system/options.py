@@ -5,12 +5,10 @@ from dataclasses import field, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, shortened
 
 RANGE, METAVAR, POSITIONAL, BARE = "range", "metavar", "positional", "bare"
 """What :func:`option` keeps in a field's metadata."""
-
-_SHOWN = 60  # characters of a wrong value
 
 
 def option(
@@ -35,7 +33,8 @@ def option(
         above: The value must be larger than this.
         below: The value must be smaller than this.
         metavar: Word that stands for the value in the help, such as :obj:`"FILE"`.
-        positional: Given on a command line without its name; the last one may be a list.
+        positional: Given on a command line without its name; the last one may be a list, and then
+            has a :obj:`metavar` such as :obj:`"NAME ..."`.
         bare: What the name alone means on a command line.
 
     Examples:
@@ -162,6 +161,5 @@ def _fits(value: Any, hint: Any, bounds: dict[str, float]) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A wrong value for a sentence, shortened."""
-    text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    """A wrong value for a sentence."""
+    return shortened(repr(list(value) if isinstance(value, tuple) else value))

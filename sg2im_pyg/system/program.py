@@ -94,5 +94,5 @@ def _sentence(error: OSError) -> str:
 
 
 def _end(sentence: str, status: int) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+    print(as_started(sentence), file=sys.stderr, flush=True)
     sys.exit(status)

@@ -1,7 +1,7 @@
 """All options of a training run, as one tree of dataclasses.
 
 The texts below the fields are the help texts of ``train/run.py``; the YAML files in
-``train/configs`` override what differs from these defaults.
+``training/configs`` override what differs from these defaults.
 """
 
 import math

@@ -7,6 +7,7 @@ from lightning_fabric import Fabric
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.native import read_checkpoint
+from sg2im_pyg.system.program import as_started
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 from sg2im_pyg.training.data import data_root
 from sg2im_pyg.training.players import Players
@@ -98,7 +99,7 @@ def _closing(
         lines.append(
             f'Generate from your own graphs: python eval/generate.py --checkpoint "{chosen}"'
         )
-    return "\n".join(lines)
+    return as_started("\n".join(lines))
 
 
 NEWEST = "newest"

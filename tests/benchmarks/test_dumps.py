@@ -11,9 +11,9 @@ from pycocotools import mask as coco_mask
 
 from sg2im_pyg.data import SceneReader
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.coco.source import coco_vocabulary, prepare_coco
-from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
-from sg2im_pyg.sources.visual_genome.source import prepare_visual_genome
+from sg2im_pyg.sources.coco.options import CocoOptions
+from sg2im_pyg.sources.coco.source import coco_vocabulary
+from sg2im_pyg.sources.visual_genome.options import VisualGenomeOptions
 
 MODULE = Path(__file__).resolve().parents[2] / "eval" / "benchmarks" / "dumps.py"
 TRAIN, VAL = 160, 40  # pictures of the small COCO
@@ -191,12 +191,16 @@ def test_a_small_visual_genome_has_the_shape_of_the_whole(dumps, tmp_path):
 
 
 def test_visual_genome_can_be_prepared(visual_genome, tmp_path):
-    selection = VisualGenomeSelection(
-        min_object_instances=10, min_attribute_instances=10, min_relationship_instances=5
-    )
-    paths = prepare_visual_genome(
-        visual_genome, tmp_path, [(16, 16)], selection, workers=1, progress=False
-    )[16, 16]
+    paths = VisualGenomeOptions(
+        min_object_instances=10,
+        min_attribute_instances=10,
+        min_relationship_instances=5,
+        source=str(visual_genome),
+        root=str(tmp_path),
+        image_size=["16"],
+        workers=1,
+        progress=False,
+    ).prepare()[16, 16]
     store = SceneReader(paths["train"])
     assert len(store) > 30
     assert "man" in store.vocabulary.objects and "on" in store.vocabulary.predicates
@@ -319,7 +323,8 @@ def check_mask(mask, entry):
 
 
 def test_coco_can_be_prepared(coco, tmp_path):
-    paths = prepare_coco(coco, tmp_path, [(16, 16)], workers=1, progress=False)[16, 16]
+    options = {"image_size": ["16"], "workers": 1, "progress": False}
+    paths = CocoOptions(source=str(coco), root=str(tmp_path), **options).prepare()[16, 16]
     # The release uses 62 % of the pictures.
     assert 0.4 < len(SceneReader(paths["train"])) / TRAIN < 0.8
     assert len(SceneReader(paths["val"])) > 10

@@ -1,7 +1,9 @@
 """A split as a data set of PyG: items, transforms, batches and workers."""
 
 import copy
+import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -19,6 +21,7 @@ from sg2im_pyg.data import (
     Scene,
     SceneDataset,
     SceneLoader,
+    SceneReader,
     SceneWriter,
     SubsampleObjects,
 )
@@ -149,7 +152,8 @@ def path_with_attributes(tmp_path_factory):
     rows = folder / "rows"
     rows.write_bytes(b"".join(scene.image.tobytes() for scene in scenes))
     path = folder / "train.h5"
-    write_store(path, table, rows, VOCABULARY, (6, 8), 3, {}, ATTRIBUTES)
+    vocabulary = Vocabulary(VOCABULARY.objects, VOCABULARY.predicates, ATTRIBUTES)
+    write_store(path, table, rows, vocabulary, (6, 8), 3, {})
     return path
 
 
@@ -206,9 +210,18 @@ def test_parts_of_a_data_set_keep_their_own_positions(path):
             part.assemble(outside)
 
 
+def test_attributes_are_stored_beside_the_other_names(path_with_attributes):
+    # As in stores of before they were part of the vocabulary, which can still be read.
+    with h5py.File(path_with_attributes) as file:
+        assert json.loads(file.attrs["vocabulary"]) == VOCABULARY.to_dict()
+        assert json.loads(file.attrs["attribute_names"]) == list(ATTRIBUTES)
+    assert SceneReader(path_with_attributes).vocabulary.attributes == ATTRIBUTES
+
+
 def test_attributes_are_one_row_an_object(path_with_attributes, path):
     dataset = SceneDataset(path_with_attributes, AddImageNode(), attributes=True)
-    assert dataset.attribute_names == ATTRIBUTES
+    assert dataset.vocabulary.attributes == ATTRIBUTES
+    assert SceneDataset(path_with_attributes).vocabulary == VOCABULARY
     row = given_ = 0
     for graph, count in zip(dataset, COUNTS, strict=True):
         assert graph.attributes.shape == (count + 1, 3) and graph.attributes.dtype == torch.bool

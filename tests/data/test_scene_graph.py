@@ -58,6 +58,44 @@ def test_relationships_may_be_left_out_and_tuples_do():
     assert graph.num_edges == 3
 
 
+WITH_ATTRIBUTES = Vocabulary(VOCABULARY.objects, VOCABULARY.predicates, ["red", "tall"])
+
+
+def test_attributes_become_a_row_of_flags_an_object():
+    entries = {"objects": ["sky", "sheep"], "attributes": [[], ["tall", "red"]]}
+    graph = SceneGraph.from_json(entries, WITH_ATTRIBUTES)
+    assert graph.attributes.dtype == torch.bool
+    assert graph.attributes.tolist() == [[False, False], [True, True], [False, False]]
+    assert graph.to_json(WITH_ATTRIBUTES) == {
+        "objects": ["sky", "sheep"],
+        "attributes": [[], ["red", "tall"]],
+        "relationships": [],
+    }
+    graph = SceneGraph.from_json({"objects": ["sky"]}, WITH_ATTRIBUTES)
+    assert graph.attributes.tolist() == [[False, False]] * 2
+    assert "attributes" not in graph.to_json(WITH_ATTRIBUTES)
+    assert "attributes" not in SceneGraph.from_json({"objects": ["sky"]}, VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "attributes", "sentence"),
+    [
+        (VOCABULARY, [["red"]], "the vocabulary has no attributes: leave it out"),
+        (WITH_ATTRIBUTES, [["rad"]], "Object 0: The attribute 'rad' .* did you mean 'red'"),
+        (
+            WITH_ATTRIBUTES,
+            [["red"], []],
+            r"for each of the 1 objects, got \[\['red'\], \[\]\]",
+        ),
+        (WITH_ATTRIBUTES, ["red"], r"got \['red'\]"),
+        (WITH_ATTRIBUTES, "red", "got 'red'"),
+    ],
+)
+def test_wrong_attributes_raise(vocabulary, attributes, sentence):
+    with pytest.raises(Sg2ImError, match=sentence):
+        SceneGraph.from_json({"objects": ["sky"], "attributes": attributes}, vocabulary)
+
+
 @pytest.mark.parametrize(
     ("entries", "sentence"),
     [

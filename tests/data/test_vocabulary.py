@@ -100,3 +100,22 @@ def test_equality_hash_pickle_and_repr():
     assert vocabulary != Vocabulary(["sky"], ["below"]) and vocabulary != "sky"
     assert pickle.loads(pickle.dumps(vocabulary)) == vocabulary
     assert repr(vocabulary) == "Vocabulary(objects=2, predicates=2)"
+
+
+def test_attributes_are_a_list_of_their_own():
+    vocabulary = Vocabulary(["sky"], ["above"], ["red", "tall", "wet"])
+    assert vocabulary.attributes == ("red", "tall", "wet")  # index 0 is a name as any other
+    assert [vocabulary.attribute_index(name) for name in vocabulary.attributes] == [0, 1, 2]
+    with pytest.raises(Sg2ImError, match="The attribute 'tal' is not .*did you mean 'tall'"):
+        vocabulary.attribute_index("tal")
+    with pytest.raises(Sg2ImError, match=r"The attribute 'red' stands twice .* stand once\."):
+        Vocabulary([], [], ["red", "red"])
+    assert repr(vocabulary) == "Vocabulary(objects=2, predicates=2, attributes=3)"
+    assert vocabulary != Vocabulary(["sky"], ["above"])
+    assert Vocabulary.from_dict(vocabulary.to_dict()) == vocabulary
+    # Files of programs that know no attributes stay as they are.
+    without = {"objects": ["__image__", "sky"], "predicates": ["__in_image__", "above"]}
+    assert Vocabulary(["sky"], ["above"]).to_dict() == without
+    assert vocabulary.to_dict() == {**without, "attributes": ["red", "tall", "wet"]}
+    with pytest.raises(Sg2ImError, match="'attributes' of a vocabulary must be a list"):
+        Vocabulary.from_dict({**without, "attributes": "red"})

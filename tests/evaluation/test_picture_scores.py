@@ -10,7 +10,7 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.features import Features
 from sg2im_pyg.evaluation.network_files import load_feature_network
 from sg2im_pyg.evaluation.picture_scores import PictureScores
-from sg2im_pyg.sources.landscapes.source import draw_landscape
+from sg2im_pyg.sources.landscapes.source import paint_landscape
 
 WIDTH, CLASSES = 6, 5
 
@@ -318,7 +318,7 @@ def shuffle_patches(images, side):
 
 
 def test_fid_of_the_shipped_classifier_grows_with_what_is_wrong():
-    drawn = np.stack([draw_landscape(5, index).image for index in range(240)])
+    drawn = np.stack([paint_landscape(5, index).image for index in range(240)])
     images = torch.from_numpy(drawn).permute(0, 3, 1, 2)
     true, own = images[:120], images[120:]
     scores = PictureScores(load_feature_network("landscapes"))

@@ -20,13 +20,12 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.inception import INCEPTION
 from sg2im_pyg.formats import published
 from sg2im_pyg.formats.published import PRETRAINED, fetch_pretrained, released_file, released_path
-from sg2im_pyg.system import cache
 from sg2im_pyg.system.cache import cache_folder, fetch_file
 from sg2im_pyg.system.fetch import RemoteFile, fetch
-from tests.sources import test_obtain as test_download
-from tests.sources.test_obtain import Answer
+from tests.system import server as serving
+from tests.system.server import Answer
 
-server, waits, patience = test_download.server, test_download.waits, test_download.patience
+server, waits, patience = serving.server, serving.waits, serving.patience
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFICIAL = (ROOT / "tests" / "golden" / "full.official.pt").read_bytes()
@@ -119,6 +118,7 @@ def test_a_model_is_fetched_once_and_loads(release, obtain, tmp_path):
     assert load_released(path)[0].vocabulary.objects[0] == "__image__"
     assert record(path) == {
         "size": len(OFFICIAL),
+        "mtime_ns": path.stat().st_mtime_ns,
         "sha256": hashlib.sha256(OFFICIAL).hexdigest(),
         "address": f"{release.address}/small/coco64.pt",
     }
@@ -267,7 +267,7 @@ def test_a_cache_that_can_only_be_read_serves_what_it_holds(release, obtain, mon
     path = obtain()
     record_path = path.with_name("coco64.pt.fetched.json")
     monkeypatch.setattr(FileLock, "acquire", refused)
-    monkeypatch.setattr(cache, "write_json", refused)
+    monkeypatch.setattr("sg2im_pyg.system.fetch.write_json", refused)
     assert obtain() == path
     record_path.unlink()
     assert obtain() == path
@@ -312,13 +312,13 @@ def test_one_waits_while_another_fetches(server, patience, tmp_path, capsys):
 def test_processes_at_once_fetch_a_file_once(server, tmp_path, monkeypatch):
     content = bytes(range(256)) * 8000
     server.put("/a.bin", content)
-    answer = test_download.Handler.answer
+    answer = serving.Handler.answer
 
     def slow(self, *arguments):
         time.sleep(1)  # the others start meanwhile
         answer(self, *arguments)
 
-    monkeypatch.setattr(test_download.Handler, "answer", slow)
+    monkeypatch.setattr(serving.Handler, "answer", slow)
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from sg2im_pyg.system.cache import fetch_file\n"

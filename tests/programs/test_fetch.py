@@ -7,9 +7,9 @@ import pytest
 from sg2im_pyg.commands import run_command
 from sg2im_pyg.formats import published as pretrained
 from sg2im_pyg.formats.published import PRETRAINED, released_path
-from tests.sources import test_obtain as test_download
+from tests.system import server as serving
 
-server = test_download.server
+server = serving.server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = REPOSITORY / "eval" / "fetch.py"

@@ -21,9 +21,9 @@ from sg2im_pyg.formats import published as pretrained
 from sg2im_pyg.formats.released import save_released
 from sg2im_pyg.images import IMAGENET_MEAN, IMAGENET_STD
 from sg2im_pyg.sources.landscapes.source import landscape_vocabulary
-from tests.sources import test_obtain as test_download
+from tests.system import server as serving
 
-server = test_download.server
+server = serving.server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = REPOSITORY / "eval" / "generate.py"

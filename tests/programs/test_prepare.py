@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sg2im_pyg.commands.prepare import parse_options
 from sg2im_pyg.data import SceneReader
-from sg2im_pyg.sources import obtain as download_module
+from sg2im_pyg.sources.coco import downloads as download_module
 from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 from tests.sources.coco.test_source import small_coco
 from tests.sources.visual_genome.test_source import GOLDEN, add_pictures, released_visual_genome
@@ -35,7 +36,6 @@ def prepare(monkeypatch):
         monkeypatch.setattr(sys, "argv", ["prepare.py", *map(str, arguments)])
         program.run_program(program.main)
 
-    call.program = program
     return call
 
 
@@ -126,7 +126,7 @@ def test_things_only(prepare, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         prepare(*options, "--source", coco.folder)
     assert end.value.code == 1
-    assert "or leave stuff out (--things-only)" in capsys.readouterr().err
+    assert "or leave stuff out (--things_only)" in capsys.readouterr().err
     with pytest.raises(SystemExit) as end:
         prepare(*options, "--no-download")
     assert end.value.code == 1
@@ -260,14 +260,13 @@ def test_landscapes(prepare, tmp_path, capsys):
         assert store.settings["seed"] == 5
 
 
-def test_defaults_are_those_of_the_library(prepare, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["prepare.py", "landscapes"])
-    options = prepare.program.parse_options()["landscapes"]
+def test_defaults_are_those_of_the_library():
+    _, options = parse_options(["landscapes"])
     assert options.root == str(PROGRAM.parent / "landscapes")
-    assert prepare.program.heights_and_widths(options.image_size) == [(64, 64)]
+    assert options.sizes == [(64, 64)]
     parameters = inspect.signature(prepare_landscapes).parameters
     for name in ("mask_size", "train", "val", "test", "seed", "workers", "progress"):
-        assert options[name] == parameters[name].default, name
+        assert getattr(options, name) == parameters[name].default, name
 
 
 @pytest.mark.parametrize("source", ["landscapes", "coco", "visual_genome"])
@@ -288,12 +287,12 @@ def test_help_explains_every_option(prepare, source, capsys):
     "arguments, status, sentence",
     [
         (("coco", "--source", "nowhere"), 1, "Error: There is no folder "),
-        (("coco", "--image-size", "64x"), 1, "Error: --image-size takes sizes in pixels"),
-        (("coco", "--image-size", "0"), 1, "Error: --image-size takes sizes in pixels"),
+        (("coco", "--image-size", "64x"), 1, "Error: --image_size takes sizes in pixels"),
+        (("coco", "--image-size", "0"), 1, "Error: --image_size takes sizes in pixels"),
         (("visual_genome", "--source", "nowhere"), 1, "Error: There is no folder "),
         (("visual_genome", "--predicates", "never"), 1, "Error: Predicates are rewritten"),
         (("coco", "--min-objects", 9), 1, "Error: The number of objects a picture"),
-        (("coco", "--image-size", "large"), 1, "Error: --image-size takes sizes in pixels"),
+        (("coco", "--image-size", "large"), 1, "Error: --image_size takes sizes in pixels"),
         (("coco", "--pictures", 3), 2, "error: "),
         (("moon",), 2, "error: "),
         ((), 2, "error: "),

@@ -64,7 +64,9 @@ def released_models(copy):
     """Address of a server with files in the release's format, of models never trained."""
     folder = copy.parent / "released"
     folder.mkdir()
-    graphs = json.loads((copy / "eval" / "graphs" / "coco.json").read_text(encoding="utf-8"))
+    graphs = json.loads(
+        (copy / "sg2im_pyg" / "commands" / "graphs" / "coco.json").read_text(encoding="utf-8")
+    )
     objects = {name for graph in graphs for name in graph["objects"]}
     predicates = {predicate for graph in graphs for _, predicate, _ in graph["relationships"]}
     model = Sg2Im(Vocabulary(sorted(objects), sorted(predicates)), refinement_dims=(8, 4))
@@ -192,7 +194,8 @@ def test_what_installs_names_files_that_exist():
 
 def test_names_of_files_and_configurations_exist():
     for name in re.findall(r"`(\w+\.yaml)`", README):
-        assert name == "config.yaml" or (REPOSITORY / "train" / "configs" / name).is_file(), name
+        configurations = REPOSITORY / "sg2im_pyg" / "training" / "configs"
+        assert name == "config.yaml" or (configurations / name).is_file(), name
     for name in re.findall(r"(?:train|eval|datasets)/\w+\.py", README):
         assert (REPOSITORY / name).is_file(), name
     for name in re.findall(r"\]\((docs/[^)]+)\)", README):

@@ -48,14 +48,13 @@ def make_source(folder, count=COUNT):
     table.object_ids = np.arange(len(table.categories)) + 7
     return Annotations(
         table,
-        Vocabulary(["sky", "grass"], ["above"]),
+        Vocabulary(["sky", "grass"], ["above"], ["red", "tall"]),
         4,
         files,
         np.array(sizes, np.int32),
         {"source": "noise", "maker": "numpy"},
         {"no reason": 2},
         {"odd boxes": 3},
-        ("red", "tall"),
     )
 
 
@@ -91,7 +90,7 @@ def test_the_stores_hold_pictures_and_annotations(source, tmp_path):
             np.testing.assert_array_equal(
                 getattr(store.table, name), getattr(annotations.table, name), err_msg=name
             )
-        assert store.attribute_names == ("red", "tall")
+        assert store.vocabulary.attributes == ("red", "tall")
         report = {"report": {"skipped_pictures": {"no reason": 2}, "notes": {"odd boxes": 3}}}
         assert store.settings == {**annotations.settings, "image_size": list(size), **report}
     left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -302,7 +301,6 @@ def test_annotations_are_saved_and_found_again(source, tmp_path):
         "files",
         "skipped",
         "notes",
-        "attribute_names",
         "settings",
     ):
         assert getattr(found, name) == getattr(annotations, name), name

@@ -32,7 +32,7 @@ class Options:
 
     file: str = option(MISSING, positional=True, metavar="FILE")
     """File to read."""
-    others: list[str] = option(list, positional=True, metavar="OTHER")
+    others: list[str] = option(list, positional=True, metavar="OTHER ...")
     """More files."""
     optimizer: Optimizer = field(default_factory=Optimizer)
     """How it learns."""
@@ -185,7 +185,14 @@ def test_the_help_explains_every_option(capsys):
     assert not end.value.code
     text = capsys.readouterr().out
     assert "First line.\n    second line\n" in text and "usage: program.py " in text
-    for words in ("FILE", "[OTHER]", "--image_size SIZE", "--optimizer.lr", "Learning rate."):
+    for words in (
+        "FILE",
+        "[OTHER ...]",
+        "--overwrite [{true,false}]",
+        "--image_size SIZE",
+        "--optimizer.lr",
+        "Learning rate.",
+    ):
         assert words in text
     assert "More files." in text and "--others" not in text
 

@@ -1,16 +1,16 @@
 """An annotation file of COCO, read entry by entry; every entry is checked as it is handed out."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.coco.masks import Segmentation, is_number
-from sg2im_pyg.sources.json_stream import read_entries
+from sg2im_pyg.sources.images import lies_inside
+from sg2im_pyg.sources.json_stream import is_whole, read_entries, wrong_entry
 
 _MAX_SIDE = 100_000  # pixels
 _MAX_CATEGORY_ID = 9999  # ids are indices of the vocabulary: a wild one would take all memory
@@ -70,10 +70,9 @@ class AnnotationFile:
         for entry in self._entries("categories"):
             number: Any = entry.get("id")
             name: Any = entry.get("name")
-            if not _is_whole(number, 1, _MAX_CATEGORY_ID) or not (isinstance(name, str) and name):
-                raise self._malformed(
-                    "category", entry, f"an id from 1 to {_MAX_CATEGORY_ID} and a name"
-                )
+            if not is_whole(number, 1, _MAX_CATEGORY_ID) or not (isinstance(name, str) and name):
+                expected = f"an id from 1 to {_MAX_CATEGORY_ID} and a name"
+                raise wrong_entry(self.path, "category", entry, expected)
             if number in categories:
                 raise Sg2ImError(
                     f"{self.path} has two categories with the id {number}: replace it."
@@ -96,17 +95,17 @@ class AnnotationFile:
             width: Any = entry.get("width")
             height: Any = entry.get("height")
             if not (
-                _is_whole(number, 0)
+                is_whole(number, 0)
                 and isinstance(name, str)
                 and name
-                and _is_whole(width, 1, _MAX_SIDE)
-                and _is_whole(height, 1, _MAX_SIDE)
+                and is_whole(width, 1, _MAX_SIDE)
+                and is_whole(height, 1, _MAX_SIDE)
             ):
-                raise self._malformed("picture", entry, "id, file_name, width and height")
+                expected = "id, file_name, width and height"
+                raise wrong_entry(self.path, "picture", entry, expected)
             if not lies_inside(name):
-                raise self._malformed(
-                    "picture", entry, "a file_name inside of the folder of pictures"
-                )
+                expected = "a file_name inside of the folder of pictures"
+                raise wrong_entry(self.path, "picture", entry, expected)
             if number in images:
                 raise Sg2ImError(f"{self.path} lists the picture {number} twice: replace it.")
             images[number] = ListedImage(name, width, height)
@@ -132,13 +131,13 @@ class AnnotationFile:
             where = f"annotation {number} of {self.path}"
             image_id: Any = entry.get("image_id")
             category: Any = entry.get("category_id")
-            if not _is_whole(image_id, 0) or image_id not in images:
+            if not is_whole(image_id, 0) or image_id not in images:
                 raise Sg2ImError(
                     f"The {where} belongs to the picture {image_id!r}, which the picture list "
                     "does not have: picture list and annotations must come from the same COCO."
                 )
             self.annotated_images.add(image_id)
-            if not _is_whole(category, 0) or category not in self.categories:
+            if not is_whole(category, 0) or category not in self.categories:
                 raise Sg2ImError(
                     f"The {where} has the category {category!r}, which the list of categories "
                     "does not have: replace the file by a whole copy."
@@ -157,7 +156,7 @@ class AnnotationFile:
             if category in categories:
                 yield CocoObject(
                     position,
-                    number if _is_whole(number, 0) else -1,
+                    number if is_whole(number, 0) else -1,
                     image_id,
                     category,
                     Segmentation(
@@ -171,19 +170,6 @@ class AnnotationFile:
 
     def _entries(self, key: str) -> Iterator[dict[str, Any]]:
         return read_entries(self.path, key, f"{self.path.name}: {key}" if self.progress else None)
-
-    def _malformed(self, kind: str, entry: dict[str, Any], expected: str) -> Sg2ImError:
-        shown = json.dumps(entry)
-        shown = shown if len(shown) <= 120 else shown[:117] + "..."
-        return Sg2ImError(f"A {kind} of {self.path} must have {expected}, got {shown}.")
-
-
-def lies_inside(name: str) -> bool:
-    """Whether a file name stays below its folder, on every system."""
-    kinds = (PurePosixPath(name), PureWindowsPath(name))
-    parts = {part for kind in kinds for part in kind.parts}
-    absolute = any(kind.is_absolute() or kind.drive or kind.root for kind in kinds)
-    return not absolute and ".." not in parts and name.isprintable()
 
 
 def _box(box: Any, where: str) -> tuple[float, float, float, float]:
@@ -199,7 +185,3 @@ def _box(box: Any, where: str) -> tuple[float, float, float, float]:
             "correct or remove it."
         )
     return x, y, width, height
-
-
-def _is_whole(value: Any, low: int, high: int = 2**62) -> bool:
-    return type(value) is int and low <= value <= high

@@ -1,14 +1,9 @@
 """Where COCO and COCO-Stuff are downloaded from."""
 
-from pathlib import Path
-
-from sg2im_pyg.sources.obtain import obtain
-from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile
+from sg2im_pyg.system.fetch import RemoteFile
 
 # Over https COCO's own host shows a certificate for another name; the bucket behind it does not.
 _COCO_HOSTS = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
-
-
 _COCO_MIRROR = "https://s3.amazonaws.com/fast-ai-coco"
 
 
@@ -53,33 +48,3 @@ COCO_STUFF = RemoteFile(
     unpacked_size=900_000_000,
 )
 """COCO-Stuff (the pictures of pixel labels in the archive are not used)."""
-
-
-def obtain_coco(
-    folder: str | Path,
-    with_stuff: bool = True,
-    mirror: str | None = None,
-    download: bool = True,
-    progress: bool = True,
-    patience: Patience = PATIENCE,
-) -> list[str]:
-    """Brings COCO 2017 into a folder: annotations and the pictures of train and val.
-
-    Args:
-        folder: Data folder. What lies there already is used: annotation files and folders of
-            pictures, or archives (also those in :obj:`downloads` below it).
-        with_stuff: Whether the annotations of COCO-Stuff are needed.
-        mirror: Address of a folder that holds the files under their names, tried first.
-        download: Whether the network may be used.
-        progress: Print what happens, and show bars if stderr is a terminal.
-        patience: How long servers are waited for.
-
-    Returns:
-        What was there and what was done, a line a thing.
-
-    Raises:
-        Sg2ImError: If something can not be had or is not allowed to be fetched, if an archive is
-            damaged, or if the disk has not enough room.
-    """
-    files = (COCO_STUFF, *COCO) if with_stuff else COCO
-    return obtain(files, folder, mirror, download, progress, patience)

@@ -1,8 +1,6 @@
 """COCO 2017 with COCO-Stuff: its annotations converted, and their way into the store."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +9,13 @@ from tqdm import tqdm
 
 from sg2im_pyg.data.scene_table import SceneTable, offsets, pack_masks, packed_bytes
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, IMAGE, UNUSED, Vocabulary
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, nearest
 from sg2im_pyg.sources.annotations import Annotations
 from sg2im_pyg.sources.coco.annotation_file import AnnotationFile, CocoObject
 from sg2im_pyg.sources.coco.masks import Segmentation
 from sg2im_pyg.sources.coco.selection import CocoSelection
-from sg2im_pyg.sources.pictures import ImageSize
-from sg2im_pyg.sources.preparation import Conversion, prepare_stores
-from sg2im_pyg.system.parallel import ordered_map, usable_cores
+from sg2im_pyg.sources.preparation import Conversion
+from sg2im_pyg.system.parallel import ordered_map
 
 PARTS = {"train": "train2017", "val": "val2017", "test": "val2017"}
 """The part of COCO that each split comes from (COCO's own test part has no annotations)."""
@@ -113,43 +110,14 @@ def coco_vocabulary(things: Mapping[int, str], stuff: Mapping[int, str]) -> Voca
     )
 
 
-def prepare_coco(
-    source: str | Path,
-    root: str | Path,
-    image_sizes: Sequence[ImageSize] = ((64, 64),),
-    mask_size: int = 16,
-    selection: CocoSelection = _AS_RELEASED,
-    workers: int | None = None,
-    skip_unreadable: bool = False,
-    progress: bool = True,
-) -> dict[ImageSize, dict[str, Path]]:
-    """Writes COCO as :obj:`root/<H>x<W>/{train,val,test}.h5`, for each size.
+def coco_conversion(
+    source: Path, selection: CocoSelection, mask_size: int, workers: int, progress: bool
+) -> Conversion:
+    """What is made of a folder of COCO; arguments and errors as for :func:`read_coco`.
 
-    A split that is there already, made with the same settings from annotation files of the same
-    sizes, is left as it is. The test split may be empty (a sample with fewer pictures in val2017
-    than the validation split takes).
-
-    Args:
-        source: Folder of COCO, as :func:`read_coco` takes it.
-        root: Folder of the prepared data.
-        image_sizes: Height and width of the pictures, in pixels; each picture is decoded once
-            for all of them.
-        mask_size: Side of the masks, in pixels; :obj:`0` for none.
-        selection: Which objects and pictures are used.
-        workers: Number of processes; :obj:`None` for one a core.
-        skip_unreadable: Leave out pictures that can not be read, instead of raising.
-        progress: Show bars, if stderr is a terminal.
-
-    Returns:
-        The file of each split at each size.
-
-    Raises:
-        Sg2ImError: As :func:`read_coco`; if a split is there with other settings; if no
-            picture fits the selection; if train and val have different categories; if a picture
-            can not be read.
+    Stores are told from others by the selection and by the sizes of the annotation files. The test
+    split may be empty (a sample with fewer pictures in val2017 than the validation split takes).
     """
-    source = Path(source)
-    workers = usable_cores() if workers is None else workers
     settings: dict[str, dict[str, Any]] = {}
     folders: dict[str, Path] = {}
     for split in PARTS:
@@ -158,7 +126,7 @@ def prepare_coco(
             "source": "coco",
             "split": split,
             "mask_size": mask_size,
-            **asdict(selection),
+            **selection.settings(),
             "annotation_bytes": {
                 path.name: path.stat().st_size
                 for path in _annotation_paths(source, split, selection)
@@ -166,23 +134,13 @@ def prepare_coco(
         }
         if split == "train":
             del settings[split]["val_images"]
-    return prepare_stores(
-        Conversion(
-            name="COCO",
-            settings=settings,
-            folders=folders,
-            convert=lambda splits: read_coco(
-                source, splits, mask_size, selection, workers, progress
-            ),
-            wanted=f"{selection.min_objects} to {selection.max_objects} objects larger than "
-            f"{selection.min_object_size:g} of the picture",
-        ),
-        root,
-        image_sizes,
-        mask_size,
-        workers,
-        skip_unreadable,
-        progress,
+    return Conversion(
+        name="COCO",
+        settings=settings,
+        folders=folders,
+        convert=lambda splits: read_coco(source, splits, mask_size, selection, workers, progress),
+        wanted=f"{selection.min_objects} to {selection.max_objects} objects larger than "
+        f"{selection.min_object_size:g} of the picture",
     )
 
 
@@ -373,7 +331,7 @@ def _annotation_paths(source: Path, split: str, selection: CocoSelection) -> lis
                 f"There is no folder {source}: give the folder that holds COCO; {_LAYOUT}."
             )
         if not path.is_file():
-            hint = ", or leave stuff out (--things-only)" if path.name.startswith("stuff") else ""
+            hint = ", or leave stuff out (--things_only)" if path.name.startswith("stuff") else ""
             raise Sg2ImError(f"The file {path} is missing: put it there{hint}; {_LAYOUT}.")
     return paths
 
@@ -385,12 +343,5 @@ def _choose(categories: Mapping[int, str], names: Sequence[str] | None, kind: st
     ids = {name: number for number, name in categories.items()}
     for name in names:
         if name not in ids:
-            near = difflib.get_close_matches(str(name).lower(), ids, n=3, cutoff=0.5)
-            shown = near or list(ids)[:8]
-            raise Sg2ImError(
-                f"COCO has no {kind} category {name!r}; "
-                + ("near are " if near else "some of them are ")
-                + ", ".join(map(repr, shown))
-                + "."
-            )
+            raise Sg2ImError(f"COCO has no {kind} category {name!r}: {nearest(name, ids)}")
     return {ids[name] for name in names}

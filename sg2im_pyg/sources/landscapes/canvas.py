@@ -93,7 +93,7 @@ class Canvas:
         self.tint = DAYLIGHT
 
     def begin(self, name: str) -> int:
-        """What is drawn from here on belongs to a new object; returns its number."""
+        """What is painted from here on belongs to a new object; returns its number."""
         self.names.append(name)
         return len(self.names) - 1
 
@@ -111,7 +111,7 @@ class Canvas:
         return clip([c * t for c, t in zip(colour, self.tint, strict=True)])
 
     def fill(self, colour: Colour, alpha: float = 1, glows: bool = False) -> Fill:
-        """What to draw a colour with; what glows is not darkened by the night."""
+        """What to paint a colour with; what glows is not darkened by the night."""
         colour = colour if glows else self.lit(colour)
         return colour if alpha == 1 else (*colour, math.floor(255 * alpha + 0.5))
 

@@ -134,7 +134,7 @@ class Landscape:
                 fill = canvas.fill(glow, strength, glows=True)
                 canvas.ellipse(x - r, y - r, x + r, y + r, fill, owned=False)
         canvas.begin(name)
-        kind.draw(pen, dice)
+        kind.paint(pen, dice)
 
     def paint_mountains(self, number: int) -> None:
         canvas, dice = self.canvas, self.dice
@@ -333,7 +333,7 @@ class Landscape:
     # Things on the ground
 
     def paint_ground_things(self, names: list[str]) -> None:
-        """Finds places first, then draws from far to near."""
+        """Finds places first, then paints from far to near."""
         canvas, dice = self.canvas, self.dice
         placed = []
         for name in names:
@@ -356,7 +356,7 @@ class Landscape:
                     break
         for _, name, pen in sorted(placed, key=lambda entry: entry[0]):
             canvas.begin(name)
-            KINDS[name].draw(pen, dice)
+            KINDS[name].paint(pen, dice)
 
     def stands(self, name: str, x: float, base: float, width: float) -> bool:
         """Whether both ends of the thing's foot are on a ground where it belongs."""

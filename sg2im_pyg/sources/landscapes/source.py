@@ -1,4 +1,4 @@
-"""The default data: small landscapes, drawn here, with exact boxes and masks.
+"""The default data: small landscapes, painted here, with exact boxes and masks.
 
 A picture is painted back to front (sky, sun, mountains, grounds, things from far to near) at
 several times its size, once in colour and once with the number of each object. Both are reduced
@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sg2im_pyg.data.scene import Scene
-from sg2im_pyg.data.store import SceneWriter, read_settings
+from sg2im_pyg.data.store import SceneWriter, read_settings, store_path
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.landscapes.canvas import Canvas, Dice
@@ -40,10 +40,10 @@ the things here are simple enough to be recognised at 7 x 7 of 64 x 64 pixels.
 """
 
 DRAWING = 2
-"""Number of the way to draw, part of a file's settings; raise it when pictures change."""
+"""Number of the way to paint, part of a file's settings; raise it when pictures change."""
 
 SPLIT_STRIDE = 10_000_000
-"""Each split draws from its own range of indices, so that no size makes two of them overlap."""
+"""Each split has its own range of indices, so that no size makes two of them overlap."""
 
 
 def landscape_vocabulary() -> Vocabulary:
@@ -51,10 +51,10 @@ def landscape_vocabulary() -> Vocabulary:
     return Vocabulary(LANDSCAPE_OBJECTS, GEOMETRIC_PREDICATES)
 
 
-def draw_landscape(
+def paint_landscape(
     seed: int, index: int, image_size: tuple[int, int] = (64, 64), mask_size: int = 16
 ) -> Scene:
-    """Draws one landscape; the same arguments give the same bytes on every platform.
+    """Paints one landscape; the same arguments give the same bytes on every platform.
 
     Args:
         seed: Seed of the data set, from 0 to 2**32 - 1.
@@ -111,7 +111,7 @@ def prepare_landscapes(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Path]:
-    """Draws the three splits into :obj:`<root>/<H>x<W>/{train,val,test}.h5`.
+    """Paints the three splits into :obj:`<root>/<H>x<W>/{train,val,test}.h5`.
 
     A split that is there already with the same settings is kept. Processes are started by the
     spawn method, so a script that calls this with :obj:`workers` other than 1 needs the usual
@@ -136,14 +136,13 @@ def prepare_landscapes(
         Sg2ImError: If a file is there with other settings or can not be read, or if a number is
             out of its range.
     """
-    folder = Path(root) / f"{image_size[0]}x{image_size[1]}"
     paths: dict[str, Path] = {}
     missing: dict[str, dict[str, Any]] = {}
     indices: dict[str, range] = {}
     for number, (split, count) in enumerate((("train", train), ("val", val), ("test", test))):
         if not 0 < count <= SPLIT_STRIDE:
             raise Sg2ImError(
-                f"The number of pictures to draw for {split!r} must lie between 1 and "
+                f"The number of pictures to paint for {split!r} must lie between 1 and "
                 f"{SPLIT_STRIDE}, got {count}."
             )
         start = number * SPLIT_STRIDE
@@ -155,7 +154,7 @@ def prepare_landscapes(
             "count": count,
             "mask_size": mask_size,
         }
-        paths[split] = folder / f"{split}.h5"
+        paths[split] = store_path(root, image_size, split)
         if not paths[split].exists():
             missing[split], indices[split] = settings, range(start, start + count)
             continue
@@ -171,15 +170,15 @@ def prepare_landscapes(
             )
     total = sum(len(indices[split]) for split in missing)
     if workers is None:
-        # Starting processes takes seconds; drawing 500 pictures takes about two.
+        # Starting processes takes seconds; painting 500 pictures takes about two.
         workers = usable_cores() if total > 500 else 1
     if workers < 1:
         raise Sg2ImError(f"The number of workers must be at least 1, got {workers}.")
     hidden = not (progress and sys.stderr.isatty())
     with tqdm(total=total, unit="picture", disable=hidden or not total) as bar:
-        scenes = _draw_in_order(seed, list(indices.values()), image_size, mask_size, workers)
+        scenes = _paint_in_order(seed, list(indices.values()), image_size, mask_size, workers)
         for split in missing:
-            bar.set_description(f"Drawing landscapes ({split})")
+            bar.set_description(f"Painting landscapes ({split})")
             with SceneWriter(
                 paths[split], landscape_vocabulary(), image_size, mask_size, missing[split]
             ) as writer:
@@ -189,28 +188,28 @@ def prepare_landscapes(
     return paths
 
 
-# Drawing in several processes ------------------------------------------------------------------
+# Painting in several processes ------------------------------------------------------------------
 
 
-def _draw_chunk(task: tuple[int, range, tuple[int, int], int]) -> list[Scene]:
+def _paint_chunk(task: tuple[int, range, tuple[int, int], int]) -> list[Scene]:
     seed, indices, image_size, mask_size = task
-    return [draw_landscape(seed, index, image_size, mask_size) for index in indices]
+    return [paint_landscape(seed, index, image_size, mask_size) for index in indices]
 
 
-def _draw_in_order(
+def _paint_in_order(
     seed: int,
     ranges: list[range],
     image_size: tuple[int, int],
     mask_size: int,
     workers: int,
 ) -> Iterator[Scene]:
-    """The pictures of all ranges, one after the other, whichever process drew them."""
+    """The pictures of all ranges, one after the other, whichever process painted them."""
     tasks = [
         (seed, numbers[i : i + 50], image_size, mask_size)
         for numbers in ranges
         for i in range(0, len(numbers), 50)
     ]
-    for scenes in ordered_map(_draw_chunk, tasks, min(workers, len(tasks))):
+    for scenes in ordered_map(_paint_chunk, tasks, min(workers, len(tasks))):
         yield from scenes
 
 

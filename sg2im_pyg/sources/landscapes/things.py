@@ -1,4 +1,4 @@
-"""The things of the landscapes: how each kind is drawn, how large it is, and where it belongs."""
+"""The things of the landscapes: how each kind is painted, how large it is, and where it belongs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sg2im_pyg.sources.landscapes.canvas import BLACK, WHITE, Dice, Pen, mix
 
 
-def _draw_cloud(pen: Pen, dice: Dice) -> None:
+def _paint_cloud(pen: Pen, dice: Dice) -> None:
     colour = dice.colour([(250, 250, 252), (236, 240, 246), (222, 228, 238)], 6)
     shade = mix(colour, (120, 135, 165), 0.35)
     tops = [(0.0, 0.45, 0.4), (0.22, dice.between(0.05, 0.2), 0.62), (0.5, 0.12, 0.86)]
@@ -17,13 +17,13 @@ def _draw_cloud(pen: Pen, dice: Dice) -> None:
         pen.rectangle(0.2, 0.6, 0.82, bottom, paint)
 
 
-def _draw_sun(pen: Pen, dice: Dice) -> None:
+def _paint_sun(pen: Pen, dice: Dice) -> None:
     colour = dice.colour([(255, 226, 80), (255, 206, 60), (255, 238, 130)], 8)
     pen.ellipse(0, 0, 1, 1, colour, glows=True)
     pen.ellipse(0.14, 0.14, 0.86, 0.86, mix(colour, WHITE, 0.45), glows=True)
 
 
-def _draw_moon(pen: Pen, dice: Dice) -> None:
+def _paint_moon(pen: Pen, dice: Dice) -> None:
     colour = dice.colour([(245, 242, 215), (225, 230, 240), (250, 232, 180)], 8)
     pen.mirrored = dice.chance(0.5)
     if dice.chance(0.3):
@@ -53,7 +53,7 @@ _BRIGHT = [
 ]
 
 
-def _draw_balloon(pen: Pen, dice: Dice) -> None:
+def _paint_balloon(pen: Pen, dice: Dice) -> None:
     colour = dice.colour(_BRIGHT)
     other = dice.colour([(250, 245, 235), *_BRIGHT])
     for u in (0.26, 0.5, 0.74):
@@ -68,7 +68,7 @@ def _draw_balloon(pen: Pen, dice: Dice) -> None:
     pen.rectangle(0.37, 0.87, 0.63, 0.9, (95, 60, 35))
 
 
-def _draw_tree(pen: Pen, dice: Dice) -> None:
+def _paint_tree(pen: Pen, dice: Dice) -> None:
     pen.shadow(0.05, 0.95)
     trunk = dice.colour([(112, 76, 48), (94, 66, 46), (128, 96, 64)])
     pen.mirrored = dice.chance(0.5)
@@ -104,7 +104,7 @@ def _draw_tree(pen: Pen, dice: Dice) -> None:
     pen.ellipse(0.22, 0.05, 0.52, 0.26, mix(leaves, (255, 255, 180), 0.35))
 
 
-def _draw_house(pen: Pen, dice: Dice) -> None:
+def _paint_house(pen: Pen, dice: Dice) -> None:
     pen.shadow(-0.04, 1.04, 0.05)
     pen.mirrored = dice.chance(0.5)
     wall = dice.colour(
@@ -127,7 +127,7 @@ def _draw_house(pen: Pen, dice: Dice) -> None:
         pen.rectangle(left + 0.075, 0.56, left + 0.105, 0.78, mix(wall, WHITE, 0.6))
 
 
-def _draw_car(pen: Pen, dice: Dice) -> None:
+def _paint_car(pen: Pen, dice: Dice) -> None:
     pen.shadow(-0.02, 1.02, 0.1, 0.3)
     pen.mirrored = dice.chance(0.5)
     colour = dice.colour([*_BRIGHT, (235, 235, 235), (60, 66, 80)])
@@ -155,7 +155,7 @@ def _draw_car(pen: Pen, dice: Dice) -> None:
         pen.disk(u, 0.78, 0.1, (190, 190, 195))
 
 
-def _draw_boat(pen: Pen, dice: Dice) -> None:
+def _paint_boat(pen: Pen, dice: Dice) -> None:
     pen.shadow(0.0, 1.0, 0.05, 0.22)
     pen.mirrored = dice.chance(0.5)
     hull = dice.colour([(150, 62, 44), (245, 245, 240), (44, 70, 120), (120, 76, 44), (40, 44, 52)])
@@ -168,7 +168,7 @@ def _draw_boat(pen: Pen, dice: Dice) -> None:
     pen.polygon([(0.0, 0.75), (1.0, 0.75), (0.97, 0.81), (0.03, 0.81)], mix(hull, WHITE, 0.4))
 
 
-def _draw_sheep(pen: Pen, dice: Dice) -> None:
+def _paint_sheep(pen: Pen, dice: Dice) -> None:
     pen.shadow(0.0, 0.9, 0.08)
     pen.mirrored = dice.chance(0.5)
     wool = dice.colour([(246, 244, 236), (236, 228, 210), (252, 250, 248)], 6)
@@ -189,7 +189,7 @@ def _draw_sheep(pen: Pen, dice: Dice) -> None:
     pen.ellipse(0.86, 0.27 + head, 0.92, 0.35 + head, WHITE)
 
 
-def _draw_person(pen: Pen, dice: Dice) -> None:
+def _paint_person(pen: Pen, dice: Dice) -> None:
     pen.shadow(0.0, 1.0, 0.03)
     pen.mirrored = dice.chance(0.5)
     skin = dice.colour([(240, 200, 168), (206, 152, 112), (142, 96, 68), (98, 66, 48)], 8)
@@ -222,10 +222,10 @@ def _draw_person(pen: Pen, dice: Dice) -> None:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of thing is drawn and where it belongs.
+    """How a kind of thing is painted and where it belongs.
 
     Args:
-        draw: Draws it within the box of a pen.
+        paint: Paints it within the box of a pen.
         height: Smallest and largest height when near, in units of the canvas.
         width: Smallest and largest width, in heights.
         grounds: What it stands on; empty for things in the sky.
@@ -233,7 +233,7 @@ class Kind:
         most: Largest number in a picture.
     """
 
-    draw: Callable[[Pen, Dice], None]
+    paint: Callable[[Pen, Dice], None]
     height: tuple[float, float]
     width: tuple[float, float]
     grounds: tuple[str, ...]
@@ -242,15 +242,15 @@ class Kind:
 
 
 KINDS = {
-    "sun": Kind(_draw_sun, (0.13, 0.24), (1.0, 1.0), (), 1.2, 1),
-    "moon": Kind(_draw_moon, (0.15, 0.25), (1.0, 1.0), (), 1.4, 1),
-    "cloud": Kind(_draw_cloud, (0.11, 0.2), (1.8, 2.5), (), 1.0, 3),
-    "balloon": Kind(_draw_balloon, (0.24, 0.44), (0.66, 0.76), (), 0.9, 2),
-    "tree": Kind(_draw_tree, (0.36, 0.62), (0.55, 0.75), ("grass",), 1.9, 3),
-    "house": Kind(_draw_house, (0.34, 0.5), (0.95, 1.3), ("grass", "sand"), 1.2, 2),
-    "car": Kind(_draw_car, (0.15, 0.21), (1.9, 2.2), ("road",), 4.0, 2),
-    "boat": Kind(_draw_boat, (0.26, 0.46), (0.8, 1.0), ("water",), 2.0, 3),
-    "sheep": Kind(_draw_sheep, (0.18, 0.28), (1.25, 1.45), ("grass",), 1.4, 3),
-    "person": Kind(_draw_person, (0.3, 0.5), (0.38, 0.44), ("grass", "sand", "road"), 1.1, 3),
+    "sun": Kind(_paint_sun, (0.13, 0.24), (1.0, 1.0), (), 1.2, 1),
+    "moon": Kind(_paint_moon, (0.15, 0.25), (1.0, 1.0), (), 1.4, 1),
+    "cloud": Kind(_paint_cloud, (0.11, 0.2), (1.8, 2.5), (), 1.0, 3),
+    "balloon": Kind(_paint_balloon, (0.24, 0.44), (0.66, 0.76), (), 0.9, 2),
+    "tree": Kind(_paint_tree, (0.36, 0.62), (0.55, 0.75), ("grass",), 1.9, 3),
+    "house": Kind(_paint_house, (0.34, 0.5), (0.95, 1.3), ("grass", "sand"), 1.2, 2),
+    "car": Kind(_paint_car, (0.15, 0.21), (1.9, 2.2), ("road",), 4.0, 2),
+    "boat": Kind(_paint_boat, (0.26, 0.46), (0.8, 1.0), ("water",), 2.0, 3),
+    "sheep": Kind(_paint_sheep, (0.18, 0.28), (1.25, 1.45), ("grass",), 1.4, 3),
+    "person": Kind(_paint_person, (0.3, 0.5), (0.38, 0.44), ("grass", "sand", "road"), 1.1, 3),
 }
 SKY_KINDS = ("sun", "moon", "cloud", "balloon")

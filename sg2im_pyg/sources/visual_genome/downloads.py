@@ -1,9 +1,6 @@
 """Where Visual Genome is downloaded from."""
 
-from pathlib import Path
-
-from sg2im_pyg.sources.obtain import obtain
-from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile
+from sg2im_pyg.system.fetch import RemoteFile
 
 # The first is where the data moved in 2023, the second is where the release fetched it.
 _VISUAL_GENOME_HOSTS = (
@@ -73,17 +70,3 @@ VISUAL_GENOME = (
     _visual_genome("images.zip", 9_731_705_982, members=("VG_100K/",), into="images"),
 )
 """Visual Genome 1.4, its pictures, and the splits of the release."""
-
-
-def obtain_visual_genome(
-    folder: str | Path,
-    mirror: str | None = None,
-    download: bool = True,
-    progress: bool = True,
-    patience: Patience = PATIENCE,
-) -> list[str]:
-    """Brings Visual Genome 1.4 into a folder; arguments and errors as :func:`obtain_coco`.
-
-    The release's :obj:`vg_splits.json` is fetched too, but may be missing in the end.
-    """
-    return obtain(VISUAL_GENOME, folder, mirror, download, progress, patience)

@@ -12,8 +12,8 @@ import numpy as np
 
 from sg2im_pyg.data.scene_table import offsets
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.coco.annotation_file import lies_inside
-from sg2im_pyg.sources.json_stream import read_entries
+from sg2im_pyg.sources.images import lies_inside
+from sg2im_pyg.sources.json_stream import is_whole, read_entries, wrong_entry
 from sg2im_pyg.sources.preparation import SPLITS
 
 
@@ -106,15 +106,15 @@ def read_images(path: Path, progress: bool = False) -> ListedImages:
         height: Any = entry.get("height")
         url: Any = entry.get("url")
         if not (
-            _is_whole(number)
-            and _is_whole(width, 1, 100_000)
-            and _is_whole(height, 1, 100_000)
+            is_whole(number)
+            and is_whole(width, 1, 100_000)
+            and is_whole(height, 1, 100_000)
             and isinstance(url, str)
         ):
-            raise _malformed(path, "picture", entry, "image_id, width, height and url")
+            raise wrong_entry(path, "picture", entry, "image_id, width, height and url")
         file = "/".join(urlsplit(url).path.split("/")[-2:]).lstrip("/")
         if not file or not lies_inside(file):
-            raise _malformed(path, "picture", entry, "a url that ends in a folder and a file name")
+            raise wrong_entry(path, "picture", entry, "a url that ends in a folder and a file name")
         if number in seen:
             raise Sg2ImError(f"{path} lists the picture {number} twice: replace it.")
         seen.add(number)
@@ -152,7 +152,7 @@ def read_objects(
                 for name in unique:
                     names.append(known.setdefault(name + "", len(known)))
             except (KeyError, TypeError, OverflowError, AttributeError) as error:
-                raise _malformed(
+                raise wrong_entry(
                     path,
                     f"object of picture {number}",
                     entry,
@@ -183,7 +183,7 @@ def read_relationships(path: Path, images: Sequence[int], progress: bool = False
                 objects.append(entry["object"]["object_id"])
                 of_image.append(number)
             except (KeyError, TypeError, OverflowError) as error:
-                raise _malformed(
+                raise wrong_entry(
                     path,
                     f"relationship of picture {number}",
                     entry,
@@ -217,7 +217,7 @@ def read_attributes(path: Path, images: Sequence[int], progress: bool = False) -
                     objects.append(object_id)
                     numbers.append(count)
             except (KeyError, TypeError, OverflowError) as error:
-                raise _malformed(
+                raise wrong_entry(
                     path,
                     f"entry of picture {number}",
                     entry,
@@ -264,7 +264,7 @@ def read_splits(path: Path, images: Sequence[int]) -> dict[str, np.ndarray]:
     splits = {}
     for split in SPLITS:
         ids = content.get(split) if isinstance(content, dict) else None
-        if not isinstance(ids, list) or not all(_is_whole(number) for number in ids):
+        if not isinstance(ids, list) or not all(is_whole(number) for number in ids):
             raise Sg2ImError(
                 f"{path} has no list {split!r} of numbers of pictures: expected are the lists "
                 "'train', 'val' and 'test'."
@@ -287,8 +287,8 @@ def _pictures(path: Path, key: str, images: Sequence[int], progress: bool) -> An
     for entry in read_entries(path, None, path.name if progress else None):
         number: Any = entry.get("image_id", entry.get("id"))
         entries: Any = entry.get(key)
-        if not _is_whole(number) or not isinstance(entries, list):
-            raise _malformed(path, "picture", entry, f"an image_id and a list of {key}")
+        if not is_whole(number) or not isinstance(entries, list):
+            raise wrong_entry(path, "picture", entry, f"an image_id and a list of {key}")
         if number not in known:
             raise Sg2ImError(
                 f"{path} has {key} of the picture {number}, which image_data.json does not list: "
@@ -311,15 +311,5 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def _malformed(path: Path, kind: str, entry: Any, expected: str) -> Sg2ImError:
-    shown = json.dumps(entry, default=str)
-    shown = shown if len(shown) <= 120 else shown[:117] + "..."
-    return Sg2ImError(f"A {kind} in {path} must have {expected}, got {shown}.")
-
-
 def _numbers(values: array) -> np.ndarray:
     return np.frombuffer(values, np.int64) if len(values) else np.zeros(0, np.int64)
-
-
-def _is_whole(value: Any, low: int = 0, high: int = 2**62) -> bool:
-    return type(value) is int and low <= value <= high

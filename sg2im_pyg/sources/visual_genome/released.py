@@ -9,18 +9,14 @@ from PIL import Image
 
 from sg2im_pyg.data.scene_table import SceneTable, offsets
 from sg2im_pyg.data.store import open_hdf5
+from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations
-from sg2im_pyg.sources.coco.annotation_file import lies_inside
-from sg2im_pyg.sources.pictures import ImageSize
-from sg2im_pyg.sources.preparation import SPLITS, Conversion, prepare_stores
+from sg2im_pyg.sources.images import lies_inside
+from sg2im_pyg.sources.preparation import SPLITS, Conversion
 from sg2im_pyg.sources.visual_genome.raw_files import read_images
 from sg2im_pyg.sources.visual_genome.rules import positions
-from sg2im_pyg.sources.visual_genome.source import (
-    VisualGenomeVocabulary,
-    visual_genome_image_folder,
-)
-from sg2im_pyg.system.parallel import usable_cores
+from sg2im_pyg.sources.visual_genome.source import load_vocabulary, visual_genome_image_folder
 
 _ARRAYS = (
     *("image_ids", "image_paths", "object_ids", "object_names", "object_boxes"),
@@ -56,7 +52,8 @@ def read_released(
     """
     source = Path(source)
     folder = visual_genome_image_folder(source) if images is None else Path(images)
-    vocabulary = VisualGenomeVocabulary.load(source / "vocab.json")
+    names = load_vocabulary(source / "vocab.json")
+    vocabulary = Vocabulary(names.objects, names.predicates)
     found = {}
     for split in splits:
         path = source / f"{split}.h5"
@@ -101,36 +98,17 @@ def read_released(
             attribute_offset=np.zeros(int(objects.sum()) + 1, np.int64),
             object_ids=arrays["object_ids"][is_object].astype(np.int64),
         )
-        table.check(str(path), vocabulary.names, ())
-        found[split] = Annotations(table, vocabulary.names, 0, files, sizes)
+        table.check(str(path), vocabulary)
+        found[split] = Annotations(table, vocabulary, 0, files, sizes)
     return found
 
 
-def prepare_released(
-    source: str | Path,
-    root: str | Path,
-    image_sizes: Sequence[ImageSize] = ((64, 64),),
-    workers: int | None = None,
-    skip_unreadable: bool = False,
-    progress: bool = True,
-) -> dict[ImageSize, dict[str, Path]]:
-    """Writes what the release's preprocessing left as :obj:`root/<H>x<W>/{train,val,test}.h5`.
-
-    Args:
-        source: Folder as :func:`read_released` takes it, with the pictures in it.
-        root: Folder of the prepared data.
-        image_sizes: Height and width of the pictures, in pixels.
-        workers: Number of processes; :obj:`None` for one a core.
-        skip_unreadable: Leave out pictures that can not be read, instead of raising.
-        progress: Show bars, if stderr is a terminal.
-
-    Returns:
-        The file of each split at each size.
+def released_conversion(source: Path) -> Conversion:
+    """What is made of a folder as :func:`read_released` takes it, with the pictures in it.
 
     Raises:
-        Sg2ImError: As :func:`read_released`; if a split is there with other settings.
+        Sg2ImError: As :func:`read_released`.
     """
-    source = Path(source)
     folder = visual_genome_image_folder(source)
     for name in ("vocab.json", *(f"{split}.h5" for split in SPLITS)):
         if not (source / name).is_file():
@@ -148,22 +126,16 @@ def prepare_released(
         }
         for split in SPLITS
     }
-    return prepare_stores(
-        Conversion(
-            name="Visual Genome",
-            settings=settings,
-            folders=dict.fromkeys(SPLITS, folder),
-            convert=lambda splits: read_released(source, splits, folder),
-            wanted="objects and relationships",
-            may_be_empty=("val", "test"),
-            check_sizes=False,
-        ),
-        root,
-        image_sizes,
-        0,
-        usable_cores() if workers is None else workers,
-        skip_unreadable,
-        progress,
+    return Conversion(
+        name="Visual Genome",
+        settings=settings,
+        folders=dict.fromkeys(SPLITS, folder),
+        convert=lambda splits: read_released(source, splits, folder),
+        wanted="objects and relationships",
+        may_be_empty=("val", "test"),
+        check_sizes=False,
+        note=f"{source} holds the files of the release's preprocessing: they are read as they are, "
+        "whatever the options say of vocabulary, objects and pictures.",
     )
 
 

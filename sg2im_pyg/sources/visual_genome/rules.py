@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +14,7 @@ from sg2im_pyg.sources.visual_genome.raw_files import (
     Objects,
     Relationships,
 )
-
-if TYPE_CHECKING:
-    from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
-    from sg2im_pyg.sources.visual_genome.source import VisualGenomeVocabulary
+from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class VisualGenomeColumns:
     splits: dict[str, np.ndarray]
 
     def convert(
-        self, selection: "VisualGenomeSelection", vocabulary: "VisualGenomeVocabulary | None"
+        self, selection: VisualGenomeSelection, vocabulary: Vocabulary | None
     ) -> dict[str, Annotations]:
         """Applies the rules.
 
@@ -62,19 +58,14 @@ class VisualGenomeColumns:
                 of_train, self.objects.known_names, selection.min_object_instances
             )
         else:
-            names = list(vocabulary.names.objects[1:])
+            names = list(vocabulary.objects[1:])
         ids, rows, categories = self._used_objects(
             selection, names, np.concatenate([*splits.values()])
         )
         predicates, predicate_names = self._predicates(selection, train, ids)
         if vocabulary is None:
-            attribute_names: Sequence[str] = frequent_names(
-                self._attributes_of_train(train),
-                self.attributes.known_names,
-                selection.min_attribute_instances,
-            )
             between = self._between_used(train, ids)
-            final = Vocabulary(
+            vocabulary = Vocabulary(
                 names,
                 frequent_names(
                     predicates[between],
@@ -82,12 +73,14 @@ class VisualGenomeColumns:
                     selection.min_relationship_instances,
                     by_count=False,
                 ),
+                frequent_names(
+                    self._attributes_of_train(train),
+                    self.attributes.known_names,
+                    selection.min_attribute_instances,
+                ),
             )
-        else:
-            final, attribute_names = vocabulary.names, vocabulary.attributes
-
-        attributes = self._attributes_of(ids, attribute_names)
-        predicates = _indices(predicate_names, final.predicates[1:])[predicates] + 1
+        attributes = self._attributes_of(ids, vocabulary.attributes)
+        predicates = _indices(predicate_names, vocabulary.predicates[1:])[predicates] + 1
         used = _UsedObjects(ids, categories, self.objects.boxes[rows], *attributes)
         found = {}
         for split, image_ids in splits.items():
@@ -100,18 +93,17 @@ class VisualGenomeColumns:
             outside = int((table.boxes[:, :2] >= table.boxes[:, 2:]).any(1).sum())
             found[split] = Annotations(
                 table,
-                final,
+                vocabulary,
                 0,
                 [self.images.files[i] for i in listed],
                 self.images.sizes[listed],
                 skipped=reasons | left_out,
                 notes={"boxes wholly outside of their picture": outside} if outside else {},
-                attribute_names=tuple(attribute_names),
             )
         return found
 
     def _used_objects(
-        self, selection: "VisualGenomeSelection", names: Sequence[str], image_ids: np.ndarray
+        self, selection: VisualGenomeSelection, names: Sequence[str], image_ids: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Numbers of the objects used, rising; of each its row and its category.
 
@@ -145,7 +137,7 @@ class VisualGenomeColumns:
         )
 
     def _predicates(
-        self, selection: "VisualGenomeSelection", train: np.ndarray, ids: np.ndarray
+        self, selection: VisualGenomeSelection, train: np.ndarray, ids: np.ndarray
     ) -> tuple[np.ndarray, list[str]]:
         """Predicate of each relationship, rewritten where it is to be, and all the names."""
         known = {name: i for i, name in enumerate(self.relationships.known_predicates)}
@@ -240,7 +232,7 @@ class _UsedObjects:
 
 
 def select_pictures(
-    table: SceneTable, selection: "VisualGenomeSelection"
+    table: SceneTable, selection: VisualGenomeSelection
 ) -> tuple[SceneTable, dict[str, int]]:
     """Leaves out pictures with too few or too many objects or relationships, and counts them."""
     remaining = np.ones(len(table), bool)

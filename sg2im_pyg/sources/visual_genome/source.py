@@ -1,9 +1,6 @@
 """Visual Genome: the release's preprocessing rule by rule, and the way into the store."""
 
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,7 @@ import numpy as np
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations
-from sg2im_pyg.sources.pictures import ImageSize
-from sg2im_pyg.sources.preparation import SPLITS, Conversion, prepare_stores
+from sg2im_pyg.sources.preparation import SPLITS, Conversion
 from sg2im_pyg.sources.visual_genome.raw_files import (
     read_aliases,
     read_attributes,
@@ -24,7 +20,7 @@ from sg2im_pyg.sources.visual_genome.raw_files import (
 )
 from sg2im_pyg.sources.visual_genome.rules import VisualGenomeColumns
 from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
-from sg2im_pyg.system.parallel import usable_cores
+from sg2im_pyg.system.files import sha256_of
 
 FILES = (
     *("image_data.json", "objects.json", "attributes.json", "relationships.json"),
@@ -49,59 +45,44 @@ _LAYOUT = (
 )
 
 
-@dataclass(frozen=True)
-class VisualGenomeVocabulary:
-    """Names of Visual Genome: those of the model, and the attributes.
+def load_vocabulary(path: str | Path) -> Vocabulary:
+    """Reads a vocabulary.
 
-    Attributes:
-        names: Objects and predicates.
-        attributes: Attributes of objects.
+    Args:
+        path: JSON file of the release (``vocab.json``, with :obj:`"object_idx_to_name"` and so
+            on) or with the lists :obj:`"objects"`, :obj:`"predicates"` and, if there are any,
+            :obj:`"attributes"`.
+
+    Raises:
+        Sg2ImError: If the file is missing or malformed.
     """
-
-    names: Vocabulary
-    attributes: tuple[str, ...]
-
-    @classmethod
-    def load(cls, path: str | Path) -> "VisualGenomeVocabulary":
-        """Reads a vocabulary.
-
-        Args:
-            path: JSON file of the release (``vocab.json``, with :obj:`"object_idx_to_name"` and
-                so on) or with the lists :obj:`"objects"`, :obj:`"predicates"` and, if there are
-                any, :obj:`"attributes"`.
-
-        Raises:
-            Sg2ImError: If the file is missing or malformed.
-        """
-        path = Path(path)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except FileNotFoundError as error:
-            raise Sg2ImError(f"There is no vocabulary {path}: give a JSON file.") from error
-        except (ValueError, RecursionError) as error:
-            raise Sg2ImError(f"The vocabulary {path} is no valid JSON ({error}).") from error
-        lists = []
-        for ours, theirs in (
-            ("objects", "object_idx_to_name"),
-            ("predicates", "pred_idx_to_name"),
-            ("attributes", "attribute_idx_to_name"),
-        ):
-            found = content.get(theirs, content.get(ours)) if isinstance(content, dict) else None
-            if found is None and ours == "attributes":
-                found = []
-            if not isinstance(found, list) or not all(isinstance(n, str) and n for n in found):
-                raise Sg2ImError(
-                    f"The vocabulary {path} has no list of names {theirs!r} or {ours!r}."
-                )
-            lists.append(found)
-        return cls(Vocabulary(lists[0], lists[1]), tuple(lists[2]))
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise Sg2ImError(f"There is no vocabulary {path}: give a JSON file.") from error
+    except (ValueError, RecursionError) as error:
+        raise Sg2ImError(f"The vocabulary {path} is no valid JSON ({error}).") from error
+    lists = []
+    for ours, theirs in (
+        ("objects", "object_idx_to_name"),
+        ("predicates", "pred_idx_to_name"),
+        ("attributes", "attribute_idx_to_name"),
+    ):
+        found = content.get(theirs, content.get(ours)) if isinstance(content, dict) else None
+        if found is None and ours == "attributes":
+            found = []
+        if not isinstance(found, list) or not all(isinstance(n, str) and n for n in found):
+            raise Sg2ImError(f"The vocabulary {path} has no list of names {theirs!r} or {ours!r}.")
+        lists.append(found)
+    return Vocabulary(*lists)
 
 
 def read_visual_genome(
     source: str | Path,
     splits: str | Path | int,
     selection: VisualGenomeSelection = _AS_RELEASED,
-    vocabulary: VisualGenomeVocabulary | None = None,
+    vocabulary: Vocabulary | None = None,
     progress: bool = False,
 ) -> dict[str, Annotations]:
     """Converts the annotations of Visual Genome as the release does.
@@ -162,44 +143,30 @@ def draw_splits(ids: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     return dict(zip(_SHARES, np.split(order, ends[:-1]), strict=True))
 
 
-def prepare_visual_genome(
-    source: str | Path,
-    root: str | Path,
-    image_sizes: Sequence[ImageSize] = ((64, 64),),
-    selection: VisualGenomeSelection = _AS_RELEASED,
-    splits: str | Path | int | None = None,
-    vocabulary: str | Path | None = None,
-    workers: int | None = None,
-    skip_unreadable: bool = False,
-    progress: bool = True,
-) -> dict[ImageSize, dict[str, Path]]:
-    """Writes Visual Genome as :obj:`root/<H>x<W>/{train,val,test}.h5`, for each size.
+def visual_genome_conversion(
+    source: Path,
+    selection: VisualGenomeSelection,
+    splits: str | Path | int | None,
+    vocabulary: str | Path | None,
+    progress: bool,
+) -> Conversion:
+    """What is made of a folder of Visual Genome.
 
-    A split that is there already, made with the same settings from files of the same sizes, is
-    left as it is. There are no masks.
+    Stores are told from others by the selection, the files of splits and vocabulary, and the sizes
+    of the annotation files. There are no masks.
 
     Args:
         source: Folder with :data:`FILES`, and the pictures in :obj:`images/VG_100K` and
             :obj:`images/VG_100K_2`, or beside the files.
-        root: Folder of the prepared data.
-        image_sizes: Height and width of the pictures, in pixels; each picture is decoded once
-            for all of them.
         selection: Which names, objects and pictures are used.
         splits: File that lists the pictures of each split, or the seed to draw them with;
             :obj:`None` for :data:`SPLIT_LIST` in the source folder, or else the seed 0.
         vocabulary: File of the names to use; :obj:`None` to count them.
-        workers: Number of processes that decode pictures; :obj:`None` for one a core.
-        skip_unreadable: Leave out pictures that can not be read, instead of raising.
         progress: Show bars, if stderr is a terminal.
 
-    Returns:
-        The file of each split at each size.
-
     Raises:
-        Sg2ImError: As :func:`read_visual_genome`; if a split is there with other settings; if no
-            picture is left; if a picture can not be read.
+        Sg2ImError: As :func:`read_visual_genome`.
     """
-    source = Path(source)
     if not source.is_dir():
         raise Sg2ImError(
             f"There is no folder {source}: give the folder that holds Visual Genome; {_LAYOUT}."
@@ -209,32 +176,31 @@ def prepare_visual_genome(
             raise Sg2ImError(f"The file {source / name} is missing: put it there; {_LAYOUT}.")
     folder = visual_genome_image_folder(source)
     chosen = split_source(source, splits)
-    names = None if vocabulary is None else VisualGenomeVocabulary.load(vocabulary)
+    names = None if vocabulary is None else load_vocabulary(vocabulary)
+    note = f"Splits: {chosen}"
+    if isinstance(chosen, int):
+        note = (
+            f"Pictures are divided into train, val and test at random, seed {chosen}: results are "
+            "not comparable with those of the release's own splits (vg_splits.json)."
+        )
     settings: dict[str, Any] = {
         "source": "visual_genome",
-        **asdict(selection),
+        **selection.settings(),
         "splits": f"seed {chosen}" if isinstance(chosen, int) else _fingerprint(chosen),
         "vocabulary": None if vocabulary is None else _fingerprint(Path(vocabulary)),
         "annotation_bytes": {name: (source / name).stat().st_size for name in FILES},
     }
-    return prepare_stores(
-        Conversion(
-            name="Visual Genome",
-            settings={split: {**settings, "split": split} for split in SPLITS},
-            folders=dict.fromkeys(SPLITS, folder),
-            convert=lambda _: read_visual_genome(source, chosen, selection, names, progress),
-            wanted=f"{selection.min_objects} to {selection.max_objects} objects and "
-            f"{selection.min_relationships} to {selection.max_relationships} relationships",
-            # Pictures in the list of another size than their file: the release takes no offence.
-            check_sizes=False,
-            may_be_empty=("val", "test"),
-        ),
-        root,
-        image_sizes,
-        0,
-        usable_cores() if workers is None else workers,
-        skip_unreadable,
-        progress,
+    return Conversion(
+        name="Visual Genome",
+        settings={split: {**settings, "split": split} for split in SPLITS},
+        folders=dict.fromkeys(SPLITS, folder),
+        convert=lambda _: read_visual_genome(source, chosen, selection, names, progress),
+        wanted=f"{selection.min_objects} to {selection.max_objects} objects and "
+        f"{selection.min_relationships} to {selection.max_relationships} relationships",
+        # Pictures in the list of another size than their file: the release takes no offence.
+        check_sizes=False,
+        may_be_empty=("val", "test"),
+        note=note,
     )
 
 
@@ -269,4 +235,4 @@ def visual_genome_image_folder(source: Path) -> Path:
 
 def _fingerprint(path: Path) -> str:
     """Tells one file from another of the same name."""
-    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    return f"{path.name} {sha256_of(path)[:16]}"

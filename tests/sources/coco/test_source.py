@@ -14,11 +14,11 @@ from sg2im_pyg.data import Scene, SceneReader
 from sg2im_pyg.data.scene_table import unpack_masks
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.coco.masks import Segmentation
+from sg2im_pyg.sources.coco.options import CocoOptions
 from sg2im_pyg.sources.coco.selection import CocoSelection
 from sg2im_pyg.sources.coco.source import (
     coco_image_folder,
     coco_vocabulary,
-    prepare_coco,
     read_coco,
 )
 from sg2im_pyg.sources.images import load_image
@@ -28,6 +28,12 @@ THINGS = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]
 STUFF = [{"id": 92, "name": "sky"}, {"id": 94, "name": "grass"}, {"id": 183, "name": "other"}]
 DEFAULT = CocoSelection()
 ANY_COUNT = CocoSelection(min_objects=1)
+
+
+def prepare_coco(source, root, image_sizes=((64, 64),), mask_size=16, selection=DEFAULT, **options):
+    sizes = [f"{height}x{width}" for height, width in image_sizes]
+    options |= {"source": str(source), "root": str(root), "image_size": sizes}
+    return CocoOptions(mask_size=mask_size, **vars(selection), **options).prepare()
 
 
 def uncompressed(mask):
@@ -335,7 +341,7 @@ def test_only_pictures_with_stuff(coco):
     assert selected(coco, include_other=True)[2] == ["person"] * 3 + ["other"]
     coco.path("stuff").unlink()
     coco.annotations = {k: v for k, v in coco.annotations.items() if k[0] == "instances"}
-    assert selected(coco, use_stuff=False) == dict.fromkeys((1, 2, 3), ["person"] * 3)
+    assert selected(coco, things_only=True) == dict.fromkeys((1, 2, 3), ["person"] * 3)
 
 
 def test_lists_of_categories(coco):
@@ -345,9 +351,9 @@ def test_lists_of_categories(coco):
     assert selected(coco, min_objects=1, things=("car",)) == {1: ["car", "sky", "grass"]}
     assert selected(coco, min_objects=1, stuff=("sky",)) == {1: ["person", "car", "sky"]}
     assert selected(coco, min_objects=1, things=(), stuff=("grass",)) == {1: ["grass"]}
-    with pytest.raises(Sg2ImError, match="no thing category 'persn'; near are 'person'"):
+    with pytest.raises(Sg2ImError, match="no thing category 'persn': did you mean 'person'"):
         selected(coco, things=("persn",))
-    with pytest.raises(Sg2ImError, match="no stuff category 'car'; some of them are 'sky'"):
+    with pytest.raises(Sg2ImError, match="no stuff category 'car': give one of sky"):
         selected(coco, stuff=("car",))
 
 
@@ -369,8 +375,8 @@ def test_val_is_divided_after_the_selection(coco):
         ({"min_object_size": math.nan}, "got nan"),
         ({"min_objects": 0}, "got 0 to 8"),
         ({"min_objects": 9}, "got 9 to 8"),
-        ({"val_images": 0}, "at least 1 picture, got 0"),
-        ({"use_stuff": False, "stuff": ("sky",)}, "stuff is switched off"),
+        ({"val_images": 0}, "val_images must be a whole number, at least 1, got 0"),
+        ({"things_only": True, "stuff": ("sky",)}, "stuff is switched off"),
     ],
 )
 def test_selections_that_make_no_sense(options, sentence):
@@ -639,7 +645,7 @@ def test_pictures_left_out_are_not_forgotten(tmp_path):
     (coco.image_folder / "train2017" / f"{10:012}.jpg").unlink()
     options = {"image_sizes": [(8, 8)], "progress": False}
     prepare_coco(coco.folder, tmp_path / "out", skip_unreadable=True, **options)
-    with pytest.raises(Sg2ImError, match="with --skip-unreadable, which left out 1 pictures"):
+    with pytest.raises(Sg2ImError, match="with --skip_unreadable, which left out 1 pictures"):
         prepare_coco(coco.folder, tmp_path / "out", **options)
     prepare_coco(coco.folder, tmp_path / "out", skip_unreadable=True, **options)
 
@@ -663,10 +669,16 @@ def test_a_store_of_a_newer_schema_is_not_to_be_removed(tmp_path):
         prepare_coco(coco.folder, tmp_path / "out", [(8, 8)], progress=False)
 
 
-@pytest.mark.parametrize("options", [{"image_sizes": [(4000, 8)]}, {"mask_size": 2000}])
-def test_sizes_that_would_take_all_memory(tmp_path, options):
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"image_sizes": [(4000, 8)]}, "up to 2048, got '4000x8'"),
+        ({"mask_size": 2000}, "mask_size must be .* at most 512, got 2000"),
+    ],
+)
+def test_sizes_that_would_take_all_memory(tmp_path, options, sentence):
     coco = small_coco(tmp_path / "coco")
-    with pytest.raises(Sg2ImError, match="up to 2048 x 2048 pixels and masks up to 512"):
+    with pytest.raises(Sg2ImError, match=sentence):
         prepare_coco(coco.folder, tmp_path / "out", progress=False, **options)
 
 
@@ -688,7 +700,7 @@ def test_train_and_val_of_different_cocos(tmp_path):
 
 @pytest.mark.parametrize("image_size, mask_size", [((0, 8), 16), ((8, -1), 16), ((8, 8), -1)])
 def test_sizes_below_one_pixel(tmp_path, image_size, mask_size):
-    with pytest.raises(Sg2ImError, match="at least 1 x 1 pixels"):
+    with pytest.raises(Sg2ImError, match="takes sizes in pixels|mask_size must be .* at least 0"):
         prepare_coco(small_coco(tmp_path).folder, tmp_path / "out", [image_size], mask_size)
 
 

@@ -18,8 +18,8 @@ from sg2im_pyg.sources.landscapes.source import (
     LANDSCAPE_OBJECTS,
     MIN_BOX_AREA,
     SPLIT_STRIDE,
-    draw_landscape,
     landscape_vocabulary,
+    paint_landscape,
     prepare_landscapes,
 )
 
@@ -36,7 +36,7 @@ GROUNDS = {
 
 @pytest.fixture(scope="module")
 def scenes():
-    return [draw_landscape(3, index) for index in range(600)]
+    return [paint_landscape(3, index) for index in range(600)]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_vocabulary_names_sixteen_categories_and_the_six_geometric_predicates():
 
 
 def test_a_picture_follows_from_seed_and_index_alone():
-    forward = [draw_landscape(5, index) for index in range(6)]
-    backward = [draw_landscape(5, index) for index in reversed(range(6))]
+    forward = [paint_landscape(5, index) for index in range(6)]
+    backward = [paint_landscape(5, index) for index in reversed(range(6))]
     for first, second in zip(forward, reversed(backward), strict=True):
         assert_same_scene(first, second)
 
@@ -76,8 +76,8 @@ def test_a_picture_follows_from_seed_and_index_alone():
 def test_no_two_pictures_are_equal_within_and_between_splits_and_seeds(scenes):
     pictures = [scene.image.tobytes() for scene in scenes[:300]]
     for start in (SPLIT_STRIDE, 2 * SPLIT_STRIDE):
-        pictures += [draw_landscape(3, start + index).image.tobytes() for index in range(300)]
-    pictures += [draw_landscape(4, index).image.tobytes() for index in range(100)]
+        pictures += [paint_landscape(3, start + index).image.tobytes() for index in range(300)]
+    pictures += [paint_landscape(4, index).image.tobytes() for index in range(100)]
     assert len(set(pictures)) == len(pictures)
 
 
@@ -95,7 +95,7 @@ def test_no_two_pictures_are_equal_within_and_between_splits_and_seeds(scenes):
 def test_boxes_and_masks_are_those_of_the_visible_pixels(image_size, mask_size):
     height, width = image_size
     for index in range(3):
-        scene = draw_landscape(0, index, image_size, mask_size)
+        scene = paint_landscape(0, index, image_size, mask_size)
         image, owners, names = landscapes._paint(0, index, image_size)
         np.testing.assert_array_equal(scene.image, image)
         kept = [number for number, name in enumerate(names) if name is not None]
@@ -185,7 +185,7 @@ def test_light_and_shadow_belong_to_what_they_fall_on():
 )
 def test_every_size_gives_three_to_eight_objects_within_the_picture(image_size):
     for index in range(12):
-        scene = draw_landscape(1, index, image_size)
+        scene = paint_landscape(1, index, image_size)
         count = len(scene.categories)
         assert scene.image.shape == (*image_size, 3) and scene.image.dtype == np.uint8
         assert 3 <= count <= 8
@@ -196,7 +196,7 @@ def test_every_size_gives_three_to_eight_objects_within_the_picture(image_size):
 
 
 def test_no_masks_on_request():
-    assert draw_landscape(0, 0, mask_size=0).masks is None
+    assert paint_landscape(0, 0, mask_size=0).masks is None
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_no_masks_on_request():
 )
 def test_arguments_out_of_range_are_told(arguments, told):
     with pytest.raises(Sg2ImError, match=told):
-        draw_landscape(**arguments)
+        paint_landscape(**arguments)
 
 
 # Many pictures
@@ -319,7 +319,7 @@ def test_prepared_files_hold_the_drawn_pictures(tmp_path):
         assert reader.vocabulary == landscape_vocabulary()
         assert (reader.image_size, reader.mask_size) == ((32, 48), 8)
         for place in (0, count - 1):
-            drawn = draw_landscape(9, starts[split] + place, (32, 48), 8)
+            drawn = paint_landscape(9, starts[split] + place, (32, 48), 8)
             assert_same_scene(reader[place], drawn)
 
 
@@ -374,9 +374,9 @@ def test_nothing_stays_behind_when_drawing_is_interrupted(tmp_path, monkeypatch)
     def interrupted(seed, index, *arguments):
         if index == 3:
             raise KeyboardInterrupt
-        return draw_landscape(seed, index, *arguments)
+        return paint_landscape(seed, index, *arguments)
 
-    monkeypatch.setattr(landscapes, "draw_landscape", interrupted)
+    monkeypatch.setattr(landscapes, "paint_landscape", interrupted)
     with pytest.raises(KeyboardInterrupt):
         small(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

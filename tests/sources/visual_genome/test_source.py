@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sg2im_pyg.data import SceneReader
+from sg2im_pyg.data import SceneReader, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.visual_genome.released import is_released, prepare_released, read_released
+from sg2im_pyg.sources.visual_genome.options import VisualGenomeOptions
+from sg2im_pyg.sources.visual_genome.released import is_released, read_released
 from sg2im_pyg.sources.visual_genome.selection import PREDICATE_RULES, VisualGenomeSelection
 from sg2im_pyg.sources.visual_genome.source import (
-    VisualGenomeVocabulary,
     draw_splits,
-    prepare_visual_genome,
+    load_vocabulary,
     read_visual_genome,
     visual_genome_image_folder,
 )
@@ -30,6 +30,12 @@ THRESHOLDS = {
     "min_attribute_instances": 20,
     "min_relationship_instances": 8,
 }
+
+
+def prepare_visual_genome(source, root, image_sizes=((64, 64),), selection=None, **options):
+    sizes = [f"{height}x{width}" for height, width in image_sizes]
+    options |= {"source": str(source), "root": str(root), "image_size": sizes}
+    return VisualGenomeOptions(**vars(selection or VisualGenomeSelection()), **options).prepare()
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +133,7 @@ def test_the_release_s_preprocessing_is_reproduced(dump):
     for split, annotations in found.items():
         assert list(annotations.vocabulary.objects) == vocabulary["object_idx_to_name"]
         assert list(annotations.vocabulary.predicates) == vocabulary["pred_idx_to_name"]
-        assert list(annotations.attribute_names) == vocabulary["attribute_idx_to_name"]
+        assert list(annotations.vocabulary.attributes) == vocabulary["attribute_idx_to_name"]
         with h5py.File(dump / "expected" / f"{split}.h5") as expected:
             assert_as_released(annotations, expected, split)
 
@@ -140,7 +146,8 @@ def test_the_release_s_files_are_read(dump, tmp_path):
     (folder / "images" / "VG_100K").mkdir(parents=True)
     raw = read_visual_genome(dump, dump / "vg_splits.json", VisualGenomeSelection(**THRESHOLDS))
     for split, annotations in read_released(folder).items():
-        assert annotations.vocabulary == raw[split].vocabulary
+        names = raw[split].vocabulary
+        assert annotations.vocabulary == Vocabulary(names.objects, names.predicates)
         with h5py.File(folder / f"{split}.h5") as expected:
             assert_as_released(annotations, expected, split, with_attributes=False)
         np.testing.assert_array_equal(annotations.table.boxes, raw[split].table.boxes)
@@ -156,7 +163,7 @@ def test_without_a_picture_list_sizes_come_from_the_pictures(dump, tmp_path):
     for split, annotations in read_released(folder).items():
         tenth = listed[split].stored_sizes // 10  # the stand-ins are ten times smaller
         np.testing.assert_array_equal(annotations.stored_sizes, tenth)
-    paths = prepare_released(folder, tmp_path / "out", [(16, 16)], workers=1, progress=False)
+    paths = prepare_visual_genome(folder, tmp_path / "out", [(16, 16)], workers=1, progress=False)
     store = SceneReader(paths[16, 16]["val"])
     assert len(store) == 5 and store.mask_size == 0
     number = int(store.image_ids[0])
@@ -307,7 +314,7 @@ def test_the_quirk_shows(dump):
 
 
 def test_a_given_vocabulary_is_used(dump, tmp_path):
-    given = VisualGenomeVocabulary.load(dump / "expected" / "vocab.json")
+    given = load_vocabulary(dump / "expected" / "vocab.json")
     # Thresholds that would leave nothing to count.
     selection = VisualGenomeSelection(min_relationship_instances=10**6)
     found = read_visual_genome(dump, dump / "vg_splits.json", selection, given)
@@ -320,12 +327,12 @@ def test_a_given_vocabulary_is_used(dump, tmp_path):
         np.testing.assert_array_equal(annotations.table.attributes, counted[split].table.attributes)
     own = tmp_path / "own.json"
     own.write_text('{"objects": ["sky", "tree"], "predicates": ["on"]}', encoding="utf-8")
-    given = VisualGenomeVocabulary.load(own)
-    assert given.names.objects == ("__image__", "sky", "tree") and given.attributes == ()
+    given = load_vocabulary(own)
+    assert given.objects == ("__image__", "sky", "tree") and given.attributes == ()
     for text in ("[", "[]", '{"objects": ["sky"]}', '{"objects": [1], "predicates": []}'):
         own.write_text(text, encoding="utf-8")
         with pytest.raises(Sg2ImError, match=r"own\.json"):
-            VisualGenomeVocabulary.load(own)
+            load_vocabulary(own)
 
 
 def test_attributes_must_be_lists(own_dump):
@@ -366,7 +373,7 @@ def test_splits_are_drawn_from_a_seed(own_dump):
     [
         ({"min_objects": 0}, "got 0 to 30"),
         ({"min_relationships": 31}, "got 31 to 30"),
-        ({"min_image_side": -1}, "min_image_side must be at least 0, got -1"),
+        ({"min_image_side": -1}, "min_image_side must be a whole number, at least 0, got -1"),
         ({"predicates": "never"}, "'as-released' or 'everywhere', got 'never'"),
     ],
 )
@@ -392,7 +399,7 @@ def test_the_store_holds_what_was_read(own_dump, tmp_path, into):
         for split, annotations in found.items():
             store = SceneReader(paths[size][split])
             assert (store.image_size, store.mask_size) == (size, 0)
-            assert store.attribute_names == annotations.attribute_names
+            assert store.vocabulary == annotations.vocabulary
             for name in ("image_ids", "categories", "boxes", "relationships", "attributes"):
                 expected = getattr(annotations.table, name)
                 np.testing.assert_array_equal(getattr(store.table, name), expected)
@@ -589,4 +596,4 @@ def test_a_released_file_that_is_cut_or_missing(dump, tmp_path):
         read_released(folder, ["val"])
     (folder / "val.h5").unlink()
     with pytest.raises(Sg2ImError, match=r"val\.h5 is missing: put it there"):
-        prepare_released(folder, tmp_path / "out")
+        prepare_visual_genome(folder, tmp_path / "out")
