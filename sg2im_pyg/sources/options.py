@@ -45,7 +45,8 @@ class PreparationOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-        assert self.sizes  # raises
+        if not self.sizes:
+            raise Sg2ImError("image_size names no size: give at least one, such as 64.")
 
     @classmethod
     def for_training(

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,13 +158,20 @@ def test_an_unknown_source_is_answered_with_the_nearest():
     assert source_of({"source": "elsewhere"}) is None and source_of({}) is None
 
 
-def test_the_table_imports_no_source(tmp_path):
-    """Listing the sources, and reading the options of one, is quick: neither torch nor numpy."""
+def test_what_worker_processes_import_is_little():
+    """They import the program's file and the modules of their work; listing the sources, or reading
+    the options of one, needs less."""
+    program = Path(__file__).resolve().parents[2] / "datasets" / "prepare.py"
     code = (
-        "import sys; from sg2im_pyg.commands.prepare import parse_options\n"
+        f"import runpy, sys; runpy.run_path({str(program)!r}, run_name='__mp_main__')\n"
+        "assert not any(name.startswith('sg2im_pyg.sources') for name in sys.modules)\n"
+        "from sg2im_pyg.commands.prepare import parse_options\n"
         "from sg2im_pyg.sources.registry import SOURCES\n"
         "assert not any(name.startswith('sg2im_pyg.sources.coco') for name in sys.modules)\n"
         "for name in SOURCES: parse_options([name])\n"
         "assert not {'torch', 'numpy', 'h5py', 'requests'} & set(sys.modules)\n"
+        "import sg2im_pyg.sources.pictures, sg2im_pyg.sources.coco.source\n"
+        "import sg2im_pyg.sources.landscapes.source, sg2im_pyg.sources.visual_genome.released\n"
+        "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
