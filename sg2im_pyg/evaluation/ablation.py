@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sg2im_pyg.data import SceneDataset
+from sg2im_pyg.data.store import store_path
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import AblationOptions, EvaluationConfig
 from sg2im_pyg.evaluation.evaluate import check_evaluation, evaluate
@@ -259,8 +260,7 @@ def _parse_taken(entries: list[str], rows: list[str]) -> dict[str, Path]:
 
 
 def _find_store(config: TrainingConfig, split: str) -> Path:
-    height, width = config.model.image_size
-    path = Path(str(config.data.root)) / f"{height}x{width}" / f"{split}.h5"
+    path = store_path(str(config.data.root), config.model.image_size, split)
     # What is made on first use is made by the first training.
     if not path.is_file() and not find_source(config.data.name).made_on_first_use:
         raise Sg2ImError(
