@@ -93,29 +93,27 @@ def metrics_of(*groups: Group) -> list[Metric]:
     return [metric for group in wanted for metric in METRICS.values() if metric.group == group]
 
 
-# Layouts ---------------------------------------------------------------------------------------
-
 _PAPER = "Johnson, Gupta, Fei-Fei, CVPR 2018"
 
-for _threshold in (0.3, 0.5):
-    register_metric(
+for _metric in (
+    *(
         Metric(
-            key=f"box_recall_{_threshold}",
-            title=f"Box recall at IoU {_threshold}",
-            heads=("", f"R@{_threshold}"),
+            key=f"box_recall_{threshold}",
+            title=f"Box recall at IoU {threshold}",
+            heads=("", f"R@{threshold}"),
             group="layout",
-            compute=partial(box_recall, threshold=_threshold),
+            compute=partial(box_recall, threshold=threshold),
             meaning="Share of the true boxes whose predicted box has an intersection over union of "
-            f"at least {_threshold} with it.",
-            source=f"{_PAPER}, Section 4.4 and Table 2 (R@{_threshold})",
+            f"at least {threshold} with it.",
+            source=f"{_PAPER}, Section 4.4 and Table 2 (R@{threshold})",
             by_category=True,
             curve_by_category=True,
             share=True,
-            chart=("Box recall", f"at IoU {_threshold}"),
+            chart=("Box recall", f"at IoU {threshold}"),
             in_paper=True,
         )
-    )
-register_metric(
+        for threshold in (0.3, 0.5)
+    ),
     Metric(
         key="mean_iou",
         title="Mean IoU",
@@ -125,9 +123,7 @@ register_metric(
         meaning="Intersection over union of predicted and true box, averaged over all objects.",
         by_category=True,
         share=True,
-    )
-)
-register_metric(
+    ),
     Metric(
         key="sigma_x",
         title="Sigma x",
@@ -142,9 +138,7 @@ register_metric(
         alone=True,
         by_category=True,
         in_paper=True,
-    )
-)
-register_metric(
+    ),
     Metric(
         key="sigma_area",
         title="Sigma area",
@@ -158,9 +152,7 @@ register_metric(
         alone=True,
         by_category=True,
         in_paper=True,
-    )
-)
-register_metric(
+    ),
     Metric(
         key="relation_accuracy",
         title="Relation accuracy",
@@ -171,9 +163,7 @@ register_metric(
         "between the predicted boxes and masks.",
         source=f"Not in the paper; the rules are those of {_PAPER}, Section 4.1",
         chart=("Relations that hold", ""),
-    )
-)
-register_metric(
+    ),
     Metric(
         key="mask_iou",
         title="Mask IoU",
@@ -184,13 +174,7 @@ register_metric(
         "averaged over all objects.",
         by_category=True,
         share=True,
-    )
-)
-
-
-# Pictures --------------------------------------------------------------------------------------
-
-register_metric(
+    ),
     Metric(
         key="inception_score",
         title="Inception score",
@@ -206,9 +190,7 @@ register_metric(
         alone=True,
         chart=("Inception score", ""),
         in_paper=True,
-    )
-)
-register_metric(
+    ),
     Metric(
         key="fid",
         title="FID",
@@ -221,9 +203,7 @@ register_metric(
         better="lower",
         digits=2,
         chart=("FID", ""),
-    )
-)
-register_metric(
+    ),
     Metric(
         key="kid",
         title="KID",
@@ -236,5 +216,6 @@ register_metric(
         better="lower",
         digits=4,
         deviation_over="subsets",
-    )
-)
+    ),
+):
+    register_metric(_metric)
