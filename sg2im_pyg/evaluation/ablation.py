@@ -1,19 +1,23 @@
-"""The rows of the paper's Tables 1 and 2: what each trains, what it is evaluated with, and how the
-tables are written."""
+"""The rows of the paper's Tables 1 and 2: what each trains, and what it is evaluated with."""
 
-import csv
-import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sg2im_pyg.drawing.charts import render_row_charts
+from sg2im_pyg.data import SceneDataset
+from sg2im_pyg.data.store import store_path
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.evaluation.config import AblationOptions, EvaluationConfig
+from sg2im_pyg.evaluation.evaluate import check_evaluation, evaluate
 from sg2im_pyg.formats.native import read_checkpoint
-from sg2im_pyg.system.files import replace_when_whole
+from sg2im_pyg.formats.published import checkpoint_path
+from sg2im_pyg.sources.registry import find_source
+from sg2im_pyg.system.files import read_json, sha256_of, write_json
+from sg2im_pyg.training.command_line import parse_command
 from sg2im_pyg.training.config import TrainingConfig, plain_options
+
+State = Literal["new", "begun", "done"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,166 @@ _PLACES |= {"checkpoint_every", "init"}
 ``init``, name a file of another place)."""
 
 
+@dataclass
+class Training:
+    """The training that one or more rows take their weights from."""
+
+    name: str
+    run_dir: Path
+    arguments: list[str]
+    """Of train/run.py."""
+    steps: int
+    state: State
+    made: int
+    """Steps made already."""
+
+
+@dataclass
+class Ablation:
+    """What is to be done for some rows; made by :func:`plan_ablation`."""
+
+    options: AblationOptions
+    rows: list[Row]
+    taken: dict[str, Path]
+    """Checkpoints that are taken instead of trained, by their rows."""
+    trainings: dict[str, Training]
+    config: TrainingConfig
+    """Options of a training without changes of a row's own."""
+    store: Path
+    """The split that rows are evaluated on."""
+    output: Path
+
+    def taken_for(self, row: Row) -> Path | None:
+        return self.taken.get(row.slug) or self.taken.get(row.training)
+
+    def checkpoint_of(self, row: Row) -> Path:
+        """The checkpoint that a row is evaluated with."""
+        # The last step's, not the best one: each row has the same budget.
+        last = Path("checkpoints") / "last.pt"
+        return self.taken_for(row) or self.trainings[row.training].run_dir / last
+
+    def describe(self, row: Row) -> str:
+        """What is to be done for a row, in words."""
+        if given := self.taken_for(row):
+            return f"taken from {given}"
+        training = self.trainings[row.training]
+        if row.training != row.slug:
+            return f"evaluated with the training of {row.training}"
+        if training.state == "done":
+            return f"trained already ({training.made} steps)"
+        if training.state == "begun":
+            return f"to be resumed after step {training.made} of {training.steps}"
+        return f"to be trained ({training.steps} steps)"
+
+    def check_evaluations(self) -> str | None:
+        """Says what is wrong with the evaluations, before the trainings.
+
+        Returns:
+            Checksum of the network that they are made with; none without one.
+        """
+        source = self.config.data.name
+        return [check_evaluation(self.evaluation_config(row), source) for row in self.rows][-1]
+
+    def evaluation_config(self, row: Row) -> EvaluationConfig:
+        """The options of a row's evaluation."""
+        # Visual Genome has no masks: with its true boxes the predicted ones are used, as in
+        # training.
+        without_masks = self.store.is_file() and not SceneDataset(self.store).mask_size
+        return EvaluationConfig(
+            data=str(self.store),
+            checkpoint=[str(self.checkpoint_of(row))],
+            names=[row.title],
+            boxes=row.layout,
+            masks="predicted" if without_masks else row.layout,
+            graphs_per_picture=self.options.graphs_per_picture,
+            relationships="auto" if row.relationships else "none",
+            limit=self.options.limit,
+            network=self.options.network,
+            device=self.options.device,
+            examples=0,
+        )
+
+    def evaluate_row(self, row: Row, network: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Evaluates a row, or takes its figures from the last time where nothing changed.
+
+        Args:
+            row: The row.
+            network: What :meth:`check_evaluations` gave.
+
+        Returns:
+            Its figures, and what all rows share.
+        """
+        checkpoint, config = self.checkpoint_of(row), self.evaluation_config(row)
+        made_of = {
+            "checkpoint": sha256_of(checkpoint),
+            "store": [self.store.stat().st_size, self.store.stat().st_mtime_ns],
+            "config": asdict(config),
+            "network": network,
+        }
+        path = self.output / "evaluations" / f"{row.slug}.json"
+        kept = read_json(path)
+        if kept.get("made_of") != made_of:
+            print(f"== Evaluation of {row.title}", flush=True)
+            kept = {"made_of": made_of, "result": evaluate(config).result}
+            write_json(path, kept, indent=2)
+        true, system = kept["result"]["systems"]
+        entry = {
+            "row": row.slug,
+            "title": row.title,
+            "checkpoint": str(checkpoint),
+            "layout_is": row.layout,
+            "boxes": config.boxes,
+            "masks": config.masks,
+            "relationships": system["relationships"],
+            "layout": system["layout"],
+            "pictures": system["pictures"],
+        }
+        shared = {name: kept["result"][name] for name in ("date", "data", "settings", "network")}
+        own = ("boxes", "masks", "relationships")  # a row's, not those of all
+        shared["settings"] = {k: v for k, v in shared["settings"].items() if k not in own}
+        shared["true_pictures"] = (true["pictures"] or {}).get("inception_score")
+        return entry, shared
+
+
+def plan_ablation(options: AblationOptions, rest: list[str], base: Path) -> Ablation:
+    """What is to be done, as far as it is not done yet.
+
+    Args:
+        options: All options.
+        rest: Options of train/run.py, for each row alike.
+        base: Folder below which data and runs lie by default.
+
+    Raises:
+        Sg2ImError: If options are wrong, or files are missing.
+    """
+    rows = choose_rows(options.rows)
+    configs = options.config or ["landscapes"]
+    output = options.output or base / "runs" / f"ablation-{'-'.join(Path(c).stem for c in configs)}"
+    output = Path(output).absolute()
+    taken = _parse_taken(options.take, [row.slug for row in rows])
+    for name in ("--resume", "--run_dir", "--init"):
+        if any(argument == name or argument.startswith(f"{name}=") for argument in rest):
+            raise Sg2ImError(
+                f"{name} can not be given here: each row has a folder and weights of its own."
+            )
+
+    def parsed(names: list[str]) -> tuple[list[str], TrainingConfig]:
+        arguments = [part for name in names for part in ("--config", name)] + rest
+        return arguments, parse_command(arguments, base, None).config
+
+    _, plain = parsed(configs)
+    trainings: dict[str, Training] = {}
+    for row in rows:
+        name = row.training
+        if name in trainings or row.slug in taken or name in taken:
+            continue
+        arguments, config = parsed([*configs, *([row.config] if row.config else [])])
+        state, made = training_state_of(output / name, config)
+        trainings[name] = Training(name, output / name, arguments, config.steps, state, made)
+    store = _find_store(plain, options.split)
+    return Ablation(options, rows, taken, trainings, plain, store, output)
+
+
 def choose_rows(slugs: Sequence[str] | None) -> list[Row]:
     """Rows by their names, in the tables' order; all without names.
 
@@ -80,9 +244,33 @@ def choose_rows(slugs: Sequence[str] | None) -> list[Row]:
     return [row for row in ROWS if not slugs or row.slug in slugs]
 
 
-def training_state_of(
-    run_dir: Path, config: TrainingConfig
-) -> tuple[Literal["new", "begun", "done"], int]:
+def _parse_taken(entries: list[str], rows: list[str]) -> dict[str, Path]:
+    taken = {}
+    for entry in entries:
+        slug, equals, name = entry.partition("=")
+        if not equals or not name:
+            raise Sg2ImError(f"--take {entry!r} must be a row and a file, such as full=coco64.pt.")
+        if slug not in rows:
+            raise Sg2ImError(f"--take names the row {slug!r}; the rows are {', '.join(rows)}.")
+        path = checkpoint_path(name, f"--take {slug}=")
+        if not path.is_file():
+            raise Sg2ImError(f"There is no checkpoint {path} for the row {slug}: check the path.")
+        taken[slug] = path
+    return taken
+
+
+def _find_store(config: TrainingConfig, split: str) -> Path:
+    path = store_path(str(config.data.root), config.model.image_size, split)
+    # What is made on first use is made by the first training.
+    if not path.is_file() and not find_source(config.data.name).made_on_first_use:
+        raise Sg2ImError(
+            f"There is no data file {path}: run 'python datasets/prepare.py {config.data.name}' "
+            "first, or say with --data.root where it lies."
+        )
+    return path
+
+
+def training_state_of(run_dir: Path, config: TrainingConfig) -> tuple[State, int]:
     """How far a row's training in a folder is.
 
     Args:
@@ -102,7 +290,7 @@ def training_state_of(
     if not isinstance(training, dict) or not isinstance(training.get("config"), dict):
         raise Sg2ImError(f"{last} does not say how it was trained: give another --output.")
     there, wanted = (
-        _flat(plain_options(options)) for options in (training["config"], asdict(config))
+        flat(plain_options(options)) for options in (training["config"], asdict(config))
     )
     for name in sorted(wanted.keys() & there.keys()):
         if there[name] != wanted[name] and name not in _PLACES and "hardware." not in name:
@@ -117,162 +305,12 @@ def training_state_of(
     return ("done" if step >= config.steps else "begun"), step
 
 
-def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in options.items():
+def flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested entries by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in entries.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
-    return flat
-
-
-# Tables ----------------------------------------------------------------------------------------
-
-Table = tuple[list[str], list[list[str]]]
-"""Heads of the columns, and rows of cells."""
-
-
-def table_1(result: Mapping[str, Any]) -> Table:
-    """How good the pictures are (paper, Table 1, with FID and KID beside the Inception score)."""
-    rows = []
-    for entry in result["rows"]:
-        pictures = entry["pictures"] or {}
-        score, kid = pictures.get("inception_score"), pictures.get("kid")
-        rows.append(
-            [
-                entry["title"],
-                "-" if not score else f"{score['mean']:.2f} ± {score['deviation']:.2f}",
-                _cell(pictures.get("fid"), 2),
-                "-" if not kid else f"{kid['mean']:.4f} ± {kid['deviation']:.4f}",
-            ]
-        )
-    return ["row", "Inception score ↑", "FID ↓", "KID ↓"], rows
-
-
-def table_2(result: Mapping[str, Any]) -> Table:
-    """How good the predicted layouts are (paper, Table 2, with four figures more)."""
-    heads = ["row", "R@0.3 ↑", "R@0.5 ↑", "σ x", "σ area"]
-    heads += ["mean IoU ↑", "relations ↑", "mask IoU ↑"]
-    names = ["box_recall_0.3", "box_recall_0.5", "sigma_x", "sigma_area"]
-    names += ["mean_iou", "relation_accuracy", "mask_iou"]
-    rows = [
-        [entry["title"], *(_cell(entry["layout"].get(name), 3) for name in names)]
-        for entry in result["rows"]
-        if entry["layout"] is not None and entry["layout_is"] == "predicted"
-    ]
-    return heads, rows
-
-
-def format_markdown(result: Mapping[str, Any]) -> str:
-    """Both tables, and under them what they were made with."""
-    parts = []
-    for title, (heads, rows) in _titled(result):
-        lines = [f"**{title}**", "", _line(heads), _line(["---"] + ["---:"] * (len(heads) - 1))]
-        parts.append("\n".join([*lines, *map(_line, rows)]))
-    return "\n\n".join([*parts, _footnote(result)]) + "\n"
-
-
-def format_csv(result: Mapping[str, Any]) -> str:
-    """All figures of all rows, one line a row, for a spreadsheet or pandas."""
-    text = io.StringIO()
-    flat = [_flat(entry) for entry in result["rows"]]
-    names = list(dict.fromkeys(name for entry in flat for name in entry if "notes" not in name))
-    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
-
-
-def write_tables(folder: Path, result: Mapping[str, Any]) -> list[Path]:
-    """Writes both tables as Markdown, CSV and a plot.
-
-    Returns:
-        The paths.
-    """
-    markdown, table, plot = (folder / f"tables.{kind}" for kind in ("md", "csv", "png"))
-    for path, text in ((markdown, format_markdown(result)), (table, format_csv(result))):
-        with replace_when_whole(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    with replace_when_whole(plot) as temporary:
-        plot_tables(result, temporary)
-    return [markdown, table, plot]
-
-
-def plot_tables(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Both tables as a picture (PNG): a bar a row for each of four figures."""
-    entries = result["rows"]
-    layouts = [entry for entry in entries if entry["layout_is"] == "predicted" and entry["layout"]]
-
-    def pictures(name: str) -> list[float | None]:
-        return [(entry["pictures"] or {}).get(name) for entry in entries]
-
-    scores = [(e["pictures"] or {}).get("inception_score") or {} for e in entries]
-    titles = [entry["title"] for entry in entries]
-    names = [entry["title"] for entry in layouts]
-    real = (result.get("true_pictures") or {}).get("mean")
-    render_row_charts(
-        path,
-        [
-            (
-                "Inception score, higher is better",
-                titles,
-                {"": [score.get("mean") for score in scores]},
-                [score.get("deviation") for score in scores],
-                None if real is None else (real, "true pictures"),
-            ),
-            ("FID, lower is better", titles, {"": pictures("fid")}, None, None),
-            (
-                "Box recall, higher is better",
-                names,
-                {
-                    f"at IoU {t}": [entry["layout"][f"box_recall_{t}"] for entry in layouts]
-                    for t in (0.3, 0.5)
-                },
-                None,
-                None,
-            ),
-            (
-                "Relations that hold, higher is better",
-                names,
-                {"": [entry["layout"]["relation_accuracy"] for entry in layouts]},
-                None,
-                None,
-            ),
-        ],
-        _footnote(result),
-    )
-
-
-def _titled(result: Mapping[str, Any]) -> list[tuple[str, Table]]:
-    return [
-        ("Table 1: pictures", table_1(result)),
-        ("Table 2: predicted layouts", table_2(result)),
-    ]
-
-
-def _footnote(result: Mapping[str, Any]) -> str:
-    data, network = result["data"], result["network"]
-    parts = [f"{data['pictures']:,} pictures of {data['source']} ({Path(data['file']).name})"]
-    graphs = result["settings"]["graphs_per_picture"]
-    if graphs > 1:
-        parts.append(f"{graphs} graphs each")
-    if result.get("steps"):
-        parts.append(f"{result['steps']:,} training steps a row")
-    real = result.get("true_pictures")
-    if network is not None:
-        parts.append(f"Inception score, FID and KID by {network['name']}")
-        if real:
-            parts.append(
-                f"true pictures have an Inception score of {real['mean']:.2f} ± "
-                f"{real['deviation']:.2f}"
-            )
-    return "; ".join(parts) + "."
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _cell(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+            found[prefix + name] = value
+    return found

@@ -1,10 +1,11 @@
-"""All options of an evaluation; the texts below the fields are the help texts of
-``eval/run.py``."""
+"""All options of an evaluation, and those of the ablation; the texts below the fields are the help
+texts of the programs."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.system.options import check_options, option
 
 
 @dataclass
@@ -13,28 +14,28 @@ class EvaluationConfig:
 
     data: str
     """Prepared split to evaluate on, such as datasets/landscapes/64x64/test.h5."""
-    checkpoint: list[str] = field(default_factory=list)
+    checkpoint: list[str] = option(list, metavar="FILE")
     """Checkpoints of train/run.py or of the 2018 release, or names of released models such as
     coco64; each is a row of the table."""
-    images: list[str] = field(default_factory=list)
+    images: list[str] = option(list, metavar="DIR")
     """Folders of pictures (PNG, JPEG, ...) that any other system made for the same split; each is
     a row of the table."""
-    names: list[str] = field(default_factory=list)
+    names: list[str] = option(list, metavar="NAME")
     """Names of the rows, checkpoints first; by default they follow from the paths."""
     boxes: Literal["predicted", "true"] = "predicted"
     """Boxes that pictures are generated from."""
     masks: Literal["predicted", "true"] = "predicted"
     """Masks that pictures are generated from."""
-    graphs_per_picture: int | None = None
+    graphs_per_picture: int | None = option(None, least=1, most=1000)
     """Graphs that are drawn for each picture, one generated picture each; null: 5 on COCO, as
     published, and 1 elsewhere."""
     relationships: Literal["auto", "geometric", "stored", "none"] = "auto"
     """Relationships of the graphs: drawn from the true layouts, those of the data file, or none;
     auto: stored ones on Visual Genome, drawn ones elsewhere, and none for a checkpoint of ours
     that was trained without."""
-    max_objects: int | None = None
+    max_objects: int | None = option(None, least=2, most=2**31)
     """Most objects a graph, image node included; others are left out at random. null: all."""
-    limit: int | None = None
+    limit: int | None = option(None, least=1, most=2**31)
     """Evaluate on the first so many pictures of the split."""
     network: str = "auto"
     """Network for Inception score, FID and KID: inception (weights of 2015, fetched on first use),
@@ -42,42 +43,27 @@ class EvaluationConfig:
     none; auto: landscapes for landscapes, inception for all other data."""
     network_output: Literal["auto", "logits", "probabilities", "features"] = "auto"
     """What such a file gives for a picture; auto: logits, which serve as features too."""
-    network_size: int | None = None
+    network_size: int | None = option(None, least=8, most=4096)
     """Side in pixels that pictures are resized to before the network; null: as they are."""
-    splits: int = 5
+    splits: int = option(5, least=1, most=1000)
     """Groups that pictures are divided into for the Inception score (paper: 5)."""
-    kid_subsets: int = 100
+    kid_subsets: int = option(100, least=1, most=100_000)
     """Random subsets that KID is averaged over."""
-    kid_subset_size: int | None = None
+    kid_subset_size: int | None = option(None, least=2, most=10_000_000)
     """Pictures a subset; null: 1000, and half of the split where that is less."""
-    batch_size: int = 32
+    batch_size: int = option(32, least=1, most=100_000)
     """Pictures a batch; figures do not depend on it."""
-    seed: int = 0
+    seed: int = option(0, least=0, most=2**32 - 1)
     """Fixes graphs, noise and groups."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps, ... to compute on."""
-    examples: int = 8
+    examples: int = option(8, least=0, most=1000)
     """Rows of pictures in each part of the report; 0 for none."""
     save_images: bool = False
     """Also write each generated picture to OUTPUT/images."""
 
     def __post_init__(self) -> None:
-        limits: dict[str, tuple[int, int]] = {
-            "graphs_per_picture": (1, 1000),
-            "max_objects": (2, 2**31),
-            "limit": (1, 2**31),
-            "network_size": (8, 4096),
-            "splits": (1, 1000),
-            "kid_subsets": (1, 100_000),
-            "kid_subset_size": (2, 10_000_000),
-            "batch_size": (1, 100_000),
-            "seed": (0, 2**32 - 1),
-            "examples": (0, 1000),
-        }
-        for name, (least, most) in limits.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise Sg2ImError(f"{name} must lie between {least} and {most:,}, got {value}.")
+        check_options(self)
         if not self.checkpoint and not self.images:
             raise Sg2ImError(
                 "There is nothing to evaluate: give --checkpoint FILE, --images DIR, or both."
@@ -87,3 +73,28 @@ class EvaluationConfig:
                 f"There are {len(self.names)} names for {len(self.checkpoint)} checkpoints and "
                 f"{len(self.images)} folders: give one for each, checkpoints first, or none."
             )
+
+
+@dataclass
+class AblationOptions:
+    """Which rows of the paper's tables are made, and how they are evaluated."""
+
+    config: list[str] = option(list, metavar="FILE")
+    """Configuration of the data set, as for train/run.py; default: landscapes."""
+    rows: list[str] = option(list, metavar="ROW")
+    """Rows to make; default: all."""
+    take: list[str] = option(list, metavar="ROW=FILE")
+    """Checkpoints of train/run.py or of the 2018 release, or names of released models, to be taken
+    instead of trained."""
+    output: str | None = option(None, metavar="DIR")
+    """Folder of the trainings and tables; null: runs/ablation-<configuration>."""
+    split: Literal["test", "val"] = "test"
+    """Split to evaluate on."""
+    limit: int | None = None
+    """Evaluate on the first so many pictures of it; null: all."""
+    graphs_per_picture: int | None = None
+    """Graphs that are drawn for each picture; null: 5 on COCO, as published, and 1 elsewhere."""
+    network: str = "auto"
+    """Network for Inception score, FID and KID, see eval/run.py."""
+    device: str = "auto"
+    """Device of the evaluations."""

@@ -9,27 +9,12 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from sg2im_pyg.drawing import contact_sheet
+from sg2im_pyg.evaluation.registry import metrics_of
 from sg2im_pyg.evaluation.report import Example
-from sg2im_pyg.evaluation.table import (
-    CATEGORY_FIGURES,
-    FIGURES,
-    clean,
-    figure_of,
-    format_markdown,
-    format_number,
-    markdown_text,
-)
+from sg2im_pyg.evaluation.table import figure_of, format_markdown
+from sg2im_pyg.evaluation.text import clean, format_number, markdown_text, run_names
 
 _CELL_HEIGHT = 160  # pixels of the pictures in a sheet
-_LONGEST = 200  # bytes of a run's name; file systems take 255, with what is appended to it
-_DEVICES = {
-    "CON",
-    "PRN",
-    "AUX",
-    "NUL",
-    *(f"{kind}{k}" for kind in ("COM", "LPT") for k in range(10)),
-}
-"""Names that no file or folder can have on Windows."""
 
 
 def write_curves(
@@ -60,49 +45,24 @@ def write_curves(
         writer.add_text("evaluation/settings", _settings(result), last)
 
 
-def run_names(names: Sequence[str]) -> list[str]:
-    """Names of runs for names of systems: such as any computer's files can have, and all different.
-
-    Examples:
-        >>> run_names(["full/best", "full:best", "..", "aux"])
-        ['full-best', 'full-best (2)', 'system', 'aux_']
-    """
-    runs: list[str] = []
-    taken: set[str] = set()
-    for name in names:
-        safe = "".join(c if c.isalnum() or c in " _.-()+=," else "-" for c in clean(name))
-        # File systems count bytes, of which a character can have four.
-        short = safe.strip(" .")[:80].encode()[:_LONGEST].decode(errors="ignore")
-        run = short.rstrip(" .") or "system"
-        if run.partition(".")[0].strip().upper() in _DEVICES:
-            run = run.replace(run.partition(".")[0], run.partition(".")[0] + "_", 1)
-        number, first = 1, run
-        while run.lower() in taken:  # some file systems do not tell capitals apart
-            number += 1
-            run = f"{first} ({number})"
-        taken.add(run.lower())
-        runs.append(run)
-    return runs
-
-
 def _step(system: Mapping[str, Any]) -> int:
     return int(system.get("step") or 0)
 
 
 def _write_figures(writer: SummaryWriter, system: Mapping[str, Any]) -> None:
     step = _step(system)
-    for figure in FIGURES:
-        found = figure_of(system, figure)
+    for metric in metrics_of():
+        found = figure_of(system, metric)
         if found is not None:
-            writer.add_scalar(f"evaluation/{figure.key}", found.value, step)
+            writer.add_scalar(f"evaluation/{metric.key}", found.value, step)
             if found.deviation is not None:
-                writer.add_scalar(f"evaluation/{figure.key}_deviation", found.deviation, step)
-    recalls = [figure for figure in CATEGORY_FIGURES if figure.key.startswith("box_recall")]
+                writer.add_scalar(f"evaluation/{metric.key}_deviation", found.deviation, step)
+    with_curves = [metric for metric in metrics_of("layout") if metric.curve_by_category]
     for row in system["categories"]:
-        for figure in recalls:
-            value = row.get(figure.key)
+        for metric in with_curves:
+            value = row.get(metric.key)
             if format_number(value) != "-":
-                tag = f"evaluation_categories/{clean(row['name'])}/{figure.key}"
+                tag = f"evaluation_categories/{clean(row['name'])}/{metric.key}"
                 writer.add_scalar(tag, value, step)
 
 
@@ -136,8 +96,8 @@ def _settings(result: Mapping[str, Any]) -> str:
     """Everything that the figures were taken with, as a list in Markdown."""
     entries: dict[str, Any] = {"sg2im_pyg": result["sg2im_pyg"], "date": result["date"]}
     entries |= {"command": result["command"]}
-    for part in ("data", "settings", "network"):
-        entries |= {f"{part}: {name}": value for name, value in (result[part] or {}).items()}
+    for group in ("data", "settings", "network"):
+        entries |= {f"{group}: {name}": value for name, value in (result[group] or {}).items()}
     entries |= {f"system: {system['name']}": system["source"] for system in result["systems"]}
     return "\n".join(
         f"- {markdown_text(name)}: {markdown_text('-' if value is None else value)}"

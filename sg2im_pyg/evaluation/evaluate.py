@@ -14,15 +14,18 @@ from sg2im_pyg import __version__
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.features import FeatureNetwork
+from sg2im_pyg.evaluation.generation import Generation, PictureWriter, open_writers
 from sg2im_pyg.evaluation.layout_scores import LayoutScores
 from sg2im_pyg.evaluation.network_files import load_feature_network
-from sg2im_pyg.evaluation.painter import Painter, _open_writers, _PictureWriter
 from sg2im_pyg.evaluation.picture_scores import PictureScores
+from sg2im_pyg.evaluation.registry import metrics_of
 from sg2im_pyg.evaluation.report import Example
 from sg2im_pyg.evaluation.split import Split
-from sg2im_pyg.evaluation.systems import FolderSystem, _open_systems
+from sg2im_pyg.evaluation.systems import CheckpointSystem, FolderSystem, open_systems
+from sg2im_pyg.evaluation.table import picture_titles
 from sg2im_pyg.images import denormalize_images
 from sg2im_pyg.sources.images import load_image
+from sg2im_pyg.sources.registry import Source, find_source
 from sg2im_pyg.system.device import choose_device
 
 FORMAT = "sg2im_pyg.evaluation"
@@ -59,15 +62,23 @@ def evaluate(
     """
     device = choose_device(config.device)
     split = Split(Path(config.data).absolute(), config.limit, config.max_objects, config.seed)
-    systems = _open_systems(config, split)
-    graphs_per_picture = config.graphs_per_picture or (5 if split.source == "coco" else 1)
-    network = _open_network(config, split.source, device)
+    systems = open_systems(config, split)
+    graphs_per_picture = config.graphs_per_picture or split.origin.graphs_per_picture
+    network = _open_network(config, split.origin, device)
     subset_size = config.kid_subset_size or min(1000, max(2, split.pictures // 2))
     scores = None
     if network is not None:
-        scores = PictureScores(network, config.splits, config.seed, config.kid_subsets, subset_size)
-
-    writers = _open_writers(images_folder, systems, split, graphs_per_picture)
+        scores = PictureScores(
+            network,
+            splits=config.splits,
+            seed=config.seed,
+            kid_subsets=config.kid_subsets,
+            kid_subset_size=subset_size,
+        )
+    writers: dict[str, PictureWriter] = {}
+    if images_folder is not None:
+        names = [system.name for system in systems if isinstance(system, CheckpointSystem)]
+        writers = open_writers(images_folder, names, split, graphs_per_picture)
 
     rows = [_score_true_pictures(split, scores, config)]
     examples: dict[str, list[Example]] = {}
@@ -77,15 +88,15 @@ def evaluate(
         if isinstance(system, FolderSystem):
             rows.append(_score_folder(system, split, scores, config))
             continue
-        model = system.open(split).to(device)
-        painter = Painter(model, system, split, config, graphs_per_picture, device)
-        row, iou = _score_checkpoint(painter, scores, writers[system.name], graphs_per_picture)
+        generator = system.open(split).to(device)
+        generation = Generation(generator, system, split, config, graphs_per_picture)
+        row, iou = _score_checkpoint(generation, scores, writers.get(system.name))
         rows.append(row)
         several = len(config.checkpoint) > 1
         for title, chosen in _choose_examples(iou, config.examples).items():
             title = f"{title}: {system.name}" if several else title
             if chosen:
-                examples[title] = [painter.example(index, iou[index]) for index in chosen]
+                examples[title] = [generation.example(index, iou[index]) for index in chosen]
 
     settings = {
         **{name: value for name, value in asdict(config).items() if name not in _NO_SETTINGS},
@@ -121,7 +132,7 @@ def check_evaluation(config: EvaluationConfig, source: str) -> str | None:
 
     Args:
         config: All options. The data file and checkpoints that are not there yet are passed over.
-        source: Name of the data set, where its file is not there yet.
+        source: Name of the source of the data, where their file is not there yet.
 
     Returns:
         SHA-256 checksum of the network of the picture scores; none without one.
@@ -134,34 +145,31 @@ def check_evaluation(config: EvaluationConfig, source: str) -> str | None:
         split = Split(Path(config.data).absolute(), config.limit, config.max_objects, config.seed)
         made = [path for path in config.checkpoint if Path(path).is_file()]
         if made:
-            _open_systems(replace(config, checkpoint=made, names=[]), split)
-        source = split.source
-    network = _open_network(config, source, device)
+            open_systems(replace(config, checkpoint=made, names=[]), split)
+        origin = split.origin
+    else:
+        origin = find_source(source)
+    network = _open_network(config, origin, device)
     return None if network is None else network.sha256
 
 
 _NO_SETTINGS = ("checkpoint", "images", "names", "data", "save_images", "examples")
 
 
-# Systems ---------------------------------------------------------------------------------------
-
-
 def _open_network(
-    config: EvaluationConfig, data_source: str, device: torch.device
+    config: EvaluationConfig, origin: Source, device: torch.device
 ) -> FeatureNetwork | None:
     if config.network == "none":
         return None
-    source = config.network
-    if source == "auto":
-        source = "landscapes" if data_source == "landscapes" else "inception"
+    name = origin.feature_network if config.network == "auto" else config.network
     try:
-        return load_feature_network(source, device, config.network_output, config.network_size)
+        return load_feature_network(name, device, config.network_output, config.network_size)
     except Sg2ImError as error:
-        if source != "inception":
+        if name != "inception":
             raise
         raise Sg2ImError(
-            f"{error} To do without it, give --network FILE, or --network none for no Inception "
-            "score, FID and KID."
+            f"{error} To do without it, give --network FILE, or --network none for no "
+            f"{picture_titles()}."
         ) from error
 
 
@@ -179,23 +187,14 @@ def _score_true_pictures(
         if scores is not None:
             scores.add_true(graphs.image)
     figures = layout.compute()
-    # Boxes and masks are compared with themselves here: only their spread says something.
-    own = {name: figures[name] for name in ("objects", "sigma_x", "sigma_area")}
-    pictures: dict[str, Any] | None = None
-    if scores is not None:
-        pictures = {
-            "inception_score": scores.true_inception_score(),
-            "fid": None,
-            "kid": None,
-            "pictures": split.pictures,
-            "notes": [],
-        }
+    # Boxes and masks are compared with themselves here: only what needs no others says something.
+    own = {"objects"} | {metric.key for metric in metrics_of("layout") if metric.alone}
     return {
         "name": "true pictures",
         "kind": "data",
         "source": str(split.path),
-        "layout": {**dict.fromkeys(figures), **own},
-        "pictures": pictures,
+        "layout": {name: figures[name] if name in own else None for name in figures},
+        "pictures": None if scores is None else scores.compute_true(),
         "categories": [],
         "predicates": [],
         "notes": [],
@@ -203,29 +202,27 @@ def _score_true_pictures(
 
 
 def _score_checkpoint(
-    painter: Painter,
-    scores: PictureScores | None,
-    writer: "_PictureWriter",
-    graphs_per_picture: int,
+    generation: Generation, scores: PictureScores | None, writer: PictureWriter | None
 ) -> tuple[dict[str, Any], list[float]]:
     """A checkpoint's row, and the mean IoU of the boxes of each picture's first graph."""
-    split, system, config = painter.split, painter.system, painter.config
+    split, system, several = generation.split, generation.system, generation.graphs_per_picture
     layout = LayoutScores(split.vocabulary)
     iou: list[float] = []
-    for draw in range(graphs_per_picture):
+    for draw in range(several):
         title = system.name
-        if graphs_per_picture > 1:
-            title += f", graph {draw + 1} of {graphs_per_picture}"
-        for indices in _progress(split, config.batch_size, title):
-            graphs, _, output = painter.paint(indices, draw)
+        if several > 1:
+            title += f", graph {draw + 1} of {several}"
+        for indices in _progress(split, generation.config.batch_size, title):
+            graphs, _, output = generation.generate(indices, draw)
             means = layout.add(graphs, output.boxes, output.masks)
             if draw == 0:
                 iou += means.tolist()
-            if scores is not None or writer.folder is not None:
+            if scores is not None or writer is not None:
                 images = denormalize_images(output.images)
                 if scores is not None:
                     scores.add(images)
-                writer.write(images, [split.image_id(index) for index in indices], draw)
+                if writer is not None:
+                    writer.write(images, [split.image_id(index) for index in indices], draw)
     figures = layout.compute()
     notes = []
     if not figures["relations"]:
@@ -256,13 +253,13 @@ def _score_folder(
     else:
         bar = _bar(len(system.files), system.name)
         files = iter(system.files)
-        while part := list(islice(files, config.batch_size)):
+        while batch := list(islice(files, config.batch_size)):
             images = [
                 torch.from_numpy(load_image(path, split.dataset.image_size)).permute(2, 0, 1)
-                for path in part
+                for path in batch
             ]
             scores.add(torch.stack(images))
-            bar.update(len(part))
+            bar.update(len(batch))
         bar.close()
         height, width = split.dataset.image_size
         if system.resized:

@@ -2,14 +2,6 @@
 
 The Inception score, FID and KID say something only together with the network that they were taken
 with: a :class:`FeatureNetwork` knows its name, its file and the file's checksum.
-
-Files are not trusted. TorchScript is a small language of its own, compiled when a file is loaded:
-it computes with tensors and can neither start programs nor open connections, but two of its
-operations reach the disk (``torch.save`` and ``torch.from_file``); a file whose code has them is
-refused. It can still compute without end, take all memory or meet an error in torch itself, so a
-file of unknown origin is better kept away. Pickled modules (``torch.save`` of a module), which can
-do anything when they are loaded, are never unpickled. An ONNX file is data for onnxruntime; no
-libraries of further operations are loaded for it.
 """
 
 from collections.abc import Callable
@@ -45,14 +37,15 @@ class Features(NamedTuple):
 class FeatureNetwork:
     """A network that maps pictures to features, and perhaps to classes.
 
-    Made by :func:`load_feature_network`.
+    Made by :func:`~sg2im_pyg.evaluation.network_files.load_feature_network`.
 
     Args:
         name: What it is, for people.
         path: Its file.
         run: Maps pictures, uint8, shape :math:`(n, 3, H, W)`, at most :data:`BATCH` at once, to
             one or two tensors.
-        output: What the tensors are, see :func:`load_feature_network`.
+        output: What the tensors are, see
+            :func:`~sg2im_pyg.evaluation.network_files.load_feature_network`.
         size: Height and width in pixels that pictures are resized to before the network.
         device: Where pictures are moved to for :obj:`run`.
     """
@@ -136,7 +129,7 @@ class FeatureNetwork:
         except Exception as error:  # whatever the code of a file raises
             raise Sg2ImError(
                 f"The {self.name} fails on uint8 pictures of shape {tuple(images.shape)} "
-                f"({_last_line(error)}): give a network that takes them, or the size that it takes."
+                f"({last_line(error)}): give a network that takes them, or the size that it takes."
             ) from error
         tensors = [self._matrix(output, len(images)) for output in outputs]
         features, scores = tensors[0], tensors[-1]
@@ -205,18 +198,6 @@ def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
     return resized.round().clamp(0, 255).to(torch.uint8)
 
 
-# The classifier of landscapes ------------------------------------------------------------------
-
-
-# TorchScript -----------------------------------------------------------------------------------
-
-
-# ONNX ------------------------------------------------------------------------------------------
-
-
-# What all need ---------------------------------------------------------------------------------
-
-
 def _are_probabilities(values: Tensor) -> bool:
     """Whether each row could be probabilities of at least two classes."""
     sums = values.double().sum(1)
@@ -224,7 +205,7 @@ def _are_probabilities(values: Tensor) -> bool:
     return values.shape[1] > 1 and values.min().item() >= -1e-6 and bool(near_one)
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """What an error inside a network says, without the trace of its code; one line."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     if not lines:

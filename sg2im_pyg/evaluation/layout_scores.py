@@ -1,6 +1,6 @@
-"""Metrics of a system's predicted layouts over a split, in all, by category and by predicate."""
+"""Collects a system's predicted layouts over a split, and gives the figures of all metrics of
+layouts, in all, by category and by predicate."""
 
-import math
 from typing import Any
 
 import torch
@@ -9,10 +9,9 @@ from torch_geometric.data import Batch
 from torch_geometric.utils import scatter
 
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, Vocabulary
-from sg2im_pyg.metrics import box_diversity, box_iou, mask_iou, relations_hold
-
-THRESHOLDS = (0.3, 0.5)
-"""IoUs at which the recall of boxes is given (paper, Table 2)."""
+from sg2im_pyg.evaluation.layout_metrics import NO_LAYOUTS, Layouts, mean
+from sg2im_pyg.evaluation.registry import metrics_of
+from sg2im_pyg.metrics import box_iou, mask_iou, relations_hold
 
 
 class LayoutScores:
@@ -24,12 +23,7 @@ class LayoutScores:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self._categories: list[Tensor] = []
-        self._boxes: list[Tensor] = []
-        self._box_iou: list[Tensor] = []
-        self._mask_iou: list[Tensor] = []
-        self._relations: list[Tensor] = []
-        self._holds: list[Tensor] = []
+        self._batches = [NO_LAYOUTS]
         # Position of each predicate among the geometric ones, -1 for all others.
         self._geometric = torch.tensor(
             [
@@ -56,16 +50,15 @@ class LayoutScores:
         boxes, true_boxes = boxes.detach().float().cpu(), graphs.boxes.float().cpu()
         masks = None if masks is None else masks.detach().float().cpu()
         iou = box_iou(boxes[members], true_boxes[members])
-        self._categories.append(categories[members])
-        self._boxes.append(boxes[members])
-        self._box_iou.append(iou)
+        of_masks = torch.full_like(iou, torch.nan)
         if masks is not None and "masks" in graphs:
-            self._mask_iou.append(mask_iou(masks[members], graphs.masks.float().cpu()[members]))
+            of_masks = mask_iou(masks[members], graphs.masks.float().cpu()[members])
         kinds = self._geometric[graphs.edge_attr.cpu()]
         chosen = kinds >= 0
         edges = graphs.edge_index.cpu()[:, chosen]
-        self._relations.append(kinds[chosen])
-        self._holds.append(relations_hold(boxes, masks, edges, kinds[chosen]))
+        holds = relations_hold(boxes, masks, edges, kinds[chosen])
+        own = (categories[members], boxes[members], true_boxes[members])
+        self._batches.append(Layouts(*own, iou, of_masks, kinds[chosen], holds))
         picture = graphs.batch.cpu()[members]
         counts = scatter(torch.ones_like(iou), picture, dim_size=graphs.num_graphs, reduce="sum")
         sums = scatter(iou, picture, dim_size=graphs.num_graphs, reduce="sum")
@@ -73,61 +66,37 @@ class LayoutScores:
 
     def compute(self) -> dict[str, Any]:
         """The figures over all objects; :obj:`None` where there is nothing to count."""
-        relations = torch.cat([*self._holds, torch.zeros(0, dtype=torch.bool)])
+        layouts = self._joined()
         return {
-            **self._figures(None),
-            "relations": len(relations),
-            "relation_accuracy": _number(relations.double().mean()),
+            "objects": len(layouts.categories),
+            "relations": len(layouts.relations),
+            **{metric.key: metric.figure(layouts) for metric in metrics_of("layout")},
         }
 
     def by_category(self) -> list[dict[str, Any]]:
         """The figures of each category that occurs, the most frequent first."""
-        categories = torch.cat([*self._categories, torch.zeros(0, dtype=torch.long)])
-        kinds, counts = categories.unique(return_counts=True)
-        order = counts.argsort(descending=True, stable=True)
-        return [
-            {"name": self.vocabulary.objects[kind], **self._figures(categories == kind)}
-            for kind in kinds[order].tolist()
-        ]
+        layouts = self._joined()
+        kinds, counts = layouts.categories.unique(return_counts=True)
+        metrics = [metric for metric in metrics_of("layout") if metric.by_category]
+        rows = []
+        for place in counts.argsort(descending=True, stable=True).tolist():
+            own = layouts.of_category(int(kinds[place]))
+            figures = {metric.key: metric.figure(own) for metric in metrics}
+            name = self.vocabulary.objects[int(kinds[place])]
+            rows.append({"name": name, "objects": len(own.categories), **figures})
+        return rows
 
     def by_predicate(self) -> list[dict[str, Any]]:
         """How many relations of each geometric predicate hold."""
-        relations = torch.cat([*self._relations, torch.zeros(0, dtype=torch.long)])
-        holds = torch.cat([*self._holds, torch.zeros(0, dtype=torch.bool)])
+        layouts = self._joined()
         rows = []
         for number, name in enumerate(GEOMETRIC_PREDICATES):
-            own = holds[relations == number]
+            own = layouts.holds[layouts.relations == number]
             if len(own):
-                accuracy = _number(own.double().mean())
-                rows.append({"name": name, "relations": len(own), "accuracy": accuracy})
+                rows.append({"name": name, "relations": len(own), "accuracy": mean(own).item()})
         return rows
 
-    def _figures(self, chosen: Tensor | None) -> dict[str, Any]:
-        """Figures of all objects, or of those that a mask of shape (O,) chooses."""
-        categories, boxes, iou, masks = (
-            torch.cat([*parts, empty])
-            for parts, empty in (
-                (self._categories, torch.zeros(0, dtype=torch.long)),
-                (self._boxes, torch.zeros(0, 4)),
-                (self._box_iou, torch.zeros(0)),
-                (self._mask_iou, torch.zeros(0)),
-            )
-        )
-        if chosen is not None:
-            categories, boxes, iou = categories[chosen], boxes[chosen], iou[chosen]
-            masks = masks[chosen] if len(masks) else masks
-        spread_x, spread_area = box_diversity(boxes, categories)
-        return {
-            "objects": len(iou),
-            **{f"box_recall_{t}": _number((iou >= t).double().mean()) for t in THRESHOLDS},
-            "mean_iou": _number(iou.double().mean()),
-            "sigma_x": _number(spread_x),
-            "sigma_area": _number(spread_area),
-            "mask_iou": _number(masks.double().mean()),
-        }
-
-
-def _number(value: Tensor | float) -> float | None:
-    """A figure for JSON, which knows no NaN."""
-    number = float(value)
-    return number if math.isfinite(number) else None
+    def _joined(self) -> Layouts:
+        """All batches in one, kept so that they are joined once."""
+        self._batches = [Layouts(*map(torch.cat, zip(*self._batches)))]
+        return self._batches[0]

@@ -1,10 +1,19 @@
-"""Feature networks from files: TorchScript, ONNX, the classifier of landscapes."""
+"""Feature networks from files: TorchScript, ONNX, the classifier of landscapes.
+
+Files are not trusted. TorchScript is a small language of its own, compiled when a file is loaded:
+it computes with tensors and can neither start programs nor open connections, but two of its
+operations reach the disk (``torch.save`` and ``torch.from_file``); a file whose code has them is
+refused. It can still compute without end, take all memory or meet an error in torch itself, so a
+file of unknown origin is better kept away. Pickled modules (``torch.save`` of a module), which can
+do anything when they are loaded, are never unpickled. An ONNX file is data for onnxruntime; no
+libraries of further operations are loaded for it.
+"""
 
 import os
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,18 +22,25 @@ import torch
 from torch import Tensor
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.evaluation.features import FeatureNetwork, Output, _last_line
+from sg2im_pyg.evaluation.features import FeatureNetwork, Output, last_line
+from sg2im_pyg.evaluation.inception import INCEPTION
 from sg2im_pyg.evaluation.landscape_classifier import (
     SHIPPED_WEIGHTS,
     is_classifier,
     load_classifier,
 )
 from sg2im_pyg.formats.torch_file import load_entries
+from sg2im_pyg.system.cache import fetch_file
 from sg2im_pyg.system.device import choose_device
 
+NETWORKS: dict[str, Callable[[], Path]] = {
+    "inception": lambda: fetch_file(INCEPTION),
+    "landscapes": lambda: SHIPPED_WEIGHTS,
+}
+"""Networks that have a name, each with what gives its file; the row of a source of data names
+one."""
+
 _MOST_CODE = 64 * 2**20  # bytes of TorchScript code that are read for inspection
-
-
 _MOST_INPUT = 2**30  # bytes of one input of an ONNX graph with fixed sizes
 
 
@@ -37,10 +53,10 @@ def load_feature_network(
     """Loads a network; see the module's first lines for what is read and what is refused.
 
     Args:
-        source: :obj:`"landscapes"`, the small classifier that comes with the package;
-            :obj:`"inception"`, the weights of 2015, fetched on first use into the user's cache; or
-            a path (a file with one of these names: ``./landscapes``). A file is recognised by its
-            contents:
+        source: One of :data:`NETWORKS`: :obj:`"landscapes"`, the small classifier that comes with
+            the package, or :obj:`"inception"`, the weights of 2015, fetched on first use into the
+            user's cache; or a path (a file with one of these names: ``./landscapes``). A file is
+            recognised by its contents:
 
             - TorchScript that takes uint8 pictures :math:`(N, 3, H, W)`. One whose ``forward`` has
               the arguments ``return_features`` and ``no_output_bias`` is taken as the Inception
@@ -75,19 +91,12 @@ def load_feature_network(
         )
     device = choose_device(str(device))
     sides = None if size is None else (size, size)
-    if source == "landscapes":
-        return _load_classifier(SHIPPED_WEIGHTS, device, output, sides)
-    if source == "inception":
-        from sg2im_pyg.evaluation.inception import INCEPTION
-        from sg2im_pyg.system.cache import fetch_file
-
-        path = fetch_file(INCEPTION)
-    else:
-        path = Path(source).absolute()
+    named = NETWORKS.get(source) if isinstance(source, str) else None
+    path = Path(source).absolute() if named is None else named()
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise Sg2ImError(
-            f"The feature network {path} {kind}: give inception, landscapes, or a TorchScript or "
+            f"The feature network {path} {kind}: give {', '.join(NETWORKS)}, or a TorchScript or "
             "ONNX file."
         )
     with path.open("rb") as file:
@@ -101,33 +110,7 @@ def load_feature_network(
     return _load_onnx(path, device, output, sides)
 
 
-def _load_classifier(
-    path: Path, device: torch.device, output: Output, size: tuple[int, int] | None
-) -> FeatureNetwork:
-    if path != SHIPPED_WEIGHTS:
-        try:
-            entries = load_entries(path)
-        except Sg2ImError:  # pickled code, or no file of torch at all
-            entries = None
-        if not is_classifier(entries):
-            raise _pickled(path)
-    classifier = load_classifier(path)[0].to(device)
-
-    def run(images: Tensor) -> tuple[Tensor, ...]:
-        classified = classifier(images)
-        return classified.features, classified.classes
-
-    shipped = path == SHIPPED_WEIGHTS
-    name = "landscape classifier of sg2im_pyg" if shipped else f"landscape classifier {path.name}"
-    kept: Output = "features" if output == "features" else "logits"
-    return FeatureNetwork(name, path, run, kept, size, device)
-
-
-def _pickled(path: Path) -> Sg2ImError:
-    return Sg2ImError(
-        f"{path} is no TorchScript file but holds pickled objects or something else, which is "
-        "not loaded: save the network by torch.jit.script(network).save(FILE), or as ONNX."
-    )
+# TorchScript -----------------------------------------------------------------------------------
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -167,7 +150,7 @@ def _is_torchscript(path: Path) -> bool:
 
 def _damaged(path: Path, error: Exception) -> Sg2ImError:
     return Sg2ImError(
-        f"The TorchScript file {path} is damaged or from a newer torch ({_last_line(error)}): get "
+        f"The TorchScript file {path} is damaged or from a newer torch ({last_line(error)}): get "
         "it again."
     )
 
@@ -188,6 +171,7 @@ def _load_torchscript(
     try:
         with _torchscript():
             module: Any = torch.jit.load(path, map_location=device).eval()
+            # Only a schema says what TorchScript takes; it stands in torch 2.8 to 2.13.
             arguments = {argument.name for argument in module.forward.schema.arguments}
     except Exception as error:  # damaged bytes can raise nearly anything
         raise _damaged(path, error) from error
@@ -220,6 +204,40 @@ def _one_or_two(outputs: Any) -> tuple[Tensor, ...]:
     return tuple(outputs)
 
 
+# The classifier of landscapes ------------------------------------------------------------------
+
+
+def _load_classifier(
+    path: Path, device: torch.device, output: Output, size: tuple[int, int] | None
+) -> FeatureNetwork:
+    if path != SHIPPED_WEIGHTS:
+        try:
+            entries = load_entries(path)
+        except Sg2ImError:  # pickled code, or no file of torch at all
+            entries = None
+        if not is_classifier(entries):
+            raise _pickled(path)
+    classifier = load_classifier(path)[0].to(device)
+
+    def run(images: Tensor) -> tuple[Tensor, ...]:
+        classified = classifier(images)
+        return classified.features, classified.classes
+
+    shipped = path == SHIPPED_WEIGHTS
+    name = "landscape classifier of sg2im_pyg" if shipped else f"landscape classifier {path.name}"
+    kept: Output = "features" if output == "features" else "logits"
+    return FeatureNetwork(name, path, run, kept, size, device)
+
+
+def _pickled(path: Path) -> Sg2ImError:
+    return Sg2ImError(
+        f"{path} is no TorchScript file but holds pickled objects or something else, which is "
+        "not loaded: save the network by torch.jit.script(network).save(FILE), or as ONNX."
+    )
+
+
+# ONNX ------------------------------------------------------------------------------------------
+
 _ONNX_TYPES = {
     "tensor(uint8)": torch.uint8,
     "tensor(float)": torch.float32,
@@ -249,7 +267,7 @@ def _load_onnx(
     except Exception as error:  # its exceptions have no common class
         raise Sg2ImError(
             f"{path} is neither a TorchScript file nor an ONNX file that onnxruntime can read "
-            f"({_last_line(error)}): get it again, or give another."
+            f"({last_line(error)}): get it again, or give another."
         ) from error
     name = f"ONNX file {path.name}"
     inputs, outputs = session.get_inputs(), session.get_outputs()

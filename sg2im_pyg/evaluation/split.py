@@ -13,7 +13,9 @@ from torch_geometric.data import Batch
 from sg2im_pyg.data import SceneDataset, Vocabulary
 from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.data.transforms import graph_transforms
+from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.sources.registry import Source, source_of
 
 Relationships = Literal["geometric", "stored", "none"]
 
@@ -52,12 +54,18 @@ class Split:
         """Name of the data set, as its preparation noted it."""
         return str(self.dataset.reader.settings.get("source", "unknown"))
 
+    @property
+    def origin(self) -> Source:
+        """What the table of sources says of it. A store of another origin gets geometric
+        relationships where its vocabulary has them."""
+        known = source_of(self.dataset.reader.settings)
+        if known is not None:
+            return known
+        geometric = set(GEOMETRIC_PREDICATES) <= set(self.vocabulary.predicates)
+        return Source(self.source, "", "", relationships="geometric" if geometric else "stored")
+
     def image_id(self, index: int) -> int:
         return int(self.dataset.reader.image_ids[index])
-
-    def usual_relationships(self) -> Relationships:
-        """The relationships that the paper's experiments use on this data set."""
-        return "stored" if self.source == "visual_genome" else "geometric"
 
     def batches(self, batch_size: int) -> Iterator[range]:
         """Positions of the pictures, some at a time."""

@@ -10,6 +10,7 @@ from PIL import Image
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.split import Relationships, Split, Translation
+from sg2im_pyg.evaluation.text import unused_name
 from sg2im_pyg.formats.published import checkpoint_path
 from sg2im_pyg.formats.released import is_released
 from sg2im_pyg.formats.torch_file import load_entries
@@ -26,10 +27,12 @@ class CheckpointSystem:
     name: str
     path: Path
     relationships: Relationships
+    """Relationships of the graphs that it generates from."""
     step: int | None
+    """Step that it was trained to, where its file says so."""
 
     def open(self, split: Split) -> Sg2Im:
-        """The model, for pictures of the split's size, on the CPU.
+        """The generator, for pictures of the split's size, on the CPU.
 
         Raises:
             Sg2ImError: If it makes pictures of another size, or does not know the split's names.
@@ -59,13 +62,21 @@ class FolderSystem:
     """How many of them are of another size than the split's pictures."""
 
 
-def _open_systems(config: EvaluationConfig, split: Split) -> list[CheckpointSystem | FolderSystem]:
-    """Everything that is wrong with the systems is said before the first one is scored."""
-    systems: list[CheckpointSystem | FolderSystem] = []
+System = CheckpointSystem | FolderSystem
+
+
+def open_systems(config: EvaluationConfig, split: Split) -> list[System]:
+    """The systems of an evaluation, checked: whatever is wrong with one of them is said before
+    the first one is scored.
+
+    Raises:
+        Sg2ImError: If a file or a folder is missing or does not fit the split.
+    """
+    systems: list[System] = []
     for given in config.checkpoint:
         path = checkpoint_path(given, "--checkpoint")
         training = _training_entry(path)
-        relationships = split.usual_relationships()
+        relationships: Relationships = split.origin.relationships
         if config.relationships != "auto":
             relationships = config.relationships
         elif _entry(training, "config", "data", "relationships") is False:
@@ -87,11 +98,7 @@ def _open_systems(config: EvaluationConfig, split: Split) -> list[CheckpointSyst
         named.name = name
     taken = {"true pictures"}
     for named in systems:
-        number, first = 1, named.name
-        while named.name in taken:
-            number += 1
-            named.name = f"{first} ({number})"
-        taken.add(named.name)
+        named.name = unused_name(named.name, taken)
     if config.masks == "true" and not split.dataset.mask_size and config.checkpoint:
         raise Sg2ImError(f"{split.path} has no true masks: use --masks predicted.")
     return systems

@@ -77,7 +77,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """The inverse of :func:`read_json`."""
+def write_json(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:
+    """The inverse of :func:`read_json`; with an indent, for people to read.
+
+    Raises:
+        ValueError: If a number is not finite, which JSON does not know.
+    """
     with replace_when_whole(path) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=indent, allow_nan=False), encoding="utf-8")

@@ -9,14 +9,12 @@ from PIL import Image
 
 from sg2im_pyg import Sg2ImError
 from sg2im_pyg.checkpoint import save_checkpoint
-from sg2im_pyg.evaluation.ablation import (
-    ROWS,
-    choose_rows,
+from sg2im_pyg.evaluation.ablation import ROWS, choose_rows, training_state_of
+from sg2im_pyg.evaluation.ablation_tables import (
     format_csv,
     format_markdown,
     table_1,
     table_2,
-    training_state_of,
     write_tables,
 )
 from sg2im_pyg.training.config import DataConfig, OptimizerConfig, TrainingConfig

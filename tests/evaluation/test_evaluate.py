@@ -79,7 +79,7 @@ def test_batch_size_does_not_matter(stores, checkpoint):
                 assert one["pictures"]["fid"] == pytest.approx(two["pictures"]["fid"], rel=1e-2)
 
 
-def painted(split, model, draws, boxes=False, masks=False):
+def generated(split, model, draws, boxes=False, masks=False):
     images = []
     for draw in range(draws):
         for index in range(split.pictures):
@@ -108,7 +108,7 @@ def test_pictures_are_scored_from_the_layout_asked_for(stores, checkpoint, layou
     found = evaluate(config, tmp_path)
     true = layout == "true"
     split, model = Split(stores["test"], seed=1), Sg2Im.from_pretrained(checkpoint)
-    expected = painted(split, model, 2, true, true)
+    expected = generated(split, model, 2, true, true)
     written = sorted(tmp_path.rglob("*.png"))
     assert len(written) == 24
     ids = [split.image_id(index) for index in range(12)]
@@ -128,7 +128,7 @@ def test_pictures_are_scored_from_the_layout_asked_for(stores, checkpoint, layou
     assert figures["inception_score"]["mean"] == pytest.approx(
         wanted["inception_score"]["mean"], rel=1e-2
     )
-    # The layout's figures are those of predictions, whatever pictures are painted from.
+    # The layout's figures are those of predictions, whatever pictures are generated from.
     assert system(found)["layout"]["mean_iou"] < 0.9
 
 
@@ -303,8 +303,14 @@ def test_what_does_not_fit_is_said_before_anything_is_scored(
     [
         ({}, "There is nothing to evaluate"),
         ({"checkpoint": ["a"], "names": ["a", "b"]}, "There are 2 names for 1 checkpoints"),
-        ({"checkpoint": ["a"], "splits": 0}, "splits must lie between 1 and 1,000, got 0"),
-        ({"checkpoint": ["a"], "limit": 0}, "limit must lie between"),
+        (
+            {"checkpoint": ["a"], "splits": 0},
+            "splits must be a whole number, at least 1 and at most 1,000, got 0",
+        ),
+        (
+            {"checkpoint": ["a"], "limit": 0},
+            "limit must be a whole number, at least 1 .* or null, got 0",
+        ),
     ],
 )
 def test_wrong_options_are_named(given, sentence):
@@ -392,6 +398,6 @@ def test_where_inception_can_not_be_had_the_sentence_says_what_else_to_do(
     def refuse(*_, **__):
         raise Sg2ImError("inception could not be downloaded.")
 
-    monkeypatch.setattr("sg2im_pyg.system.cache.fetch_file", refuse)
+    monkeypatch.setattr("sg2im_pyg.evaluation.network_files.fetch_file", refuse)
     with pytest.raises(Sg2ImError, match="could not be downloaded. .* or --network none"):
         evaluate(options(stores, checkpoint=[str(checkpoint)], network="inception"))

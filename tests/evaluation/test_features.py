@@ -1,6 +1,5 @@
 import hashlib
 import sys
-import types
 import warnings
 import zipfile
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.features import BATCH, resize_images
+from sg2im_pyg.evaluation.inception import INCEPTION
 from sg2im_pyg.evaluation.landscape_classifier import load_classifier
 from sg2im_pyg.evaluation.network_files import load_feature_network
 
@@ -183,12 +183,10 @@ def test_inception_without_classes_runs_once(scripted):
 
 def test_inception_is_fetched_when_it_is_asked_for(scripted, monkeypatch):
     path, asked = scripted(Inception()), []
-    module = types.ModuleType("sg2im_pyg.formats.published")
-    module.INCEPTION = "the file"
-    module.fetch_file = lambda file: asked.append(file) or path
-    monkeypatch.setitem(sys.modules, "sg2im_pyg.formats.published", module)
+    fetch = "sg2im_pyg.evaluation.network_files.fetch_file"
+    monkeypatch.setattr(fetch, lambda file: asked.append(file) or path)
     assert load_feature_network("inception").path == path
-    assert asked == ["the file"]
+    assert asked == [INCEPTION]
 
 
 @pytest.mark.parametrize("output", ["auto", "logits"])

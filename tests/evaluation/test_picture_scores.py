@@ -176,7 +176,7 @@ def test_batches_change_nothing():
             scores.add(part)
         for part in true.split(size):
             scores.add_true(part)
-        return scores.compute(), scores.true_inception_score()
+        return scores.compute(), scores.compute_true()["inception_score"]
 
     assert run(1) == run(7) == run(64)
 
@@ -234,8 +234,10 @@ def test_inception_score_of_the_true_pictures():
     images = pictures(50, 1)
     scores = PictureScores(Network(), seed=2)
     scores.add_true(images)
-    assert scores.true_inception_score() == scored(images, images, seed=2)["inception_score"]
-    assert PictureScores(Network()).true_inception_score() is None
+    true = scores.compute_true()
+    assert true["inception_score"] == scored(images, images, seed=2)["inception_score"]
+    assert (true["fid"], true["kid"], true["pictures"]) == (None, None, 50)
+    assert PictureScores(Network()).compute_true()["inception_score"] is None
 
 
 # What can not be taken

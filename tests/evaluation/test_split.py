@@ -1,9 +1,13 @@
 """Graphs and noise of a split follow from the seed, the picture and the draw alone."""
 
+import numpy as np
 import pytest
 import torch
 
 from sg2im_pyg import Sg2ImError, Vocabulary
+from sg2im_pyg.data.scene import Scene
+from sg2im_pyg.data.store import SceneWriter
+from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 from sg2im_pyg.evaluation.split import Split, Translation
 from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 
@@ -49,12 +53,38 @@ def test_other_draws_and_other_seeds_give_others(store):
 
 def test_relationships_are_drawn_or_left_out(store):
     split = Split(store)
-    assert split.usual_relationships() == "geometric" and split.source == "landscapes"
+    assert split.origin.relationships == "geometric" and split.source == "landscapes"
     none = split.graphs(range(9), 0, "none")
     assert (none.edge_attr == 0).all() and none.edge_index.size(1) == (none.x != 0).sum()
     assert torch.equal(split.graphs(range(9), 0, "stored").edge_index, none.edge_index)
     drawn = split.graphs(range(9), 0, "geometric")
     assert (drawn.edge_attr != 0).sum() == (drawn.x != 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("settings", "predicates", "relationships", "graphs", "network"),
+    [
+        ({"source": "landscapes"}, GEOMETRIC_PREDICATES, "geometric", 1, "landscapes"),
+        ({"source": "coco"}, GEOMETRIC_PREDICATES, "geometric", 5, "inception"),
+        ({"source": "visual_genome"}, ["near"], "stored", 1, "inception"),
+        ({"source": "a foreign one"}, GEOMETRIC_PREDICATES, "geometric", 1, "inception"),
+        ({}, ["near"], "stored", 1, "inception"),
+    ],
+)
+def test_what_is_usual_follows_from_where_the_store_comes_from(
+    tmp_path, settings, predicates, relationships, graphs, network
+):
+    vocabulary = Vocabulary(["sky"], list(predicates))
+    path = tmp_path / "test.h5"
+    with SceneWriter(path, vocabulary, (16, 16), 0, settings) as writer:
+        image = np.zeros((16, 16, 3), np.uint8)
+        writer.add(Scene(1, image, np.array([1]), np.array([[0, 0, 1, 1]], np.float32)))
+    split = Split(path)
+    assert split.source == settings.get("source", "unknown")
+    assert split.origin.relationships == relationships
+    assert split.origin.graphs_per_picture == graphs
+    assert split.origin.feature_network == network
+    assert split.graphs([0], 0, split.origin.relationships).num_graphs == 1
 
 
 def test_a_limit_and_fewer_objects(store):

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sg2im_pyg.evaluation.registry import METRICS
 from sg2im_pyg.evaluation.table import (
-    FIGURES,
     best_systems,
     figure_of,
     format_categories,
     format_markdown,
     format_table,
-    shorten,
 )
+from sg2im_pyg.evaluation.text import shorten
 
 LAYOUT = {
     "objects": 5012,
@@ -154,7 +154,7 @@ def test_numbers_that_are_none_become_a_dash():
 def test_a_deviation_of_one_split_says_nothing_and_is_left_out():
     result = make_result()
     result["systems"][1]["pictures"]["inception_score"]["splits"] = 1
-    found = {figure.key: figure_of(result["systems"][1], figure) for figure in FIGURES}
+    found = {key: figure_of(result["systems"][1], metric) for key, metric in METRICS.items()}
     assert found["inception_score"] == (5.1049, None)
     assert found["kid"] == (0.04126, 0.0021)
     assert found["mean_iou"] == (0.4111, None)
@@ -207,14 +207,14 @@ def test_wide_characters_keep_the_columns_aligned():
 # Best values
 
 
-def best(figure_key, values, true=None, kinds=None):
-    figure = next(figure for figure in FIGURES if figure.key == figure_key)
+def best(key, values, true=None, kinds=None):
+    metric = METRICS[key]
     kinds = kinds or ["checkpoint"] * len(values)
     rows = [
-        {"kind": kind, figure.part: {figure_key: value}}
+        {"kind": kind, metric.group: {key: value}}
         for kind, value in zip(["data", *kinds], [true, *values], strict=True)
     ]
-    return {position - 1 for position in best_systems(rows, figure)}
+    return {position - 1 for position in best_systems(rows, metric)}
 
 
 def test_best_is_the_highest_the_lowest_or_the_nearest_to_the_true_pictures():
@@ -286,5 +286,5 @@ def test_names_are_no_markup_in_markdown(name):
     result["systems"][2]["name"] = name
     text = format_markdown(result)
     rows = markdown_rows(text)
-    assert len(rows) == 5 and {len(row) for row in rows} == {len(FIGURES) + 2}
+    assert len(rows) == 5 and {len(row) for row in rows} == {len(METRICS) + 2}
     assert "<script" not in text.replace("\\<", "") and " *a*" not in text and "[a](" not in text

@@ -121,7 +121,7 @@ def test_a_folder_that_can_not_be_written_to_is_refused_at_once(place, tmp_path)
         ([], 2, "--data"),
         (["--data=none.h5", "--checkpoint=none.pt"], 1, "There is no data file"),
         (["--data=none.h5"], 1, "There is nothing to evaluate"),
-        (["--data=none.h5", "--checkpoint=a", "--splits=0"], 1, "splits must lie between"),
+        (["--data=none.h5", "--checkpoint=a", "--splits=0"], 1, "splits must be a whole number"),
         (["--data=none.h5", "--checkpoint=a", "--boxes=x"], 2, "predicted"),
     ],
 )

@@ -1,36 +1,17 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
+from sg2im_pyg.commands import run_command
+from sg2im_pyg.evaluation.classifier_training import augment
 from sg2im_pyg.evaluation.landscape_classifier import SCENE_CLASSES, load_classifier
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PROGRAM = REPOSITORY / "eval" / "train_classifier.py"
-
 
 @pytest.fixture
-def program(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    specification = importlib.util.spec_from_file_location("train_classifier", PROGRAM)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def train(program, monkeypatch, tmp_path):
+def train(monkeypatch, tmp_path):
     """The program with a command line, in this process and another folder, on few landscapes."""
     monkeypatch.chdir(tmp_path)
     few = ["--root=landscapes", "--train=60", "--held_out=20", "--batch_size=16", "--steps=10"]
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["train_classifier.py", *few, *arguments])
-        program.run_program(program.main)
-
-    return call
+    return lambda *arguments: run_command("train_classifier", [*few, *arguments])
 
 
 def test_program_draws_trains_measures_and_writes(train, tmp_path, capsys):
@@ -59,8 +40,8 @@ def test_program_draws_trains_measures_and_writes(train, tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["--steps=9"], "--steps must lie between 10 and"),
-        (["--seed=-1"], "--seed must lie between 0 and"),
+        (["--steps=9"], "steps must be a whole number, at least 10 and"),
+        (["--seed=-1"], "seed must be a whole number, at least 0 and"),
         (["--output=."], "is a folder: give a file"),
     ],
 )
@@ -72,11 +53,11 @@ def test_mistakes_end_with_a_sentence(train, capsys, arguments, said):
     assert error.startswith("Error: ") and error.count("\n") == 1 and said in error
 
 
-def test_augmented_pictures_keep_their_range_and_what_they_show(program):
+def test_augmented_pictures_keep_their_range_and_what_they_show():
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (64, 3, 64, 64), generator=generator, dtype=torch.uint8)
     images[:, :, 20:40, 10:30] = 200  # a square that is still there when the rest is blurred
-    changed = program.augment(images, torch.Generator().manual_seed(1))
+    changed = augment(images, torch.Generator().manual_seed(1))
     assert changed.shape == images.shape and changed.dtype == torch.float32
     assert -1 <= changed.min() and changed.max() <= 1
     inside, mirrored = changed[:, :, 24:36, 14:26], changed[:, :, 24:36, 38:50]
@@ -84,5 +65,5 @@ def test_augmented_pictures_keep_their_range_and_what_they_show(program):
     assert (bright - (200 / 127.5 - 1)).abs().max() < 0.25
     was_mirrored = mirrored.mean((1, 2, 3)) > inside.mean((1, 2, 3))
     assert 10 < was_mirrored.sum() < 54
-    again = program.augment(images, torch.Generator().manual_seed(1))
+    again = augment(images, torch.Generator().manual_seed(1))
     assert torch.equal(changed, again)

@@ -1,6 +1,7 @@
-"""Pictures of a split, generated and written."""
+"""Generates a checkpoint's layouts and pictures for a split, and writes the pictures."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,56 +13,68 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.report import Example
 from sg2im_pyg.evaluation.split import Split, Translation
-from sg2im_pyg.evaluation.systems import PICTURE_SUFFIXES, CheckpointSystem, FolderSystem
+from sg2im_pyg.evaluation.systems import PICTURE_SUFFIXES, CheckpointSystem
+from sg2im_pyg.evaluation.text import run_names
 from sg2im_pyg.images import denormalize_images, to_pil
 from sg2im_pyg.model import Sg2Im, Sg2ImOutput
 from sg2im_pyg.system.files import replace_when_whole
 
-_LAYOUT_SIDE = 192  # pixels of a layout's drawing, for its labels
+_LAYOUT_SIDE = 192  # pixels of a layout's picture, for its labels
 
 
-class Painter:
+@dataclass
+class Generation:
     """Generates a checkpoint's layouts and pictures for a split.
 
     What it gives for a picture does not depend on the batch that it comes in, but for rounding.
+
+    Args:
+        generator: The system's generator, on the device of the evaluation.
+        system: The checkpoint.
+        split: The split.
+        config: All options.
+        graphs_per_picture: How many graphs are drawn for each picture.
     """
 
-    def __init__(
-        self,
-        model: Sg2Im,
-        system: CheckpointSystem,
-        split: Split,
-        config: EvaluationConfig,
-        graphs_per_picture: int,
-        device: torch.device,
-    ) -> None:
-        self.model, self.system, self.split, self.config = model, system, split, config
-        self.graphs_per_picture = graphs_per_picture
-        self.device = device
-        self.translate = Translation(split.vocabulary, model.vocabulary, system.path)
+    generator: Sg2Im
+    system: CheckpointSystem
+    split: Split
+    config: EvaluationConfig
+    graphs_per_picture: int
+
+    def __post_init__(self) -> None:
+        self.device = next(self.generator.parameters()).device
+        self.translate = Translation(
+            self.split.vocabulary, self.generator.vocabulary, self.system.path
+        )
 
     @torch.no_grad()
-    def paint(self, indices: Sequence[int], draw: int) -> tuple[Batch, Batch, Sg2ImOutput]:
+    def generate(self, indices: Sequence[int], draw: int) -> tuple[Batch, Batch, Sg2ImOutput]:
         """Generates from graphs of some pictures.
 
+        Args:
+            indices: Positions of the pictures in the split.
+            draw: Number of the graph, where there are several of a picture.
+
         Returns:
-            The graphs that predictions are compared with, and those that the model sees, both in
-            the data's indices; and what it gives. The former have the split's usual relationships
-            also where the model sees none, so that relations that hold by chance are counted.
+            The graphs that predictions are compared with, and those that the generator sees, both
+            in the data's indices; and what it gives. The former have the split's usual
+            relationships also where the generator sees none, so that relations that hold by chance
+            are counted.
         """
         given = graphs = self.split.graphs(indices, draw, self.system.relationships)
         if self.system.relationships == "none":
-            graphs = self.split.graphs(indices, draw, self.split.usual_relationships())
-        config = self.model.config
+            graphs = self.split.graphs(indices, draw, self.split.origin.relationships)
+        config = self.generator.config
         noise = self.split.noise(indices, draw, (config.layout_noise_dim, *config.image_size))
         moved = self.translate(given).to(self.device)
         boxes = moved.boxes if self.config.boxes == "true" else None
         masks = moved.masks if self.config.masks == "true" else None
-        return graphs, given, self.model(moved, boxes, masks, noise.to(self.device))
+        return graphs, given, self.generator(moved, boxes, masks, noise.to(self.device))
 
     def example(self, index: int, iou: float) -> Example:
         """The pictures of one row of the report."""
-        graphs, given, output = self.paint([index], 0)
+        graphs, given, output = self.generate([index], 0)
         vocabulary, size = self.split.vocabulary, self.split.dataset.image_size
         scale = max(3, _LAYOUT_SIDE // min(size))
         layouts = [
@@ -81,18 +94,16 @@ class Painter:
         return Example(f"picture {self.split.image_id(index)}", iou, self.system.name, images)
 
 
-class _PictureWriter:
+class PictureWriter:
     """Writes generated pictures under the number of their true picture.
 
     Raises:
         Sg2ImError: If the folder holds other pictures, which would be taken for the system's.
     """
 
-    def __init__(self, folder: Path | None, split: Split, graphs_per_picture: int) -> None:
+    def __init__(self, folder: Path, split: Split, graphs_per_picture: int) -> None:
         self.folder = folder
         self.several = graphs_per_picture > 1
-        if folder is None:
-            return
         folder.mkdir(parents=True, exist_ok=True)
         own = {
             self._name(split.image_id(index), draw)
@@ -107,8 +118,7 @@ class _PictureWriter:
                 )
 
     def write(self, images: Tensor, image_ids: list[int], draw: int) -> None:
-        if self.folder is None:
-            return
+        """Writes pictures, uint8, shape :math:`(N, 3, H, W)`."""
         for image, image_id in zip(to_pil(images), image_ids, strict=True):
             with replace_when_whole(self.folder / self._name(image_id, draw)) as temporary:
                 image.save(temporary, format="PNG")
@@ -117,20 +127,11 @@ class _PictureWriter:
         return f"{image_id:012}_{draw}.png" if self.several else f"{image_id:012}.png"
 
 
-def _open_writers(
-    folder: Path | None,
-    systems: list[CheckpointSystem | FolderSystem],
-    split: Split,
-    graphs_per_picture: int,
-) -> dict[str, _PictureWriter]:
-    """A writer for each checkpoint, by its name; each writes to a folder of its own."""
-    names = [system.name for system in systems if isinstance(system, CheckpointSystem)]
-    folders: list[Path | None] = [None] * len(names)
-    if folder is not None:
-        from sg2im_pyg.evaluation.curves import run_names  # brings TensorBoard with it
-
-        folders = [folder / name for name in run_names(names)]
+def open_writers(
+    folder: Path, names: Sequence[str], split: Split, graphs_per_picture: int
+) -> dict[str, PictureWriter]:
+    """A writer for each name; each writes to a folder of its own."""
     return {
-        name: _PictureWriter(own, split, graphs_per_picture)
-        for name, own in zip(names, folders, strict=True)
+        name: PictureWriter(folder / own, split, graphs_per_picture)
+        for name, own in zip(names, run_names(names), strict=True)
     }
