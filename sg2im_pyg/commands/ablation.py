@@ -19,17 +19,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.evaluation.ablation import Training, plan_ablation
 from sg2im_pyg.evaluation.config import AblationOptions
 from sg2im_pyg.system.command_line import CommandLine
 from sg2im_pyg.system.files import make_output, write_json
 from sg2im_pyg.system.places import base_folder
 from sg2im_pyg.system.program import INTERRUPTED, PROGRAMS, as_started, program_name
-
-if TYPE_CHECKING:  # it takes seconds: what is wrong on a command line is said before
-    from sg2im_pyg.evaluation.ablation import Training
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
@@ -44,9 +41,6 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     )
     own, rest = line.split(words)
     [options] = line.parse(own)
-
-    from sg2im_pyg.evaluation.ablation import plan_ablation
-    from sg2im_pyg.evaluation.ablation_tables import format_markdown, write_tables
 
     # ---- What is to be done: whatever is wrong is said before anything is trained
     ablation = plan_ablation(options, rest, base or base_folder())
@@ -74,13 +68,16 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     }
     written = ablation.output / "ablation.json"
     write_json(written, result, indent=2)
+
+    from sg2im_pyg.evaluation.ablation_tables import format_markdown, write_tables
+
     paths = write_tables(ablation.output, result)
     print(f"\n{format_markdown(result)}")
     for path in [*paths, written]:
         print(path)
 
 
-def run_training(training: "Training") -> None:
+def run_training(training: Training) -> None:
     """Trains in a process of its own, and waits for it."""
     where = "--resume" if training.state == "begun" else "--run_dir"
     command = [*training_command(), *training.arguments, where, str(training.run_dir)]

@@ -17,11 +17,13 @@ from pathlib import Path
 from sg2im_pyg.system.places import base_folder
 from sg2im_pyg.system.program import INTERRUPTED
 from sg2im_pyg.training.command_line import parse_command
+from sg2im_pyg.training.stores import find_store
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     """Trains as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`."""
     command = parse_command(arguments, base or base_folder(), __doc__)
+    find_store(command.config, "train", to_be_made=True)  # said at once if it is missing
 
     from sg2im_pyg.training.processes import leave
     from sg2im_pyg.training.trainer import train

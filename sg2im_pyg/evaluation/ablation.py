@@ -1,21 +1,21 @@
-"""The rows of the paper's Tables 1 and 2: what each trains, and what it is evaluated with."""
+"""The rows of the paper's Tables 1 and 2: what each trains, and what it is evaluated with.
+
+What takes seconds to import is imported where it is used: mistakes are said before.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sg2im_pyg.data import SceneDataset
-from sg2im_pyg.data.store import store_path
+from sg2im_pyg.data.store import SceneReader
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import AblationOptions, EvaluationConfig
-from sg2im_pyg.evaluation.evaluate import check_evaluation, evaluate
-from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.formats.published import checkpoint_path
-from sg2im_pyg.sources.registry import find_source
 from sg2im_pyg.system.files import read_json, sha256_of, write_json
 from sg2im_pyg.training.command_line import parse_command
 from sg2im_pyg.training.config import TrainingConfig, plain_options
+from sg2im_pyg.training.stores import find_store
 
 State = Literal["new", "begun", "done"]
 
@@ -128,6 +128,8 @@ class Ablation:
         Returns:
             Checksum of the network that they are made with; none without one.
         """
+        from sg2im_pyg.evaluation.evaluate import check_evaluation
+
         source = self.config.data.name
         return [check_evaluation(self.evaluation_config(row), source) for row in self.rows][-1]
 
@@ -135,7 +137,7 @@ class Ablation:
         """The options of a row's evaluation."""
         # Visual Genome has no masks: with its true boxes the predicted ones are used, as in
         # training.
-        without_masks = self.store.is_file() and not SceneDataset(self.store).mask_size
+        without_masks = self.store.is_file() and not SceneReader(self.store).mask_size
         return EvaluationConfig(
             data=str(self.store),
             checkpoint=[str(self.checkpoint_of(row))],
@@ -160,6 +162,8 @@ class Ablation:
         Returns:
             Its figures, and what all rows share.
         """
+        from sg2im_pyg.evaluation.evaluate import evaluate
+
         checkpoint, config = self.checkpoint_of(row), self.evaluation_config(row)
         made_of = {
             "checkpoint": sha256_of(checkpoint),
@@ -227,7 +231,7 @@ def plan_ablation(options: AblationOptions, rest: list[str], base: Path) -> Abla
         arguments, config = parsed([*configs, *([row.config] if row.config else [])])
         state, made = training_state_of(output / name, config)
         trainings[name] = Training(name, output / name, arguments, config.steps, state, made)
-    store = _find_store(plain, options.split)
+    store = find_store(plain, options.split, to_be_made=True)
     return Ablation(options, rows, taken, trainings, plain, store, output)
 
 
@@ -259,17 +263,6 @@ def _parse_taken(entries: list[str], rows: list[str]) -> dict[str, Path]:
     return taken
 
 
-def _find_store(config: TrainingConfig, split: str) -> Path:
-    path = store_path(str(config.data.root), config.model.image_size, split)
-    # What is made on first use is made by the first training.
-    if not path.is_file() and not find_source(config.data.name).made_on_first_use:
-        raise Sg2ImError(
-            f"There is no data file {path}: run 'python datasets/prepare.py {config.data.name}' "
-            "first, or say with --data.root where it lies."
-        )
-    return path
-
-
 def training_state_of(run_dir: Path, config: TrainingConfig) -> tuple[State, int]:
     """How far a row's training in a folder is.
 
@@ -286,6 +279,8 @@ def training_state_of(run_dir: Path, config: TrainingConfig) -> tuple[State, int
     last = run_dir / "checkpoints" / "last.pt"
     if not last.is_file():
         return ("begun" if (run_dir / "config.yaml").is_file() else "new"), 0
+    from sg2im_pyg.formats.native import read_checkpoint
+
     training = read_checkpoint(last).get("training")
     if not isinstance(training, dict) or not isinstance(training.get("config"), dict):
         raise Sg2ImError(f"{last} does not say how it was trained: give another --output.")

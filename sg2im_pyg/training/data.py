@@ -1,7 +1,6 @@
 """The data of a run: its splits, the order of its batches, and what it is validated on."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
@@ -14,6 +13,7 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.registry import find_source
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
+from sg2im_pyg.training.stores import data_root, find_store
 
 _SAMPLE_PICTURES = 8  # rows of a sample sheet
 
@@ -130,29 +130,6 @@ def make_missing(config: TrainingConfig) -> None:
     there = (store_path(root, size, split).is_file() for split in ("train", "val", "test"))
     if source.made_on_first_use and not all(there):
         source.load_options().for_training(root, size, config.model.mask_size).prepare()
-
-
-def data_root(config: TrainingConfig) -> Path:
-    """Folder of the prepared data; ``train/run.py`` fills in its default."""
-    if config.data.root is None:
-        raise Sg2ImError("data.root is not set: give the folder that holds the prepared data.")
-    return Path(config.data.root)
-
-
-def find_store(config: TrainingConfig, split: str) -> Path:
-    """The file of a prepared split.
-
-    Raises:
-        Sg2ImError: If there is none.
-    """
-    height, width = config.model.image_size
-    path = store_path(data_root(config), (height, width), split)
-    if not path.is_file():
-        raise Sg2ImError(
-            f"There is no data file {path}: run 'python datasets/prepare.py {config.data.name}' "
-            f"for pictures of {height} x {width} first, or say with --data.root where it lies."
-        )
-    return path
 
 
 def open_split(

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.options import check_options, option
@@ -147,7 +147,7 @@ class LossConfig:
             raise Sg2ImError("All weights of losses are 0: give at least one that is more.")
 
 
-_KINDS, _TEXT = dict(LossConfig.__annotations__), LossConfig.__doc__
+_KINDS, _TEXT = get_type_hints(LossConfig), LossConfig.__doc__
 
 
 def _make_weights() -> None:

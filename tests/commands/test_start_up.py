@@ -9,7 +9,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-SLOW = ("torch", "torch_geometric", "lightning_fabric", "kornia", "matplotlib", "h5py", "PIL")
+SLOW = ("torch", "torch_geometric", "lightning_fabric", "kornia", "matplotlib", "torchmetrics")
 CODE = """
 import sys
 from sg2im_pyg.commands import run_command
@@ -30,6 +30,7 @@ print("imported", sorted(set({slow!r}) & set(sys.modules)))
         (["train", "--optimizer.lr=-1"], 1, "optimizer.lr must be"),
         (["train", "--config", "none.yaml"], 1, "There is no configuration none.yaml"),
         (["train", "--resume", "none"], 1, "no run that can be resumed"),
+        (["train", "--config=coco64", "--data.root=none"], 1, "There is no data file"),
         (["generate", "--help"], 0, "--checkpoint FILE"),
         (["generate", "--sed=3"], 2, "There is no option --sed: did you mean --seed?"),
         (["generate", "--seed", "a"], 2, "--seed must be a whole number, got 'a'."),
@@ -48,6 +49,8 @@ print("imported", sorted(set({slow!r}) & set(sys.modules)))
         (["evaluate", "--boxes=x"], 2, "--data must be given"),
         (["evaluate", "--data=a", "--boxes=x"], 2, "--boxes must be one of predicted, true"),
         (["ablation", "--help"], 0, "--rows"),
+        (["ablation", "--lr=1"], 1, "did you mean --optimizer.lr?"),
+        (["ablation", "--rows", "fll"], 1, "There is no row 'fll'"),
         (["fetch", "--help"], 0, "--mirror URL"),
         (["fetch", "coco46"], 1, "did you mean 'coco64'"),
     ],
