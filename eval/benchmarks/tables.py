@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sg2im_pyg.evaluation.table import aligned, format_number
+from sg2im_pyg.evaluation.text import aligned, format_number
 
 Case = Mapping[str, Any]
 """What ``benchmark.json`` holds of a case; see ``measure_case`` in parts.py."""

@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 
 from sg2im_pyg.data.batching import check_entries, grouping, rearrange
 from sg2im_pyg.data.vocabulary import IMAGE, Vocabulary
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, shortened
 
 
 class SceneGraph(Data):
@@ -76,7 +76,7 @@ class SceneGraph(Data):
         if not isinstance(entries, Mapping):
             raise Sg2ImError(
                 "A scene graph must be a JSON object with the lists 'objects' and "
-                f"'relationships', got {_shown(entries)}."
+                f"'relationships', got {shortened(repr(entries))}."
             )
         unknown = sorted(set(entries) - {"objects", "attributes", "relationships"})
         if unknown:
@@ -89,7 +89,7 @@ class SceneGraph(Data):
         if not isinstance(names, (list, tuple)) or not names:
             raise Sg2ImError(
                 "'objects' of a scene graph must be a list of at least one name, got "
-                f"{_shown(names)}."
+                f"{shortened(repr(names))}."
             )
         if IMAGE in names:
             raise Sg2ImError(
@@ -99,7 +99,7 @@ class SceneGraph(Data):
         if not isinstance(relationships, (list, tuple)):
             raise Sg2ImError(
                 "'relationships' of a scene graph must be a list of triples, got "
-                f"{_shown(relationships)}."
+                f"{shortened(repr(relationships))}."
             )
         x = torch.tensor([vocabulary.object_index(name) for name in names])
         triples = [
@@ -235,7 +235,7 @@ def _attribute_flags(lists: Any, objects: int, vocabulary: Vocabulary) -> Tensor
     ):
         raise Sg2ImError(
             f"'attributes' of a scene graph must be a list of names for each of the {objects} "
-            f"objects, got {_shown(lists)}."
+            f"objects, got {shortened(repr(lists))}."
         )
     for row, names in enumerate(lists):
         for name in names:
@@ -249,7 +249,7 @@ def _attribute_flags(lists: Any, objects: int, vocabulary: Vocabulary) -> Tensor
 def _triple(
     position: int, relationship: Any, objects: int, vocabulary: Vocabulary
 ) -> tuple[int, int, int]:
-    where = f"Relationship {position} ({_shown(relationship)})"
+    where = f"Relationship {position} ({shortened(repr(relationship))})"
     if not isinstance(relationship, (list, tuple)) or len(relationship) != 3:
         raise Sg2ImError(f"{where} must be a triple [subject, predicate, object].")
     subject, predicate, obj = relationship
@@ -257,14 +257,9 @@ def _triple(
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < objects:
             raise Sg2ImError(
                 f"{where}: the {role} must be the position of one of the {objects} objects, "
-                f"0 to {objects - 1}, got {_shown(index)}."
+                f"0 to {objects - 1}, got {shortened(repr(index))}."
             )
     try:
         return subject, vocabulary.predicate_index(predicate), obj
     except Sg2ImError as error:
         raise Sg2ImError(f"{where}: {error}") from None
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,10 +1,9 @@
 """Names of object categories, predicates and attributes of objects, in index order."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, nearest, shortened
 
 IMAGE = "__image__"
 IN_IMAGE = "__in_image__"
@@ -125,11 +124,7 @@ def _index(name: str, index: Mapping[str, int], kind: str) -> int:
     if isinstance(name, str) and name in index:
         return index[name]
     known = [known for known in index if not known.startswith("__")]
-    near = difflib.get_close_matches(str(name)[:100].lower(), known, n=3, cutoff=0.5)
-    if near:
-        hint = "did you mean " + " or ".join(repr(match) for match in near) + "?"
-    else:
-        shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-        hint = f"the known names are: {shown}."
-    shown_name = repr(name) if len(repr(name)) <= 60 else repr(name)[:57] + "..."
-    raise Sg2ImError(f"The {kind} {shown_name} is not in the vocabulary; {hint}")
+    raise Sg2ImError(
+        f"The {kind} {shortened(repr(name))} is not in the vocabulary; "
+        f"{nearest(name, known, 'the known names are:')}"
+    )

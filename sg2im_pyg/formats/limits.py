@@ -18,7 +18,8 @@ MOST_LAYERS = 32
 """Of a discriminator."""
 _MOST_ENTRIES = 1000
 """Of a list among a network's options; more would be no option."""
-_MOST_SHOWN = 300  # characters of what a file holds, in a sentence about it
+MOST_SHOWN = 300
+"""Characters of what a file holds, in a sentence about it."""
 
 
 def weight_problem(value: Any, shape: torch.Size, name: str = "") -> str | None:
@@ -59,12 +60,6 @@ def is_plain_name(value: Any) -> bool:
     """Whether a value of a file can be shown as a name of a vocabulary, right or wrong; texts may
     be as long as they are when a vocabulary is written."""
     return isinstance(value, str) or is_plain_option(value)
-
-
-def shortened(text: object) -> str:
-    """What is told of a file's contents in a sentence, as much as a person would read."""
-    text = str(text)
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 def check_layers(layers: Any, path: str | os.PathLike[str]) -> tuple[tuple[int, int, int], ...]:

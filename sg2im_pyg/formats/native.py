@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 from torch.nn import Module
 
 from sg2im_pyg.data.vocabulary import Vocabulary
-from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.formats.limits import (
+    MOST_SHOWN,
     check_extent,
     check_layers,
     check_object_size,
     is_plain_name,
     is_plain_option,
-    shortened,
     weight_problem,
 )
 from sg2im_pyg.formats.released import is_released, to_native, weight_name
@@ -68,7 +68,8 @@ class CheckpointFile:
                 vocabulary = Vocabulary.from_dict(self.entries["vocabulary"])
             except Sg2ImError as error:
                 raise Sg2ImError(
-                    f"The checkpoint {self.path} holds wrong options: {shortened(error)}"
+                    f"The checkpoint {self.path} holds wrong options: "
+                    f"{shortened(error, MOST_SHOWN)}"
                 ) from error
             check_extent(config, self.entries["generator"], self.path)
             return vocabulary, config
@@ -170,7 +171,7 @@ class CheckpointFile:
         except _DAMAGE as error:
             raise Sg2ImError(
                 f"The parts of the checkpoint {self.path} do not fit together "
-                f"({shortened(first_line(error))}): {self._advice}."
+                f"({shortened(first_line(error), MOST_SHOWN)}): {self._advice}."
             ) from error
 
 

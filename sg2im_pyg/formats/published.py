@@ -6,11 +6,10 @@ when it has as many bytes as the server announced and the file can be loaded; fr
 checksum tells whether the file in the cache is still the one that came.
 """
 
-import difflib
 import re
 from pathlib import Path
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, nearest, shortened
 from sg2im_pyg.system.cache import _obtain, cache_folder
 from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile, say
 
@@ -51,10 +50,8 @@ def released_file(name: str, full: bool = False) -> RemoteFile:
         Sg2ImError: If the name is unknown; the nearest known ones are named.
     """
     if name not in PRETRAINED:
-        near = difflib.get_close_matches(str(name)[:100].lower(), PRETRAINED, n=3, cutoff=0.5)
-        known = " or ".join(map(repr, near)) if near else ", ".join(PRETRAINED)
-        hint = f"did you mean {known}?" if near else f"give one of {known}."
-        raise Sg2ImError(f"There is no released model {str(name)[:60]!r}: {hint}")
+        hint = nearest(name, PRETRAINED)
+        raise Sg2ImError(f"There is no released model {shortened(name)!r}: {hint}")
     kind = "full" if full else "small"
     return RemoteFile(f"{name}.pt", (f"{RELEASE_ADDRESS}/{kind}/{name}.pt",))
 

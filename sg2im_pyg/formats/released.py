@@ -20,13 +20,13 @@ from torch import Tensor
 from torch.nn import LeakyReLU
 
 from sg2im_pyg.data.vocabulary import UNUSED, Vocabulary
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.formats.limits import (
     MOST_LAYERS,
+    MOST_SHOWN,
     check_extent,
     is_plain_name,
     is_plain_option,
-    shortened,
 )
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
 from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS
@@ -224,11 +224,13 @@ def _config_and_vocabulary(
         )
         vocabulary = _vocabulary(_vocab(entries), path)
     except Sg2ImError as error:
-        raise Sg2ImError(f"The checkpoint {path} holds wrong options: {shortened(error)}") from None
+        raise Sg2ImError(
+            f"The checkpoint {path} holds wrong options: {shortened(error, MOST_SHOWN)}"
+        ) from None
     except (TypeError, ValueError) as error:
         raise Sg2ImError(
-            f"The checkpoint {path} holds a wrong option in 'model_kwargs' ({shortened(error)}): "
-            "use a file of the 2018 release."
+            f"The checkpoint {path} holds a wrong option in 'model_kwargs' "
+            f"({shortened(error, MOST_SHOWN)}): use a file of the 2018 release."
         ) from error
     return config, vocabulary
 

@@ -5,11 +5,10 @@ by :func:`register_generator`; from then on its name is a value of the option ``
 Options are checked by this table before torch is there: a row imports its network when it makes it.
 """
 
-import difflib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, nearest, shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,9 +87,7 @@ def find_generator(name: str) -> GeneratorKind:
     """
     if isinstance(name, str) and name in GENERATORS:
         return GENERATORS[name]
-    near = difflib.get_close_matches(str(name)[:60].lower(), GENERATORS, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"give one of {', '.join(GENERATORS)}."
-    raise Sg2ImError(f"There is no generator {repr(name)[:60]}: {hint}")
+    raise Sg2ImError(f"There is no generator {shortened(repr(name))}: {nearest(name, GENERATORS)}")
 
 
 def _make_crn(channels: int, options: Any) -> Generator:

@@ -127,7 +127,9 @@ def find_config(name: str, base: Path) -> Path:
     Raises:
         Sg2ImError: If it is in none of these places.
     """
-    path = find_supplied([Path(name), base / name], CONFIGURATIONS, "train/configs")
+    own = base / "train" / "configs" / name  # of a repository
+    places = [Path(name), base / name, own, own.with_name(f"{own.name}.yaml")]
+    path = find_supplied(places, CONFIGURATIONS, "train/configs")
     if path is None:
         known = ", ".join(sorted(path.stem for path in CONFIGURATIONS.glob("*.yaml")))
         raise Sg2ImError(
