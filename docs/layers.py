@@ -140,7 +140,7 @@ def render(path: Path) -> None:
         )
         axes.add_patch(box)
         text = {"ha": "center", "va": "center", "zorder": 4}
-        axes.text(place, 0.11 - place, name, weight="bold", size=7.2, **text)
+        axes.text(place, 0.11 - place, name, weight="bold", size=6.6, **text)
         axes.text(place, -0.13 - place, f"{lines[name]:,} lines", size=6.5, **text)
         axes.text(len(parts) - 0.3, -place, purpose[name], ha="left", va="center", size=9)
     for (above, below), count in arrows.items():

@@ -21,13 +21,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "eval")]  # runs from any directory
 
-from benchmarks.options import BenchmarkOptions, read_options  # noqa: E402
+from benchmarks.options import BenchmarkOptions  # noqa: E402
 
+from sg2im_pyg.system.command_line import parse_options  # noqa: E402
 from sg2im_pyg.system.program import run_program  # noqa: E402
 
 
 def main() -> None:
-    options = read_options(BenchmarkOptions, __doc__)
+    options = parse_options(BenchmarkOptions, None, "benchmark.py", __doc__)
     from benchmarks.parts import measure_parts
 
     measure_parts(options, REPOSITORY)

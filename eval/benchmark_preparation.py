@@ -20,8 +20,7 @@ from typing import Any, Literal
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "eval")]  # runs from any directory
 
-from benchmarks.options import read_options  # noqa: E402
-
+from sg2im_pyg.system.command_line import parse_options  # noqa: E402
 from sg2im_pyg.system.options import check_options, option  # noqa: E402
 from sg2im_pyg.system.parallel import ordered_map, usable_cores  # noqa: E402
 from sg2im_pyg.system.program import run_program  # noqa: E402
@@ -39,8 +38,8 @@ class PreparationOptions:
     """Folder to work in."""
     workers: int | None = option(None, least=1)
     """Number of processes; null: one a core."""
-    count: int = option(4000, least=1)
-    """Number of pictures that are decoded."""
+    count: int | None = option(None, least=1)
+    """Number of pictures; null: as many as the data set has, and 4,000 that are decoded."""
     repeats: int = option(3, least=1)
     """How often the pass over pictures is made; the fastest counts."""
 
@@ -49,14 +48,14 @@ class PreparationOptions:
 
 
 def main() -> None:
-    options = read_options(PreparationOptions, __doc__)
+    options = parse_options(PreparationOptions, None, "benchmark_preparation.py", __doc__)
     root = Path(options.root).resolve()
     root.mkdir(parents=True, exist_ok=True)
     workers = options.workers or usable_cores()
     if options.what == "pictures":
-        figures = convert_pictures(root, workers, options.count, options.repeats)
+        figures = convert_pictures(root, workers, options.count or 4000, options.repeats)
     else:
-        figures = convert_annotations(options.what, root, workers)
+        figures = convert_annotations(options.what, root, workers, options.count)
     figures["processes"] = workers
     figures["machine"] = f"{platform.platform()}, Python {platform.python_version()}"
     for key, value in figures.items():
@@ -66,22 +65,22 @@ def main() -> None:
     print(f"written: {result}")
 
 
-def convert_annotations(data: str, root: Path, workers: int) -> dict[str, Any]:
+def convert_annotations(data: str, root: Path, workers: int, count: int | None) -> dict[str, Any]:
     """Time and memory of converting the annotations of a dump."""
     from benchmarks import dumps
 
     from sg2im_pyg.sources.coco.source import read_coco
     from sg2im_pyg.sources.visual_genome.source import read_visual_genome
 
-    folder = root / data
+    folder = root / (data if count is None else f"{data}_{count}")
     if data == "visual_genome":
         if not (folder / "relationships.json").is_file():
-            dumps.write_visual_genome(folder)
+            dumps.write_visual_genome(folder, count or dumps.VISUAL_GENOME_PICTURES)
         start = time.perf_counter()
         found = read_visual_genome(folder, folder / "vg_splits.json", progress=True)
     else:
         if not (folder / "annotations" / "stuff_val2017.json").is_file():
-            dumps.write_coco(folder)
+            dumps.write_coco(folder, *([] if count is None else [count, count]))
         for part in dumps.COCO_PICTURES:  # the annotations are read without the pictures
             (folder / "images" / part).mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()

@@ -29,7 +29,7 @@ def nearest(name: object, known: Iterable[str], otherwise: str = "give one of") 
     Examples:
         >>> nearest("lanscapes", ["coco", "landscapes"])
         "did you mean 'landscapes'?"
-        >>> nearest("moon", ["coco", "landscapes"])
+        >>> nearest("zebra", ["coco", "landscapes"])
         'give one of coco, landscapes.'
     """
     known = list(known)

@@ -1,13 +1,11 @@
 """The options of eval/benchmark.py; nothing heavy is imported before they are right."""
 
-from argparse import RawDescriptionHelpFormatter
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.options import check_options, option
 
-Options = TypeVar("Options")
 Part = Literal["train", "generate", "layout", "gconv", "loader", "levers", "memory", "processes"]
 PARTS: list[Part] = [
     *("train", "generate", "layout", "gconv", "loader", "levers", "memory", "processes")
@@ -51,23 +49,3 @@ class BenchmarkOptions:
             given = getattr(self, name)
             if given is not None and (not given or len(set(given)) < len(given)):
                 raise Sg2ImError(f"--{name} must name at least one, each once, got {given}.")
-
-
-class HelpFormatter(RawDescriptionHelpFormatter):
-    """Keeps the lines of the description, which are commands to type."""
-
-
-def read_options(kind: type[Options], description: str | None) -> Options:
-    """The options of a program from its command line, whose texts stand in a dataclass.
-
-    Mistakes in the form end the program with exit status 2.
-
-    Raises:
-        Sg2ImError: If a value is out of its range.
-    """
-    from jsonargparse import ArgumentParser, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(description=description, formatter_class=HelpFormatter)
-    parser.add_class_arguments(kind)
-    return kind(**parser.parse_args().as_dict())

@@ -5,17 +5,41 @@ from typing import TYPE_CHECKING
 from sg2im_pyg.system.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sg2im_pyg.training.config import TrainingConfig
-    from sg2im_pyg.training.losses import register_loss
+    from sg2im_pyg.training.config import (
+        DataConfig,
+        HardwareConfig,
+        ImageDiscriminatorConfig,
+        ObjectDiscriminatorConfig,
+        OptimizerConfig,
+        TrainingConfig,
+    )
+    from sg2im_pyg.training.losses import LossConfig, register_loss
     from sg2im_pyg.training.trainer import train
 
-__all__ = ["TrainingConfig", "register_loss", "train"]
+__all__ = [
+    "DataConfig",
+    "HardwareConfig",
+    "ImageDiscriminatorConfig",
+    "LossConfig",
+    "ObjectDiscriminatorConfig",
+    "OptimizerConfig",
+    "TrainingConfig",
+    "register_loss",
+    "train",
+]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "config": ("TrainingConfig",),
-        "losses": ("register_loss",),
+        "config": (
+            "DataConfig",
+            "HardwareConfig",
+            "ImageDiscriminatorConfig",
+            "ObjectDiscriminatorConfig",
+            "OptimizerConfig",
+            "TrainingConfig",
+        ),
+        "losses": ("LossConfig", "register_loss"),
         "trainer": ("train",),
         **dict.fromkeys(("command_line", "compilation", "data", "initial", "internals"), ()),
         **dict.fromkeys(("loader", "logging", "noise", "players", "processes", "resume"), ()),

@@ -133,7 +133,7 @@ def test_its_row_checks_options():
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("tyo", "There is no generator 'tyo': did you mean toy"),
+        ("tyo", "There is no generator 'tyo': did you mean 'toy'"),
         ("CRN.", "did you mean crn"),
         ("diffusion", "give one of crn, toy, factored_toy"),
         (["toy"], "generator"),

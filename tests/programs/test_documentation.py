@@ -1,7 +1,9 @@
-"""The README: each command in it is run, in a copy of the repository, as it stands there.
+"""The README, CONTRIBUTING and docs/: each command in them is run, in a copy of the repository, and
+each example in Python.
 
-`make test` is what runs this, .ci/run runs `make train`; the commands that install (pip on Windows,
-conda) are compared with the files they read.
+Commands stand in blocks without a language; what a machine alone can not do (several machines,
+SLURM) stands in blocks of `bash`. `make test` is what runs this, .ci/run runs `make train` and
+`make lint`; commands that install (pip on Windows, conda) are compared with the files they read.
 """
 
 import json
@@ -22,17 +24,33 @@ import pytest
 from sg2im_pyg import Sg2Im, Vocabulary
 from sg2im_pyg.checkpoint import save_released
 from sg2im_pyg.sources.landscapes.source import prepare_landscapes
+from sg2im_pyg.training.command_line import CONFIGURATIONS
 from tests.sources.coco.test_source import small_coco
 from tests.sources.visual_genome.test_source import released_visual_genome
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-COMMANDS = [line for kind, code in BLOCKS if not kind for line in code.splitlines() if line]
+PAGES = {
+    path.relative_to(REPOSITORY).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")])
+}
+BLOCKS = [
+    (page, kind, code)
+    for page, text in PAGES.items()
+    for kind, code in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+]
+COMMANDS = dict.fromkeys(
+    line for _, kind, code in BLOCKS if not kind for line in code.splitlines() if line
+)
+EXAMPLES = [(page, code) for page, kind, code in BLOCKS if kind == "python"]
 SHORT = """
     --steps 2 --batch_size 2 --data.workers 0 --data.validation_limit 2 --model.gconv_hidden_dim 8
     --model.refinement_dims [8,4] --hardware.accelerator cpu
 """.split()
+SMALL = """
+model: {gconv_hidden_dim: 8, gconv_num_layers: 1, refinement_dims: [8, 4]}
+image_discriminator: {layers: [[4, 4, 2], [4, 8, 2]]}
+object_discriminator: {layers: [[4, 4, 2], [4, 8, 2]], object_size: 12}
+"""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 
 
@@ -49,6 +67,7 @@ def copy(tmp_path_factory):
     released_visual_genome(copy / "VG_FOLDER")
     for i, graph in enumerate(json_blocks()):
         (copy / ("graphs.json" if not i else f"graphs{i}.json")).write_text(json.dumps(graph))
+    (copy / "small.yaml").write_text(SMALL, encoding="utf-8")
     # The landscapes are there, with fewer pictures: nothing is drawn.
     prepare_landscapes(copy / "datasets" / "landscapes", (64, 64), 16, 4, 4, 4, 0, 1, False)
     run(copy, ["train/run.py", *SHORT])
@@ -56,7 +75,7 @@ def copy(tmp_path_factory):
 
 
 def json_blocks():
-    return [json.loads(code) for kind, code in BLOCKS if kind == "json"]
+    return [json.loads(code) for _, kind, code in BLOCKS if kind == "json"]
 
 
 @pytest.fixture
@@ -82,15 +101,26 @@ def released_models(copy):
 
 
 def adapted(words, copy, address):
-    """The words of a command for little data and time, and without the network."""
+    """The words of a command for little data and time, and without the network or a GPU."""
     if words[0] == "train/run.py":
         return words + (SHORT if "--resume" not in words else ["--steps", "3"])
     if words[0] == "eval/ablation.py":
         return [*words, *SHORT, "--rows", "full", "true_layout"]
     if words[0] == "eval/fetch.py":
         return [*words, "--mirror", address]
+    if words[0] == "eval/benchmark.py":
+        chosen = [] if "--parts" in words else ["--parts", "[layout]"]
+        words = [word if word != "cuda" else "cpu" for word in words]
+        small = ["--sizes", "[16]", "--batches", "[1]", "--repeats", "1", "--output", "measured"]
+        return [*words, *chosen, *small, "--config", "small.yaml"]
+    if words[0] == "eval/benchmark_preparation.py":
+        return [*words, "--count", "64", "--repeats", "1", "--workers", "1"]
+    return [word.replace("runs/RUN", newest_run(copy).as_posix()) for word in words]
+
+
+def newest_run(copy):
     [newest] = list((copy / "runs").glob("landscapes-no_gconv-*"))
-    return [word.replace("runs/RUN", newest.as_posix()) for word in words]
+    return newest
 
 
 def run(folder, arguments):
@@ -111,7 +141,8 @@ def run(folder, arguments):
 def test_every_command_is_known():
     """A command of a new kind needs a test."""
     known = (
-        r"make (train|test)|python (train|eval|datasets)/|tensorboard --logdir runs$|conda |py -m"
+        r"make (train|test|lint)$|python (train|eval|datasets)/|tensorboard --logdir runs$|conda "
+        r"|py -m|torchrun --standalone|python -m pip wheel"
     )
     for command in COMMANDS:
         assert re.match(known + r"|\.venv\\Scripts\\python ", command), command
@@ -127,29 +158,32 @@ def test_the_commands_run(copy, released_models):
         return int(not command.startswith("python train/"))
 
     for command in sorted(COMMANDS, key=turn):
-        words = shlex.split(command)
-        if words[0] == "python":
-            run(copy, adapted(words[1:], copy, released_models))
+        program, *words = shlex.split(command, comments=True)
+        if program == "python" and words[0] != "-m":
+            run(copy, adapted(words, copy, released_models))
+        if program == "torchrun":
+            words = [word.replace("--nproc-per-node=8", "--nproc-per-node=2") for word in words]
+            run(copy, ["-m", "torch.distributed.run", *words, *SHORT])
     runs = {path.name.rsplit("-", 2)[0] for path in (copy / "runs").iterdir()}
     assert {"landscapes", "landscapes-no_gconv", "coco64", "vg64"} <= runs
     assert (copy / "pictures" / "000_image.png").is_file()
     assert (copy / "runs" / "generated" / "coco" / "figure.png").is_file()
     assert (copy / "runs" / "ablation-landscapes" / "tables.md").is_file()
-    [no_gconv] = list((copy / "runs").glob("landscapes-no_gconv-*"))
-    assert (no_gconv / "evaluation" / "test" / "report.html").is_file()
+    assert (newest_run(copy) / "evaluation" / "test" / "report.html").is_file()
+    assert (copy / "measured" / "benchmark.json").is_file()
     for folder in ("COCO_FOLDER", "VG_FOLDER"):
         for name in ("train.h5", "summary.txt", "preview.png"):
             assert (copy / folder / "64x64" / name).is_file()
 
-    [code] = [code for kind, code in BLOCKS if kind == "python" and "from_pretrained" in code]
-    [newest] = list((copy / "runs").glob("landscapes-no_gconv-*"))
-    code, count = re.subn(r"runs/landscapes-\d+-\d+", newest.as_posix(), code)
-    assert count == 1
-    run(copy, ["-c", code])
+    for page, code in EXAMPLES:
+        code = re.sub(r"runs/landscapes-\d+-\d+", newest_run(copy).as_posix(), code)
+        printed = run(copy, ["-c", code])
+        if "SceneLoader" in code:
+            assert printed.startswith("SceneGraphBatch("), page
+        if "accuracy" in code:
+            assert float(printed.split()[-1]) > 0.9, page
     assert (copy / "boat.png").is_file()
-
-    [code] = [code for kind, code in BLOCKS if kind == "python" and "SceneLoader" in code]
-    assert run(copy, ["-c", code]).startswith("SceneGraphBatch(")
+    assert (copy / "runs" / "from_python" / "checkpoints" / "last.pt").is_file()
 
 
 @pytest.mark.slow
@@ -175,12 +209,6 @@ def test_tensorboard_shows_the_run(copy):
         server.communicate()
 
 
-def test_the_layer_s_example_runs(tmp_path):
-    code = re.search(r"<!-- runnable -->\n```python\n(.*?)```", README, re.DOTALL)[1]
-    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n{code}"
-    assert float(run(tmp_path, ["-c", code]).split()[-1]) > 0.9
-
-
 def test_what_installs_names_files_that_exist():
     installing = [c for c in COMMANDS if "pip install" in c or c.startswith("conda env")]
     assert len(installing) >= 5
@@ -188,15 +216,21 @@ def test_what_installs_names_files_that_exist():
         for option, name in re.findall(r"(-c|-f) (\S+)", command):
             assert (REPOSITORY / name).is_file(), (option, name)
     tested = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
-    [page] = re.findall(r"torch-([\d.]+)\+cpu\.html", README)
-    assert f"torch=={page}\n" in tested  # the wheels named there are for the torch that is tested
+    [torch] = re.findall(r"torch-([\d.]+)\+cpu\.html", PAGES["docs/installation.md"])
+    assert f"torch=={torch}\n" in tested  # the wheels named there are for the torch that is tested
 
 
-def test_names_of_files_and_configurations_exist():
-    for name in re.findall(r"`(\w+\.yaml)`", README):
-        configurations = REPOSITORY / "sg2im_pyg" / "training" / "configs"
-        assert name == "config.yaml" or (configurations / name).is_file(), name
-    for name in re.findall(r"(?:train|eval|datasets)/\w+\.py", README):
+@pytest.mark.parametrize("page", PAGES)
+def test_names_of_files_and_configurations_exist(page):
+    text, here = PAGES[page], (REPOSITORY / page).parent
+    for name in re.findall(r"`(\w+\.yaml)`", text):
+        assert name == "config.yaml" or (CONFIGURATIONS / name).is_file(), name
+    folders = "sg2im_pyg|tests|train|eval|datasets|docs"
+    for name in re.findall(rf"(?<![\w/])(?:{folders})/[\w/]+\.py", text):
         assert (REPOSITORY / name).is_file(), name
-    for name in re.findall(r"\]\((docs/[^)]+)\)", README):
-        assert (REPOSITORY / name).is_file(), name
+    for name in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text):
+        assert (here / name).exists(), name
+
+
+def test_the_readme_takes_a_quarter_of_an_hour():
+    assert len(PAGES["README.md"].splitlines()) <= 160
