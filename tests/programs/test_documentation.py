@@ -227,7 +227,7 @@ def test_names_of_files_and_configurations_exist(page):
         assert name == "config.yaml" or (CONFIGURATIONS / name).is_file(), name
     folders = "sg2im_pyg|tests|train|eval|datasets|docs"
     for name in re.findall(rf"(?<![\w/])(?:{folders})/[\w/]+\.py", text):
-        assert (REPOSITORY / name).is_file(), name
+        assert "/NAME/" in name or (REPOSITORY / name).is_file(), name
     for name in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", text):
         assert (here / name).exists(), name
 
