@@ -207,7 +207,7 @@ def upsampling_kernel(weight: Tensor) -> Tensor:
 def _collecting(device: torch.device, dtype: torch.dtype) -> Tensor:
     """What each of 4 × 4 positions collects of 3 × 3, shape :math:`(9, 16)`."""
     side = torch.tensor([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], device=device, dtype=dtype)
-    return torch.einsum("ki,lj->ijkl", side, side).reshape(9, 16)
+    return torch.kron(side, side).t().contiguous()  # no product that autocast would round
 
 
 def convolve_normalized(norm: Module, conv: Module, features: Tensor) -> Tensor:

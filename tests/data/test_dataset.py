@@ -136,7 +136,9 @@ class PaintRelations(BaseTransform):
 
     def forward(self, data):
         assert not isinstance(data, Batch)
-        data.edge_attr = data.edge_attr + torch.randint(100, data.edge_attr.shape)
+        data.edge_attr = data.edge_attr + torch.randint(
+            100, data.edge_attr.shape, device=data.edge_attr.device
+        )
         return data
 
 
