@@ -63,7 +63,7 @@ def generate_ours(config: TrainingConfig, without: str | None = None) -> Work:
 def generate_reference(config: TrainingConfig) -> Work:
     torch.manual_seed(config.seed)
     ours = Sg2Im(coco_like_vocabulary(), config.model)
-    model = reference_networks.build_generator(coco_like_vocabulary(), config)
+    model = reference_networks.Generator(coco_like_vocabulary(), config.model)
     model.load_state_dict(ours.state_dict())
     model.to(config.hardware.accelerator)
     del ours  # the memory is measured
