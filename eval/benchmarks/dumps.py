@@ -257,7 +257,7 @@ def _stuff(rng: Generator, listed: list[Entry], scenes: list[list[Entry]]) -> It
 
 def _stuff_of_scene(rng: Generator, height: int, width: int) -> list[Entry]:
     """Boxes, areas and segmentations with ragged borders that together cover a picture."""
-    raggedness = 0.2 * np.exp(0.6 * rng.standard_normal())
+    raggedness = 0.135 * np.exp(0.6 * rng.standard_normal())
     levels = [
         1.5 * _noise(rng, height, width, 160) + raggedness * _noise(rng, height, width, 10, 3)
         for _ in range(rng.integers(4, 10))

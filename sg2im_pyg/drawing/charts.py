@@ -3,6 +3,7 @@
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -62,9 +63,8 @@ def _render_chart(axes: Axes, chart: Chart) -> None:
         axes.bar_label(bars, words, padding=4, fontsize=8.5, color=_INK)
     if reference is not None:
         axes.axvline(reference[0], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
-        place = {"ha": "right", "va": "bottom"}
-        text = f"{reference[1]} "
-        axes.text(reference[0], len(names) - 0.42, text, fontsize=8.5, color=_INK, **place)
+        style: dict[str, Any] = {"fontsize": 8.5, "color": _INK, "ha": "right", "va": "bottom"}
+        axes.text(reference[0], len(names) - 0.42, f"{reference[1]} ", **style)
     wrapped = ["\n".join(textwrap.wrap(name, 24)) for name in names]
     axes.set_yticks(range(len(names)), wrapped, fontsize=9.5, color=_INK)
     axes.set_ylim(len(names) - 0.4, -0.6)  # the first row on top
@@ -74,6 +74,5 @@ def _render_chart(axes: Axes, chart: Chart) -> None:
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
     if len(series) > 1:
-        axes.legend(
-            frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 0.985), ncols=3
-        )
+        corner: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.985)}
+        axes.legend(frameon=False, fontsize=9, ncols=3, **corner)
