@@ -38,10 +38,11 @@ _COCO_SIZES = {(480, 640): 0.35, (640, 480): 0.2, (427, 640): 0.3, (375, 500): 0
 VISUAL_GENOME_PICTURES = 108_077
 _OBJECTS, _RELATIONSHIPS, _ATTRIBUTES = 35.2, 21.3, 25.9  # a picture, on average
 
-# How many names there are, and a Zipf-Mandelbrot law: the chance of rank r is proportional to
-# (r + shift) ** -exponent, so that the release's thresholds leave about as many as of the real ones
-# (178 objects and 45 predicates).
-_THINGS, _RELATIONS, _KINDS = (75_000, 1.0, 5.0), (200_000, 1.45, 0.0), (60_000, 1.0, 1.0)
+# How many names there are, and what is added to a rank in Zipf's law (Mandelbrot): the chance of
+# rank r is about proportional to 1 / (r + shift), so that the release's thresholds leave about as
+# many as of the real ones (178 objects and 45 predicates).
+_THINGS, _KINDS = (75_000, 6), (60_000, 2)
+_RELATIONS = 1.45  # exponent of Zipf's law for predicates
 _ALIASED = 300  # of the most frequent names
 _MISSING = 90_000_000  # ids from here on are those that objects.json lacks
 
@@ -98,7 +99,7 @@ def _draw_objects(rng: Generator, image: Entry, numbers: Iterator[int]) -> list[
     sides = np.clip(np.rint(share * extent), 4, extent).astype(int)
     boxes = np.hstack([rng.integers(extent - sides + 1), sides]).tolist()
     objects: list[Entry] = []
-    for box, ranks in zip(boxes, _draw_ranks(rng, _THINGS, (count, 2)), strict=True):
+    for box, ranks in zip(boxes, _draw_ranks(rng, *_THINGS, (count, 2)), strict=True):
         plural, two_names = rng.random(2) < (0.05, 0.04)
         names = [f"thing{'s' if plural else ''} {rank}" for rank in ranks[: 1 + two_names]]
         entry = {"object_id": next(numbers), **dict(zip("xywh", box, strict=True)), "names": names}
@@ -112,7 +113,7 @@ def _draw_attributes(rng: Generator, objects: list[Entry]) -> list[Entry]:
     counts = rng.poisson(_ATTRIBUTES / _OBJECTS, len(objects))
     for entry, count in zip(entries, counts, strict=True):
         if count:  # otherwise the key is missing
-            entry["attributes"] = [f"kind {rank}" for rank in _draw_ranks(rng, _KINDS, count)]
+            entry["attributes"] = [f"kind {rank}" for rank in _draw_ranks(rng, *_KINDS, count)]
     return entries
 
 
@@ -120,7 +121,7 @@ def _draw_relationships(
     rng: Generator, objects: list[Entry], numbers: Iterator[int]
 ) -> list[Entry]:
     count = rng.poisson(len(objects) * _RELATIONSHIPS / _OBJECTS) if len(objects) > 1 else 0
-    ranks, pairs = _draw_ranks(rng, _RELATIONS, count), rng.integers(len(objects), size=(count, 2))
+    ranks, pairs = rng.zipf(_RELATIONS, count) - 1, rng.integers(len(objects), size=(count, 2))
     entries = []
     for rank, pair, luck in zip(ranks, pairs.tolist(), rng.random(count), strict=True):
         subject, other = (
@@ -137,14 +138,8 @@ def _draw_relationships(
     return entries
 
 
-def _draw_ranks(rng: Generator, law: tuple[int, float, float], shape: Any) -> np.ndarray:
-    return np.searchsorted(_cumulated(*law), rng.random(shape), side="right")
-
-
-@lru_cache
-def _cumulated(number: int, exponent: float, shift: float) -> np.ndarray:
-    chances = np.cumsum((np.arange(1, number + 1) + shift) ** -exponent)
-    return chances / chances[-1]
+def _draw_ranks(rng: Generator, names: int, shift: int, shape: Any) -> np.ndarray:
+    return (shift * ((1 + names / shift) ** rng.random(shape) - 1)).astype(int)
 
 
 # COCO -------------------------------------------------------------------------------------------
