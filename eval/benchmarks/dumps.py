@@ -120,21 +120,22 @@ def _draw_attributes(rng: Generator, objects: list[Entry]) -> list[Entry]:
 def _draw_relationships(
     rng: Generator, objects: list[Entry], numbers: Iterator[int]
 ) -> list[Entry]:
-    count = rng.poisson(len(objects) * _RELATIONSHIPS / _OBJECTS) if len(objects) > 1 else 0
-    ranks, pairs = rng.zipf(_RELATIONS, count) - 1, rng.integers(len(objects), size=(count, 2))
-    entries = []
-    for rank, pair, luck in zip(ranks, pairs.tolist(), rng.random(count), strict=True):
-        subject, other = (
-            {**{key: objects[place][key] for key in ("object_id", *"xywh")}, "synsets": []}
-            | {"name": objects[place]["names"][0]}
-            for place in pair
-        )
+    count = rng.poisson(len(objects) * _RELATIONSHIPS / _OBJECTS)
+    # People relate what is common: an end is the more frequent of two objects.
+    common_first = sorted(objects, key=lambda entry: int(entry["names"][0].split()[1]))
+    pairs = rng.integers(len(objects), size=(count, 2, 2)).min(axis=2).tolist()
+    ranks, entries = rng.zipf(_RELATIONS, count) - 1, []
+    for rank, pair, luck in zip(ranks, pairs, rng.random(count), strict=True):
+        ends = []
+        for end in (common_first[place] for place in pair):
+            box = {key: end[key] for key in ("object_id", *"xywh")}
+            ends.append({**box, "name": end["names"][0], "synsets": []})
         if luck < 0.05:
-            subject["object_id"] += _MISSING
+            ends[0]["object_id"] += _MISSING
         spellings = {0.8: "at {}", 0.85: "AT {}", 0.9: "at {} ", 1.0: "is at {}"}
         spelling = next(text for most, text in spellings.items() if luck < most)
         entry = {"relationship_id": next(numbers), "predicate": spelling.format(rank)}
-        entries.append({**entry, "synsets": [], "subject": subject, "object": other})
+        entries.append({**entry, "synsets": [], "subject": ends[0], "object": ends[1]})
     return entries
 
 
