@@ -82,10 +82,10 @@ def layer_of(module: str) -> int | None:
     if module == PACKAGE:
         return None
     part = module.split(".")[1]
-    for number, layer in enumerate(LAYERS):
-        if part in layer:
-            return number
-    raise LookupError(f"{module} is in no layer: give it a place in LAYERS of docs/layers.py")
+    found = [number for number, layer in enumerate(LAYERS) if part in layer]
+    if not found:
+        raise LookupError(f"{module} is in no layer: give it a place in LAYERS of docs/layers.py")
+    return found[0]
 
 
 def listed() -> str:
@@ -108,51 +108,34 @@ def with_list(text: str) -> str:
 def render(path: Path) -> None:
     """Renders the layers as stairs: each part is a step, and the dots to the right of it stand over
     the parts that it imports. An import that ran upwards would lie to the left of its step."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from matplotlib.patches import FancyBboxPatch
+    from matplotlib.figure import Figure
 
     purpose = {name: what for layer in LAYERS for name, what in layer.items()}
     parts = list(purpose)
     lines: Counter[str] = Counter()
     arrows: Counter[tuple[str, str]] = Counter()
     for name, file in modules().items():
-        if name != PACKAGE:
-            lines[name.split(".")[1]] += len(file.read_text(encoding="utf-8").splitlines())
+        lines[name.partition(".")[2].partition(".")[0]] += file.read_bytes().count(b"\n")
     for module, imported in import_graph().items():
-        for other in imported:
-            arrows[module.split(".")[1], other.split(".")[1]] += 1
+        arrows.update((module.split(".")[1], other.split(".")[1]) for other in imported)
 
-    figure, axes = pyplot.subplots(figsize=(17, 8.5))
+    axes = Figure(figsize=(17, 8.5)).add_axes((0, 0, 1, 1))
+    middle = {"ha": "center", "va": "center", "zorder": 4}
+    box = {"boxstyle": "round,pad=0.4", "facecolor": "#e6eef7", "edgecolor": "#3b6ea5"}
     for place, name in enumerate(parts):
-        axes.plot([place, len(parts) - 0.4], [-place, -place], color="#dfe3e8", zorder=1)
-        axes.plot([place, place], [-place, 0.6], color="#dfe3e8", zorder=1)
-        box = FancyBboxPatch(
-            (place - 0.44, -place - 0.3),
-            0.88,
-            0.6,
-            boxstyle="round,pad=0.02,rounding_size=0.1",
-            facecolor="#e6eef7",
-            edgecolor="#3b6ea5",
-            zorder=3,
-        )
-        axes.add_patch(box)
-        text = {"ha": "center", "va": "center", "zorder": 4}
-        axes.text(place, 0.11 - place, name, weight="bold", size=6.6, **text)
-        axes.text(place, -0.13 - place, f"{lines[name]:,} lines", size=6.5, **text)
+        axes.plot([place, place, len(parts) - 0.4], [0.6, -place, -place], color="#dfe3e8")
+        text = f"{name}\n{lines[name]:,} lines"
+        axes.text(place, -place, text, size=6.5, bbox=box, **middle)
         axes.text(len(parts) - 0.3, -place, purpose[name], ha="left", va="center", size=9)
     for (above, below), count in arrows.items():
         x, y = parts.index(below), -parts.index(above)
         if above != below:
             axes.scatter(x, y, s=110 + 12 * count, color="#3b6ea5", zorder=3)
-            axes.text(x, y, str(count), color="white", size=7, ha="center", va="center", zorder=4)
+            axes.text(x, y, str(count), color="white", size=7, **middle)
     axes.set_xlim(-0.6, len(parts) + 5.2)
     axes.set_ylim(-len(parts) + 0.4, 0.8)
     axes.axis("off")
-    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
-    pyplot.close(figure)
+    axes.figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
 
 
 def main() -> None:

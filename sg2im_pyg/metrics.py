@@ -31,18 +31,12 @@ def box_iou(predicted: Tensor, true: Tensor) -> Tensor:
             "predicted and true boxes must both have the shape (O, 4), got "
             f"{tuple(predicted.shape)} and {tuple(true.shape)}"
         )
-    common = torch.cat(
-        [
-            torch.maximum(predicted[:, :2], true[:, :2]),
-            torch.minimum(predicted[:, 2:], true[:, 2:]),
-        ],
-        dim=1,
-    )
-    areas = [
-        (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1) for boxes in (common, predicted, true)
-    ]
-    union = areas[1] + areas[2] - areas[0]
-    return torch.where(union > 0, areas[0] / union, torch.zeros_like(union))
+    low = torch.maximum(predicted[:, :2], true[:, :2])
+    high = torch.minimum(predicted[:, 2:], true[:, 2:])
+    common = (high - low).clamp(min=0).prod(1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(1) for boxes in (predicted, true)]
+    union = areas[0] + areas[1] - common
+    return torch.where(union > 0, common / union, torch.zeros_like(union))
 
 
 def box_recall(predicted: Tensor, true: Tensor, threshold: float) -> float:

@@ -35,16 +35,13 @@ def random_scene(
     corner = random.uniform(0, 1, (count, 2)) * (1 - extent)
     positions = (np.arange(mask_size) + 0.5) / mask_size * 2 - 1
     x, y = np.meshgrid(positions, positions)
-    waves = random.integers(1, 5, (count, 1, 1)) * np.arctan2(y, x) + random.uniform(
-        0, 2 * np.pi, (count, 1, 1)
-    )
-    radius = random.uniform(0.6, 1.1, (count, 1, 1)) + 0.2 * np.sin(waves)
+    waves = random.integers(1, 5, (count, 1, 1)) * np.arctan2(y, x)
     return Scene(
         image_id=0,
         image=random.integers(0, 256, (*size, 3), dtype=np.uint8),
         categories=random.integers(1, CATEGORIES + 1, count),
         boxes=np.concatenate([corner, corner + extent], axis=1).astype(np.float32),
-        masks=np.hypot(x, y) < radius,
+        masks=np.hypot(x, y) < random.uniform(0.6, 1.1, (count, 1, 1)) + 0.2 * np.sin(waves),
     )
 
 
@@ -68,23 +65,21 @@ def random_batch(
         mask_size: Side of the masks in mask pixels.
     """
     random = np.random.default_rng(seed)
-    scenes = [random_scene(random, size, objects, mask_size) for _ in range(pictures)]
-    batch = Batch.from_data_list(
-        [
-            SceneGraph(
-                x=torch.from_numpy(scene.categories),
-                edge_index=torch.zeros(2, 0, dtype=torch.long),
-                edge_attr=torch.zeros(0, dtype=torch.long),
-                boxes=torch.from_numpy(scene.boxes),
-                masks=torch.as_tensor(scene.masks, dtype=torch.float32),
-                image=torch.from_numpy(scene.image).permute(2, 0, 1).unsqueeze(0).contiguous(),
-                draw_key=torch.from_numpy(draw_keys(int(random.integers(2**62)), 0, [number])),
-            )
-            for number, scene in enumerate(scenes)
-        ]
-    )
+    graphs = []
+    for number in range(pictures):
+        scene = random_scene(random, size, objects, mask_size)
+        graph = SceneGraph(
+            x=torch.from_numpy(scene.categories),
+            edge_index=torch.zeros(2, 0, dtype=torch.long),
+            edge_attr=torch.zeros(0, dtype=torch.long),
+            boxes=torch.from_numpy(scene.boxes),
+            masks=torch.as_tensor(scene.masks, dtype=torch.float32),
+            image=torch.from_numpy(scene.image).permute(2, 0, 1).unsqueeze(0).contiguous(),
+            draw_key=torch.from_numpy(draw_keys(int(random.integers(2**62)), 0, [number])),
+        )
+        graphs.append(graph)
     steps = [SampleGeometricRelations(coco_like_vocabulary()), AddImageNode()]
-    batch = Compose([*([LimitObjects(limit)] if limit else []), *steps])(batch)
+    batch = Compose([LimitObjects(limit), *steps] if limit else steps)(Batch.from_data_list(graphs))
     del batch.draw_key
     return batch
 
@@ -97,15 +92,9 @@ def batch_of(
 ) -> Batch:
     """The random batch of a number, with the sizes and the seed of a configuration; see
     :func:`random_batch`."""
-    model = config.model
-    return random_batch(
-        model.image_size,
-        config.batch_size,
-        [config.seed, number],
-        objects,
-        limit,
-        model.mask_size or MASK_SIZE,
-    )
+    size, mask_size = config.model.image_size, config.model.mask_size or MASK_SIZE
+    seed = [config.seed, number]
+    return random_batch(size, config.batch_size, seed, objects, limit, mask_size)
 
 
 def noise_shape(config: TrainingConfig) -> tuple[int, int, int, int]:

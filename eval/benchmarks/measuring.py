@@ -8,14 +8,15 @@ and only one of them computes at a time.
 import gc
 import math
 import multiprocessing
+import re
 import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ class Work:
 
 Variant = Callable[[], Work]
 """A function of a module with its arguments (:class:`functools.partial`): it is pickled."""
+Variants = Mapping[str, Variant | list[Variant]]
+"""By their names; a list is one variant that works in as many processes."""
 
 
 # ---- In the process of a variant
@@ -69,10 +72,8 @@ def build(variant: Variant) -> float | None:
     if _work.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(_work.device)
         bare = 0.0
-    try:
+    with suppress(OSError):  # only Linux can forget a peak
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:  # only Linux can forget a peak
-        pass
     return bare
 
 
@@ -85,18 +86,12 @@ def run(work: Work, number: int) -> tuple[float, dict[str, float]]:
     values = step()
     synchronize(work.device)
     seconds = time.perf_counter() - start
-    compared = values if number == COMPARED_RUN else {}
-    numbers = {name: float(value) for name, value in compared.items()}
-    bad = [name for name, value in numbers.items() if not math.isfinite(value)]
-    if bad:
-        raise ValueError(f"{', '.join(bad)} is not finite")
+    numbers = {}
+    for name, value in (values if number == COMPARED_RUN else {}).items():
+        numbers[name] = float(value)
+        if not math.isfinite(numbers[name]):
+            raise ValueError(f"{name} is not finite")
     return seconds, numbers
-
-
-def advance(work: Work, first: int, count: int) -> None:
-    """Runs of several numbers, of which nothing is wanted."""
-    for number in range(first, first + count):
-        work.prepare(number)()
 
 
 def count_flops(work: Work, number: int) -> int:
@@ -120,12 +115,10 @@ def peak_memory(work: Work) -> float | None:
 def process_memory() -> tuple[float | None, float | None]:
     """Memory that this process holds now, and the most that it has held, in GiB; none where
     nothing says it."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage would count the process that started this one
-        lines = dict(line.split(":", 1) for line in status.read_text("utf-8").splitlines())
-        if "VmHWM" in lines:
-            now, most = (int(lines[name].split()[0]) / 2**20 for name in ("VmRSS", "VmHWM"))
-            return now, most
+    with suppress(OSError, KeyError):  # getrusage would count the process that started this one
+        status = Path("/proc/self/status").read_text("utf-8")
+        kib = dict(re.findall(r"Vm(RSS|HWM):\s*(\d+)", status))
+        return int(kib["RSS"]) / 2**20, int(kib["HWM"]) / 2**20
     try:
         import resource
     except ImportError:  # Windows
@@ -143,46 +136,50 @@ def synchronize(device: torch.device) -> None:
 
 
 class Worker:
-    """A variant in a process of its own, started anew (spawn) on every system.
+    """A variant in processes of its own, started anew (spawn) on every system.
 
     Args:
         name: Name of the variant, for errors.
-        variant: What builds the work there; :meth:`wait` for :attr:`building` says when it has.
+        variants: What builds the work, in one process or in several that need each other;
+            :meth:`wait` for :attr:`building` says when they have.
     """
 
-    def __init__(self, name: str, variant: Variant) -> None:
+    bare_gib: float | None = None
+
+    def __init__(self, name: str, variants: Sequence[Variant]) -> None:
         self.name = name
-        self.bare_gib: float | None = None
         context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(1, context, initializer=start_worker)
-        with interrupts_ignored():  # by the process that this starts: Ctrl-C is left to us
-            self.building = self.pool.submit(build, variant)
+        self.pools = [ProcessPoolExecutor(1, context, start_worker) for _ in variants]
+        with interrupts_ignored():  # by the processes that this starts: Ctrl-C is left to us
+            self.building = [p.submit(build, v) for p, v in zip(self.pools, variants, strict=True)]
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a function there with the work and further arguments; errors as :meth:`wait`."""
-        return self.wait(self.pool.submit(with_work, function, *arguments))
+        """Calls a function there with the work and further arguments; as :meth:`wait`."""
+        return self.wait([pool.submit(with_work, function, *arguments) for pool in self.pools])
 
-    def wait(self, answer: "Future[Any]") -> Any:
-        """What a call gave.
+    def wait(self, answers: "Sequence[Future[Any]]") -> Any:
+        """What the first process answers, once all have answered.
 
         Raises:
-            Sg2ImError: If it failed or the process ended.
+            Sg2ImError: If one failed or ended.
         """
         try:
-            return answer.result()
+            # Where one fails, others may wait for it for ever.
+            done = wait(answers, return_when=FIRST_EXCEPTION).done
+            return [answer.result() for answer in answers if answer in done][0]
         except BrokenProcessPool as error:
             raise Sg2ImError(
                 f"The process that measures {self.name!r} ended unexpectedly (out of memory, or "
                 "killed): measure smaller batches or sizes."
             ) from error
         except Exception as error:
-            raise Sg2ImError(f"The measurement of {self.name!r} failed: {explain(error)}") from (
-                error
-            )
+            raise Sg2ImError(
+                f"The measurement of {self.name!r} failed: {explain(error)}"
+            ) from error
 
 
 @contextmanager
-def started(variants: Mapping[str, Variant]) -> Iterator[dict[str, Worker]]:
+def started(variants: Variants) -> Iterator[dict[str, Worker]]:
     """The processes of variants, ready to run; none is left behind.
 
     Raises:
@@ -192,18 +189,17 @@ def started(variants: Mapping[str, Variant]) -> Iterator[dict[str, Worker]]:
     workers: dict[str, Worker] = {}
     try:
         for name, variant in variants.items():
-            workers[name] = Worker(name, variant)
+            workers[name] = Worker(name, variant if isinstance(variant, list) else [variant])
         for worker in workers.values():
             worker.bare_gib = worker.wait(worker.building)
         yield workers
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()  # it may be amid a run of minutes
-            process.join()
-        raise
     finally:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()  # it may be amid a run of minutes, or connected to others
+            process.join()
         for worker in workers.values():
-            worker.pool.shutdown()
+            for pool in worker.pools:
+                pool.shutdown()
 
 
 def explain(error: Exception) -> str:
@@ -217,7 +213,7 @@ def explain(error: Exception) -> str:
 
 
 def measure(
-    variants: Mapping[str, Variant], repeats: int, minutes: float, say: Callable[[str], None]
+    variants: Variants, repeats: int, minutes: float, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
     """Times variants in turns: :data:`WARMUP` rounds, then rounds that count.
 
@@ -229,43 +225,43 @@ def measure(
         say: Is told what goes on.
 
     Returns:
-        For each variant: ``seconds`` (the median of the rounds, the lower of two), ``repeats``
-        (seconds of each round), ``gflop`` (operations of the run that took the median),
-        ``peak_gib`` (most memory of the runs; where the system can not forget a peak, of the
-        building too), ``bare_gib`` (memory before anything was built), ``values`` (of the first
-        run).
+        For each variant, of its first process: ``seconds`` (the median of the rounds, the lower of
+        two), ``repeats`` (seconds of each round), ``gflop`` (operations of the run that took the
+        median), ``peak_gib`` (most memory of the runs; where the system can not forget a peak, of
+        the building too), ``bare_gib`` (memory before anything was built), ``values`` (of the
+        first run).
 
     Raises:
         Sg2ImError: If one fails.
     """
     with started(variants) as workers:
-        seconds: dict[str, list[float]] = {name: [] for name in variants}
-        values: dict[str, dict[str, float]] = {}
+        runs: dict[str, list[tuple[float, dict[str, float]]]] = {name: [] for name in variants}
+
+        def make_round(number: int) -> None:
+            for name, worker in workers.items():
+                runs[name].append(worker.ask(run, number))
+
         for number in range(WARMUP):
             begin = time.perf_counter()
-            for name, worker in workers.items():
-                found = worker.ask(run, number)[1]
-                if number == COMPARED_RUN:
-                    values[name] = found
+            make_round(number)
             a_round = time.perf_counter() - begin
         rounds = rounds_within(minutes, a_round, repeats)
         fewer = "" if rounds == repeats else f" (instead of {repeats}, to save time)"
         say(f"{rounds} rounds{fewer} of {a_round:.2g} s, about {rounds * a_round / 60:.1f} min")
         for number in range(WARMUP, WARMUP + rounds):
-            for name, worker in workers.items():
-                seconds[name].append(worker.ask(run, number)[0])
+            make_round(number)
         figures = {}
         for name, worker in workers.items():
-            median = statistics.median_low(seconds[name])
-            peak = worker.ask(peak_memory)  # before the count, which needs memory of its own
-            flops = worker.ask(count_flops, WARMUP + seconds[name].index(median))
+            seconds = [found for found, _ in runs[name][WARMUP:]]
+            median = statistics.median_low(seconds)
             figures[name] = {
                 "seconds": median,
-                "repeats": seconds[name],
-                "gflop": flops / 1e9 or None,
-                "peak_gib": peak,
+                "repeats": seconds,
+                # Before the count, which needs memory of its own.
+                "peak_gib": worker.ask(peak_memory),
+                "gflop": worker.ask(count_flops, WARMUP + seconds.index(median)) / 1e9 or None,
                 "bare_gib": worker.bare_gib,
-                "values": values[name],
+                "values": runs[name][COMPARED_RUN][1],
             }
     return figures
 

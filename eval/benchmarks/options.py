@@ -1,22 +1,19 @@
 """The options of eval/benchmark.py; nothing heavy is imported before they are right."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.options import check_options, option
 
 Part = Literal["train", "generate", "layout", "gconv", "loader", "levers", "memory", "processes"]
-PARTS: list[Part] = [
-    *("train", "generate", "layout", "gconv", "loader", "levers", "memory", "processes")
-]
 
 
 @dataclass
 class BenchmarkOptions:
     """What is measured, where and how often."""
 
-    parts: list[Part] = option(lambda: list(PARTS))
+    parts: list[Part] = option(lambda: list(get_args(Part)))
     """What to measure."""
     config: str = option("coco64")
     """Configuration of the networks and losses, as for train/run.py."""

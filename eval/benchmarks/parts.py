@@ -4,9 +4,9 @@ import json
 import math
 import platform
 import shlex
-import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -16,15 +16,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
 from torch_geometric.loader import DataLoader
 
 from benchmarks import reference_networks
 from benchmarks.levers import FOLDING, LEVERS
-from benchmarks.measuring import Variant, advance, measure, peak_memory, started
+from benchmarks.measuring import Variants, Work, measure, peak_memory, run, started
 from benchmarks.options import BenchmarkOptions, Part
-from benchmarks.processes import train_in_processes
 from benchmarks.tables import format_table
-from benchmarks.training import train_ours, train_reference
+from benchmarks.training import train_as_one_of, train_ours, train_reference
 from benchmarks.works import (
     generate_ours,
     generate_reference,
@@ -48,6 +48,21 @@ LOADED_PICTURES = 1024
 VERSIONS = ("torch", "torch-geometric", "lightning-fabric", "kornia", "numpy")
 
 
+COMPARED: dict[str, dict[str, Callable[..., Work]]] = {
+    "train": {"ours": train_ours, "reference": train_reference},
+    "generate": {"ours": generate_ours, "reference": generate_reference},
+    "layout": {
+        "ours": partial(layout_alone, compose=compose_layout),
+        "reference": partial(layout_alone, compose=reference_networks.object_layout),
+    },
+    "gconv": {
+        "ours": partial(graph_convolution_alone, kind="ours"),
+        "reference": partial(graph_convolution_alone, kind="reference"),
+    },
+}
+"""The parts that compare ours with the reference: what builds each from a configuration."""
+
+
 def measure_parts(options: BenchmarkOptions, repository: Path) -> None:
     """Measures, prints a table a part and writes ``benchmark.json``; what is done is kept,
     whatever comes after it.
@@ -58,26 +73,25 @@ def measure_parts(options: BenchmarkOptions, repository: Path) -> None:
     """
     accelerator = choose_accelerator(options.accelerator)
     configs = plan(options, accelerator, repository)
-    process_counts(options.processes, accelerator)
-    output = Path(options.output or repository / "runs" / "benchmark").absolute()
-    make_output(output)
-    path = output / "benchmark.json"
-    machine = {
-        "device": "CPU" if accelerator == "cpu" else torch.cuda.get_device_name(),
-        "cpu": cpu_name(),
-        "usable_cores": usable_cores(),
-        "threads": torch.get_num_threads(),
-        "system": platform.platform(),
-    }
-    versions = {"python": platform.python_version()}
-    versions |= {name: metadata.version(name) for name in VERSIONS}
+    options = replace(options, processes=process_counts(options.processes, accelerator))
+    path = Path(options.output or repository / "runs" / "benchmark").absolute() / "benchmark.json"
+    make_output(path.parent)
     result: dict[str, Any] = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(["python", "eval/benchmark.py", *sys.argv[1:]]),
         "options": asdict(options),
         "config": asdict(configs[0]),
-        "machine": machine,
-        "versions": versions,
+        "machine": {
+            "device": "CPU" if accelerator == "cpu" else torch.cuda.get_device_name(),
+            "cpu": cpu_name(),
+            "usable_cores": usable_cores(),
+            "threads": torch.get_num_threads(),
+            "system": platform.platform(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in VERSIONS},
+        },
         "parts": {},
     }
     for name in ("machine", "versions"):
@@ -107,7 +121,7 @@ def plan(options: BenchmarkOptions, accelerator: str, repository: Path) -> list[
         Sg2ImError: If the configuration is wrong, or does not go with a size or the reference.
     """
     config = parse_command(["--config", options.config], repository, "").config
-    if options.reference and {"train", "generate", "layout", "gconv"} & set(options.parts):
+    if options.reference and COMPARED.keys() & options.parts:
         reference_networks.check_options(config)
     hardware = replace(
         config.hardware,
@@ -135,12 +149,12 @@ def process_counts(given: list[int] | None, accelerator: str) -> list[int]:
     Raises:
         Sg2ImError: If there are not so many GPUs.
     """
-    most = torch.cuda.device_count() if accelerator == "cuda" else None
+    gpus = torch.cuda.device_count()
     if given is None:
-        return sorted({1, 2 if most is None else most})
-    if most is not None and max(given) > most:
+        return sorted({1, gpus if accelerator == "cuda" else 2})
+    if accelerator == "cuda" and max(given) > gpus:
         raise Sg2ImError(
-            f"--processes can be {most} at most, the number of GPUs here, got {max(given)}."
+            f"--processes can be {gpus} at most, the number of GPUs here, got {max(given)}."
         )
     return given
 
@@ -154,12 +168,14 @@ class Case:
         config: Sizes and all else that the variants have in common.
         baseline: Name of the variant that the others are compared with.
         variants: By their names.
+        pictures: How many a run takes; by default a batch.
     """
 
     name: str
     config: TrainingConfig
     baseline: str
-    variants: dict[str, Variant]
+    variants: Variants
+    pictures: int | None = None
 
 
 def measure_part(
@@ -171,38 +187,27 @@ def measure_part(
     by the names of the variants, see :func:`~measuring.measure`.
     """
     first = configs[0]
-    if part == "processes":
-        return [measure_processes(options, first)]
     if part == "memory":
         return [measure_memory(options, first)]
-    if part == "loader":
-        with TemporaryDirectory() as folder:
-            return [measure_case(part, loader_case(first, Path(folder)), options, LOADED_PICTURES)]
-    if part == "levers":
-        cases = [lever_case(name, first) for name in ("train", "generate")]
-    else:
-        several = configs if part in ("train", "generate") else [first]
-        cases = [compared_case(part, config, options.reference) for config in several]
-    return [measure_case(part, case, options, case.config.batch_size) for case in cases]
+    with TemporaryDirectory() as folder:
+        if part == "processes":
+            cases = [processes_case(first, options.processes or [1])]
+        elif part == "loader":
+            cases = [loader_case(first, Path(folder))]
+        elif part == "levers":
+            cases = [lever_case(name, first) for name in ("train", "generate")]
+        else:
+            several = configs if part in ("train", "generate") else [first]
+            cases = [compared_case(part, config, options.reference) for config in several]
+        return [measure_case(part, case, options) for case in cases]
 
 
 def compared_case(part: str, config: TrainingConfig, with_reference: bool) -> Case:
     """Ours and the reference."""
-    ours, reference = {
-        "train": (partial(train_ours, config), partial(train_reference, config)),
-        "generate": (partial(generate_ours, config), partial(generate_reference, config)),
-        "layout": (
-            partial(layout_alone, config, compose_layout),
-            partial(layout_alone, config, reference_networks.object_layout),
-        ),
-        "gconv": (
-            partial(graph_convolution_alone, config, "ours"),
-            partial(graph_convolution_alone, config, "reference"),
-        ),
-    }[part]
+    variants = {kind: partial(make, config) for kind, make in COMPARED[part].items()}
     if not with_reference:
-        return Case(describe(config), config, "ours", {"ours": ours})
-    return Case(describe(config), config, "reference", {"ours": ours, "reference": reference})
+        del variants["reference"]
+    return Case(describe(config), config, [*variants][-1], variants)
 
 
 def lever_case(kind: str, config: TrainingConfig) -> Case:
@@ -212,35 +217,50 @@ def lever_case(kind: str, config: TrainingConfig) -> Case:
         kind: ``train`` or ``generate``.
         config: All options.
     """
-    make: Any = train_ours if kind == "train" else generate_ours
+    ours = COMPARED[kind]["ours"]
     names = [*LEVERS] if kind == "train" else [*LEVERS, FOLDING]
-    variants = {f"without {name}": partial(make, config, name) for name in names}
+    variants = {f"without {name}": partial(ours, config, name) for name in names}
     name = f"{kind}, {describe(config)}"
-    return Case(name, config, "all on", {"all on": partial(make, config), **variants})
+    return Case(name, config, "all on", {"all on": partial(ours, config), **variants})
 
 
 def loader_case(config: TrainingConfig, folder: Path) -> Case:
     """Loaders of a store, which is written to a folder."""
     path = folder / "scenes.h5"
     write_scenes(path, LOADED_PICTURES, config.model.image_size, config.seed)
-    variants: dict[str, Variant] = {
+    variants = {
         "SceneLoader": partial(load_batches, config, path, SceneLoader),
         "SceneLoader, in memory": partial(load_batches, config, path, SceneLoader, True),
         "PyG's DataLoader": partial(load_batches, config, path, DataLoader),
     }
     name = f"{LOADED_PICTURES:,} pictures, {describe(config)}"
-    return Case(name, config, "PyG's DataLoader", variants)
+    return Case(name, config, "PyG's DataLoader", variants, LOADED_PICTURES)
 
 
-def measure_case(part: str, case: Case, options: BenchmarkOptions, pictures: int) -> dict[str, Any]:
-    """The figures of a case, whose runs take so many pictures."""
+def processes_case(config: TrainingConfig, counts: list[int]) -> Case:
+    """Numbers of processes that share a batch; where they can not, it gets a size that they can."""
+    common = math.lcm(*counts)
+    if config.batch_size % common:
+        config = replace(config, batch_size=common * max(1, config.batch_size // common))
+    variants = {}
+    for count in counts:
+        port = find_free_network_port()
+        variants[f"processes: {count}"] = [
+            partial(train_as_one_of, config, count, rank, port) for rank in range(count)
+        ]
+    return Case(describe(config), config, f"processes: {counts[0]}", variants)
+
+
+def measure_case(part: str, case: Case, options: BenchmarkOptions) -> dict[str, Any]:
+    """The figures of a case."""
     title = f"{part}: {case.name}"
-    say(f"{title}: {len(case.variants)} processes")
+    say(f"{title}: {', '.join(case.variants)}")
     measured = measure(
         case.variants, options.repeats, options.case_minutes, lambda text: say(f"{title}: {text}")
     )
     base = measured[case.baseline]["values"]
     for figures in measured.values():
+        pictures = case.pictures or case.config.batch_size
         figures["pictures_per_second"] = pictures / figures["seconds"]
         figures["values_differ_by"] = values_differ(figures["values"], base)
     return case_entry(case.name, case.config, case.baseline, measured)
@@ -256,44 +276,35 @@ def case_entry(
 
 def values_differ(found: dict[str, float], base: dict[str, float]) -> float | None:
     """Largest relative difference of values that both variants gave in their first run."""
-    common = found.keys() & base.keys()
-    if not common:
-        return None
-    return max(abs(found[name] - base[name]) / max(abs(base[name]), 1e-12) for name in common)
+    return max(
+        (abs(found[k] - base[k]) / max(abs(base[k]), 1e-12) for k in found.keys() & base.keys()),
+        default=None,
+    )
 
 
 def measure_memory(options: BenchmarkOptions, config: TrainingConfig) -> dict[str, Any]:
     """Memory early and late in a training, with and without a limit to the objects of a batch."""
     config = small_config(config)
     name = f"{VARYING_OBJECTS[0]} to {VARYING_OBJECTS[1]} objects a picture, {describe(config)}"
-    batches = options.memory_batches
-    found: dict[str, Any] = {}
+    batches, found = options.memory_batches, {}
     for kind, limit in (("no limit", None), (f"at most {OBJECT_LIMIT} objects", OBJECT_LIMIT)):
+        say(f"memory: {kind}, {batches:,} batches")
         training = partial(train_ours, config, None, VARYING_OBJECTS, limit)
         with started({kind: training}) as workers:
-            worker, done = workers[kind], 0
-            for until in (math.ceil(batches / 20), batches):
-                say(f"memory: {kind}, to batch {until:,}")
-                worker.ask(advance, done, until - done)
-                done = until
-                found[f"{kind}, to batch {until:,}"] = {
-                    "peak_gib": worker.ask(peak_memory),
-                    "bare_gib": worker.bare_gib,
-                }
+            worker = workers[kind]
+            for number in range(batches):
+                worker.ask(run, number)
+                if number + 1 in (math.ceil(batches / 20), batches):
+                    figures = {"peak_gib": worker.ask(peak_memory), "bare_gib": worker.bare_gib}
+                    found[f"{kind}, to batch {number + 1:,}"] = figures
     return case_entry(name, config, next(iter(found)), found)
 
 
 def small_config(config: TrainingConfig) -> TrainingConfig:
     """Narrow networks, so that the memory's long run is done in minutes."""
     layers = ((4, 16, 2), (4, 32, 2), (4, 64, 2))
-    model = replace(
-        config.model,
-        image_size=(32, 32),
-        embedding_dim=32,
-        gconv_dim=32,
-        gconv_hidden_dim=64,
-        refinement_dims=(64, 32, 16),
-    )
+    widths = {"embedding_dim": 32, "gconv_dim": 32, "gconv_hidden_dim": 64}
+    model = replace(config.model, image_size=(32, 32), refinement_dims=(64, 32, 16), **widths)
     return replace(
         config,
         model=model,
@@ -303,25 +314,6 @@ def small_config(config: TrainingConfig) -> TrainingConfig:
     )
 
 
-def measure_processes(options: BenchmarkOptions, config: TrainingConfig) -> dict[str, Any]:
-    """Numbers of processes that share a batch; where they can not, it gets a size that they can."""
-    counts = process_counts(options.processes, config.hardware.accelerator)
-    common = math.lcm(*counts)
-    if config.batch_size % common:
-        config = replace(config, batch_size=common * max(1, config.batch_size // common))
-    found: dict[str, Any] = {}
-    for count in counts:
-        say(f"processes: {count}, {describe(config)}")
-        seconds = train_in_processes(config, count, options.repeats, options.case_minutes)
-        median = statistics.median_low(seconds)
-        found[f"processes: {count}"] = {
-            "seconds": median,
-            "repeats": seconds,
-            "pictures_per_second": config.batch_size / median,
-        }
-    return case_entry(describe(config), config, next(iter(found)), found)
-
-
 def describe(config: TrainingConfig) -> str:
     height, width = config.model.image_size
     return f"{height} x {width}, batch {config.batch_size}"
@@ -329,11 +321,9 @@ def describe(config: TrainingConfig) -> str:
 
 def cpu_name() -> str:
     """As the system names it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
+        return next(line for line in lines if line.startswith("model name")).split(": ", 1)[1]
     return platform.processor() or platform.machine()
 
 

@@ -10,28 +10,29 @@ The networks have the parameters of :class:`sg2im_pyg.Sg2Im`, :class:`PatchDiscr
 published kind of network is written out, in any width (see :func:`check_options`).
 """
 
+from itertools import pairwise
+from operator import attrgetter
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from torch.nn import (
-    BatchNorm2d,
-    Conv2d,
-    Embedding,
-    LeakyReLU,
-    Linear,
-    Module,
-    ModuleList,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Upsample,
-)
+from torch import Tensor, nn
+from torch.nn import Conv2d, Linear, Module, ReLU, Sequential
 from torch_geometric.data import Batch
 
 from sg2im_pyg import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.training.config import TrainingConfig
+
+Layers = tuple[tuple[int, int, int], ...]
+"""Convolutions of a discriminator: kernel, channels and stride of each."""
+AT_LEAST_1 = "1 or more"
+
+
+def perceptron(*widths: int) -> Sequential:
+    """Linear layers, a ReLU after each."""
+    pairs = pairwise(widths)
+    return Sequential(*(layer for first, then in pairs for layer in (Linear(first, then), ReLU())))
 
 
 class GraphConvolution(Module):
@@ -40,18 +41,8 @@ class GraphConvolution(Module):
     def __init__(self, in_channels: int, out_channels: int, hidden_channels: int) -> None:
         super().__init__()
         self.widths = [hidden_channels, out_channels, hidden_channels]
-        self.net1 = Sequential(
-            Linear(3 * in_channels, hidden_channels),
-            ReLU(),
-            Linear(hidden_channels, sum(self.widths)),
-            ReLU(),
-        )
-        self.net2 = Sequential(
-            Linear(hidden_channels, hidden_channels),
-            ReLU(),
-            Linear(hidden_channels, out_channels),
-            ReLU(),
-        )
+        self.net1 = perceptron(3 * in_channels, hidden_channels, sum(self.widths))
+        self.net2 = perceptron(hidden_channels, hidden_channels, out_channels)
 
     def forward(self, objects: Tensor, edges: Tensor, predicates: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of objects :math:`(O, D)`, edges :math:`(2, T)`, predicates :math:`(T, D)`."""
@@ -72,7 +63,7 @@ class GraphNetwork(Module):
         self, in_channels: int, out_channels: int, num_layers: int, hidden_channels: int
     ) -> None:
         super().__init__()
-        self.convs = ModuleList(
+        self.convs = nn.ModuleList(
             GraphConvolution(out_channels if i else in_channels, out_channels, hidden_channels)
             for i in range(num_layers)
         )
@@ -88,9 +79,7 @@ class BoxHead(Module):
 
     def __init__(self, channels: int, hidden_channels: int) -> None:
         super().__init__()
-        self.layers = Sequential(
-            Linear(channels, hidden_channels), ReLU(), Linear(hidden_channels, 4), ReLU()
-        )
+        self.layers = perceptron(channels, hidden_channels, 4)
 
     def forward(self, vectors: Tensor) -> Tensor:
         return self.layers(vectors)
@@ -102,16 +91,10 @@ class MaskHead(Module):
     def __init__(self, channels: int, mask_size: int) -> None:
         super().__init__()
         layers: list[Module] = []
-        side = 1
-        while side < mask_size:
-            layers += [
-                Upsample(scale_factor=2, mode="nearest"),
-                BatchNorm2d(channels),
-                Conv2d(channels, channels, 3, padding=1),
-                ReLU(),
-            ]
-            side *= 2
-        self.layers = Sequential(*layers, Conv2d(channels, 1, 1), Sigmoid())
+        for _ in range((mask_size - 1).bit_length()):  # until it is as large
+            layers += [nn.Upsample(scale_factor=2), nn.BatchNorm2d(channels)]
+            layers += [Conv2d(channels, channels, 3, padding=1), ReLU()]
+        self.layers = Sequential(*layers, Conv2d(channels, 1, 1), nn.Sigmoid())
 
     def forward(self, vectors: Tensor) -> Tensor:
         return self.layers(vectors[:, :, None, None]).squeeze(1)
@@ -122,22 +105,17 @@ class RefinementNetwork(Module):
 
     def __init__(self, layout_channels: int, widths: tuple[int, ...], slope: float) -> None:
         super().__init__()
-        self.blocks = ModuleList()
+        self.blocks = nn.ModuleList()
         channels = 1
         for width in widths:
-            self.blocks.append(
-                Sequential(
-                    Conv2d(layout_channels + channels, width, 3, padding=1),
-                    BatchNorm2d(width),
-                    LeakyReLU(slope),
-                    Conv2d(width, width, 3, padding=1),
-                    BatchNorm2d(width),
-                    LeakyReLU(slope),
-                )
-            )
+            block = Sequential()
+            for entering in (layout_channels + channels, width):
+                block.append(Conv2d(entering, width, 3, padding=1))
+                block.append(nn.BatchNorm2d(width)).append(nn.LeakyReLU(slope))
+            self.blocks.append(block)
             channels = width
         self.output = Sequential(
-            Conv2d(channels, channels, 3, padding=1), LeakyReLU(slope), Conv2d(channels, 3, 1)
+            Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(slope), Conv2d(channels, 3, 1)
         )
 
     def forward(self, layout: Tensor) -> Tensor:
@@ -158,11 +136,10 @@ class Generator(Module):
         super().__init__()
         self.size = config.image_size
         dim, hidden = config.gconv_dim, config.gconv_hidden_dim
-        self.object_embedding = Embedding(len(vocabulary.objects) + 1, config.embedding_dim)
-        self.predicate_embedding = Embedding(len(vocabulary.predicates), config.embedding_dim)
-        self.graph_network = GraphNetwork(
-            config.embedding_dim, dim, config.gconv_num_layers, hidden
-        )
+        self.object_embedding = nn.Embedding(len(vocabulary.objects) + 1, config.embedding_dim)
+        self.predicate_embedding = nn.Embedding(len(vocabulary.predicates), config.embedding_dim)
+        sizes = (config.embedding_dim, dim, config.gconv_num_layers, hidden)
+        self.graph_network = GraphNetwork(*sizes)
         self.box_head = BoxHead(dim, hidden)
         self.mask_head = MaskHead(dim, config.mask_size)
         self.refinement = RefinementNetwork(
@@ -180,20 +157,14 @@ class Generator(Module):
             masks: Masks likewise, :math:`(O, M, M)`.
             noise: Channels that are appended to the layout, :math:`(N, C, H, W)`.
         """
-        vectors, _ = self.graph_network(
-            self.object_embedding(graphs.x),
-            graphs.edge_index,
-            self.predicate_embedding(graphs.edge_attr),
-        )
+        objects = self.object_embedding(graphs.x)
+        predicates = self.predicate_embedding(graphs.edge_attr)
+        vectors, _ = self.graph_network(objects, graphs.edge_index, predicates)
         predicted_boxes, predicted_masks = self.box_head(vectors), self.mask_head(vectors)
-        layout = object_layout(
-            vectors,
-            predicted_boxes if boxes is None else boxes,
-            predicted_masks if masks is None else masks,
-            graphs.batch,
-            self.size,
-            graphs.num_graphs,
-        )
+        boxes = predicted_boxes if boxes is None else boxes
+        masks = predicted_masks if masks is None else masks
+        where = (graphs.batch, self.size, graphs.num_graphs)
+        layout = object_layout(vectors, boxes, masks, *where)
         images = self.refinement(torch.cat([layout, noise.to(layout.dtype)], dim=1))
         return images, predicted_boxes, predicted_masks
 
@@ -201,7 +172,7 @@ class Generator(Module):
 class PatchDiscriminator(Module):
     """Pictures :math:`(N, 3, H, W)` to scores of patches :math:`(N, C, h, w)`."""
 
-    def __init__(self, layers: tuple[tuple[int, int, int], ...], patch_scores: bool) -> None:
+    def __init__(self, layers: Layers, patch_scores: bool) -> None:
         super().__init__()
         self.convs = discriminating_convolutions(layers)
         self.classifier = Conv2d(layers[-1][1], 1, 1) if patch_scores else None
@@ -215,9 +186,7 @@ class ObjectDiscriminator(Module):
     """Pictures, boxes and the picture of each object to scores :math:`(O, 1)` and category logits
     :math:`(O, C)`."""
 
-    def __init__(
-        self, num_categories: int, layers: tuple[tuple[int, int, int], ...], object_size: int
-    ) -> None:
+    def __init__(self, num_categories: int, layers: Layers, object_size: int) -> None:
         super().__init__()
         self.object_size = object_size
         self.convs = discriminating_convolutions(layers)
@@ -231,13 +200,13 @@ class ObjectDiscriminator(Module):
         return self.real_head(features), self.category_head(features)
 
 
-def discriminating_convolutions(layers: tuple[tuple[int, int, int], ...]) -> Sequential:
+def discriminating_convolutions(layers: Layers) -> Sequential:
     """Unpadded convolutions, batch norm and LeakyReLU before each but the first."""
     modules: list[Module] = []
     channels = 3
     for i, (kernel, width, stride) in enumerate(layers):
         if i:
-            modules += [BatchNorm2d(channels), LeakyReLU(0.2)]
+            modules += [nn.BatchNorm2d(channels), nn.LeakyReLU(0.2)]
         modules.append(Conv2d(channels, width, kernel, stride))
         channels = width
     return Sequential(*modules)
@@ -317,6 +286,8 @@ def check_options(config: TrainingConfig) -> None:
         "model.mlp_normalization": "none",
         "model.mask_head": "upsample",
         "model.normalization": "batch",
+        "model.gconv_num_layers": AT_LEAST_1,
+        "model.mask_size": AT_LEAST_1,
         "image_discriminator.enabled": True,
         "image_discriminator.normalization": "batch",
         "object_discriminator.enabled": True,
@@ -326,29 +297,12 @@ def check_options(config: TrainingConfig) -> None:
         "optimizer.gradient_clip": None,
         "optimizer.discriminator_clip": None,
     }.items():
-        part, option = name.split(".")
-        value = getattr(getattr(config, part), option)
-        if value != expected:
+        value = attrgetter(name)(config)
+        if value != expected and not (expected is AT_LEAST_1 and value):
             raise Sg2ImError(
                 f"The reference step is written for {name}={expected}, got {value}: change it, or "
                 "measure without the reference."
             )
-    for option in ("gconv_num_layers", "mask_size"):
-        if not getattr(config.model, option):
-            raise Sg2ImError(
-                f"The reference step is written for model.{option} of 1 or more, got 0: change "
-                "it, or measure without the reference."
-            )
-
-
-def build_generator(vocabulary: Vocabulary, config: TrainingConfig) -> Generator:
-    """The generator, with torch's own initial weights.
-
-    Raises:
-        Sg2ImError: If the options are not of the published kind.
-    """
-    check_options(config)
-    return Generator(vocabulary, config.model)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from benchmarks.reference_networks import (
     Generator,
     ObjectDiscriminator,
     PatchDiscriminator,
-    build_generator,
+    check_options,
 )
 from sg2im_pyg import Vocabulary
 from sg2im_pyg.training.config import TrainingConfig
@@ -30,20 +30,11 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 @dataclass
 class ReferencePlayers:
-    """The three networks and their optimizers."""
+    """The generator, the image discriminator and the object discriminator by their names, and
+    their optimizers likewise."""
 
-    generator: Generator
-    image_discriminator: PatchDiscriminator
-    object_discriminator: ObjectDiscriminator
-    optimizers: dict[str, torch.optim.Optimizer]
-    """By the names of the networks."""
-
-    def networks(self) -> dict[str, Module]:
-        return {
-            "generator": self.generator,
-            "image_discriminator": self.image_discriminator,
-            "object_discriminator": self.object_discriminator,
-        }
+    networks: dict[str, Module]
+    optimizers: dict[str, Adam]
 
 
 def build_players(
@@ -54,22 +45,21 @@ def build_players(
     Raises:
         Sg2ImError: If the options are not of the published kind.
     """
+    check_options(config)
     image, objects = config.image_discriminator, config.object_discriminator
-    generator = build_generator(vocabulary, config).to(device)
-    image_discriminator = PatchDiscriminator(image.layers, image.patch_scores).to(device)
-    object_discriminator = ObjectDiscriminator(
-        len(vocabulary.objects), objects.layers, objects.object_size
-    ).to(device)
-    players = ReferencePlayers(generator, image_discriminator, object_discriminator, {})
-    for name, network in players.networks().items():
-        players.optimizers[name] = Adam(
-            network.parameters(),
-            lr=config.optimizer.lr,
-            betas=config.optimizer.betas,
-            foreach=False,
-            fused=False,
-        )
-    return players
+    networks: dict[str, Module] = {
+        "generator": Generator(vocabulary, config.model),
+        "image_discriminator": PatchDiscriminator(image.layers, image.patch_scores),
+        "object_discriminator": ObjectDiscriminator(
+            len(vocabulary.objects), objects.layers, objects.object_size
+        ),
+    }
+    options = {"lr": config.optimizer.lr, "betas": config.optimizer.betas}
+    optimizers = {
+        name: Adam(network.to(device).parameters(), **options, foreach=False, fused=False)
+        for name, network in networks.items()
+    }
+    return ReferencePlayers(networks, optimizers)
 
 
 def training_step(
@@ -86,7 +76,8 @@ def training_step(
     Returns:
         The losses by their names, unweighted, and the generator's total.
     """
-    dtype = players.generator.object_embedding.weight.dtype
+    generator, image_discriminator, object_discriminator = players.networks.values()
+    dtype = next(generator.parameters()).dtype
     mean, deviation = (
         torch.tensor(values, dtype=dtype, device=graphs.image.device).view(3, 1, 1)
         for values in (MEAN, DEVIATION)
@@ -96,9 +87,9 @@ def training_step(
     values: dict[str, float] = {}
 
     # ---- Generator: the discriminators' gradients are computed as well, and never used
-    images, boxes, masks = players.generator(graphs, true_boxes, true_masks, noise)
-    image_scores = players.image_discriminator(images)
-    object_scores, logits = players.object_discriminator(images, true_boxes, graphs.batch)
+    images, boxes, masks = generator(graphs, true_boxes, true_masks, noise)
+    image_scores = image_discriminator(images)
+    object_scores, logits = object_discriminator(images, true_boxes, graphs.batch)
     losses = {
         "box": F.mse_loss(boxes, true_boxes),
         "mask": mask_loss(masks, true_masks),
@@ -118,15 +109,14 @@ def training_step(
 
     # ---- Image discriminator
     fake = images.detach()
-    real_scores, fake_scores = players.image_discriminator(real), players.image_discriminator(fake)
+    real_scores, fake_scores = image_discriminator(real), image_discriminator(fake)
     loss = judged_as(real_scores, 1.0) + judged_as(fake_scores, 0.0)
     values["image_discriminator/adversarial"] = loss.item()
     descend(players.optimizers["image_discriminator"], loss)
 
     # ---- Object discriminator
-    judge = players.object_discriminator
-    real_scores, real_logits = judge(real, true_boxes, graphs.batch)
-    fake_scores, fake_logits = judge(fake, true_boxes, graphs.batch)
+    real_scores, real_logits = object_discriminator(real, true_boxes, graphs.batch)
+    fake_scores, fake_logits = object_discriminator(fake, true_boxes, graphs.batch)
     losses = {
         "adversarial": judged_as(real_scores, 1.0) + judged_as(fake_scores, 0.0),
         "auxiliary_real": F.cross_entropy(real_logits, graphs.x),

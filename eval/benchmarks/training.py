@@ -1,11 +1,12 @@
 """What eval/benchmark.py measures of training: steps of ours and of the reference."""
 
+import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 from torch_geometric.data import Batch
 
 from benchmarks import reference_step
@@ -40,38 +41,48 @@ def build_ours(config: TrainingConfig, without: str | None = None) -> tuple[Fabr
     return fabric, players
 
 
-def step_ours(
-    fabric: Fabric, players: Players, graphs: Batch, config: TrainingConfig, number: int
-) -> dict[str, Tensor]:
-    """One training step of ours, its noise drawn as the training draws it; the values that it
-    gives for the curves."""
-    first = fabric.global_rank * graphs.num_graphs
-    places = range(first, first + graphs.num_graphs)
-    noise = [layout_noise(config.model, config.seed, number, places, fabric.device)]
-    return training_step(fabric, players, graphs, config, noise).values
-
-
 def train_ours(
     config: TrainingConfig,
     without: str | None = None,
     objects: tuple[int, int] = OBJECTS,
     limit: int | None = None,
 ) -> Work:
-    """Training.
+    """Training, its noise drawn as the training draws it.
 
     Args:
-        config: All options.
+        config: All options; where several processes train, they share each batch.
         without: Name of one of :data:`~levers.LEVERS` to do without.
         objects: Fewest and most objects a picture.
         limit: Most objects a batch that are kept, image nodes included.
     """
     fabric, players = build_ours(config, without)
+    rank, count = fabric.global_rank, fabric.world_size
+    share = replace(config, batch_size=config.batch_size // count)
 
     def prepare(number: int) -> Callable[[], Mapping[str, Any]]:
-        graphs = batch_of(config, number, objects, limit).to(fabric.device)
-        return lambda: step_ours(fabric, players, graphs, config, number)
+        graphs = batch_of(share, number * count + rank, objects, limit).to(fabric.device)
+        fabric.barrier()
+
+        def step() -> Mapping[str, Any]:
+            noise = _noise(config, number, graphs, rank)
+            values = training_step(fabric, players, graphs, config, [noise]).values
+            fabric.barrier()
+            return values if count == 1 else {}  # those of a share are not comparable
+
+        return step
 
     return Work(fabric.device, prepare)
+
+
+def train_as_one_of(config: TrainingConfig, count: int, rank: int, port: int) -> Work:
+    """Training in one of so many processes of this machine, which meet at a port.
+
+    On a CPU each has one thread, on GPUs each has one of these.
+    """
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if config.hardware.accelerator == "cpu":
+        torch.set_num_threads(1)
+    return train_ours(replace(config, hardware=replace(config.hardware, devices=str(count))))
 
 
 def train_reference(config: TrainingConfig) -> Work:
@@ -84,17 +95,14 @@ def train_reference(config: TrainingConfig) -> Work:
     device = fabric.device
     players = reference_step.build_players(coco_like_vocabulary(), config, device)
     for name, player in ours.named():
-        players.networks()[name].load_state_dict(player.bare.state_dict())
+        players.networks[name].load_state_dict(player.bare.state_dict())
     del fabric, ours, player  # the memory is measured
 
     def prepare(number: int) -> Callable[[], Mapping[str, Any]]:
         graphs = batch_of(config, number).to(device)
-        given = None
-        if number == COMPARED_RUN:
-            places = range(graphs.num_graphs)
-            given = layout_noise(config.model, config.seed, number, places, device)
+        given = _noise(config, number, graphs) if number == COMPARED_RUN else None
 
-        def step() -> dict[str, float]:
+        def step() -> Mapping[str, Any]:
             noise = torch.randn(noise_shape(config), device=device) if given is None else given
             with mixed_precision(config):
                 return reference_step.training_step(players, graphs, noise, config.losses)
@@ -102,3 +110,8 @@ def train_reference(config: TrainingConfig) -> Work:
         return step
 
     return Work(device, prepare)
+
+
+def _noise(config: TrainingConfig, number: int, graphs: Batch, rank: int = 0) -> torch.Tensor:
+    places = range(rank * graphs.num_graphs, (rank + 1) * graphs.num_graphs)
+    return layout_noise(config.model, config.seed, number, places, graphs.x.device)

@@ -7,6 +7,7 @@ training.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,7 @@ from torch_geometric.data import Batch
 from torch_geometric.transforms import Compose
 
 from benchmarks import reference_networks
-from benchmarks.data import (
-    MASK_SIZE,
-    batch_of,
-    coco_like_vocabulary,
-    noise_shape,
-    random_scene,
-)
+from benchmarks.data import MASK_SIZE, batch_of, coco_like_vocabulary, noise_shape, random_scene
 from benchmarks.levers import FOLDING, LEVERS
 from benchmarks.measuring import Work
 from sg2im_pyg import Sg2Im
@@ -52,26 +47,17 @@ def generate_ours(config: TrainingConfig, without: str | None = None) -> Work:
         LEVERS[without](model)
     if without != FOLDING:
         model = model.for_generation()  # the copy alone is kept
-
-    def paint(graphs: Batch, noise: Tensor) -> Tensor:
-        with torch.no_grad():  # as Sg2Im.generate
-            return model(graphs, noise=noise).images
-
-    return _painting(config, paint)
+    return _painting(config, lambda graphs, noise: model(graphs, noise=noise).images)
 
 
 def generate_reference(config: TrainingConfig) -> Work:
     torch.manual_seed(config.seed)
     ours = Sg2Im(coco_like_vocabulary(), config.model)
-    model = reference_networks.build_generator(coco_like_vocabulary(), config)
+    model = reference_networks.Generator(coco_like_vocabulary(), config.model)
     model.load_state_dict(ours.state_dict())
     model.to(config.hardware.accelerator)
     del ours  # the memory is measured
-
-    def paint(graphs: Batch, noise: Tensor) -> Tensor:
-        return reference_networks.generate(model, graphs, noise)
-
-    return _painting(config, paint)
+    return _painting(config, partial(reference_networks.generate, model))
 
 
 def _painting(config: TrainingConfig, paint: Callable[[Batch, Tensor], Tensor]) -> Work:
@@ -83,7 +69,7 @@ def _painting(config: TrainingConfig, paint: Callable[[Batch, Tensor], Tensor]) 
         noise = torch.randn(noise_shape(config), generator=generator).to(device)
 
         def step() -> dict[str, Tensor]:
-            with mixed_precision(config):
+            with torch.no_grad(), mixed_precision(config):  # as Sg2Im.generate
                 images = paint(graphs, noise)
             return {"mean": images.mean(), "deviation": images.std()}
 
@@ -106,11 +92,7 @@ def layout_alone(config: TrainingConfig, compose: Callable[..., Tensor]) -> Work
         torch.manual_seed(number)
         vectors = torch.randn(len(graphs.x), config.model.gconv_dim, device=device)
         where = (graphs.boxes, graphs.masks, graphs.batch, config.model.image_size)
-
-        def compute(vectors: Tensor) -> Tensor:
-            return compose(vectors, *where, graphs.num_graphs)
-
-        return _there_and_back(compute, vectors.requires_grad_())
+        return _there_and_back(vectors, lambda v: compose(v, *where, graphs.num_graphs))
 
     return Work(device, prepare)
 
@@ -139,18 +121,16 @@ def graph_convolution_alone(config: TrainingConfig, kind: str) -> Work:
         edges = torch.randn(len(graphs.edge_attr), model.embedding_dim, device=device)
         edges.requires_grad_()
         network.zero_grad()
-
-        def compute(x: Tensor) -> Tensor:
-            return network(x, graphs.edge_index, edges)[0]
-
-        return _there_and_back(compute, x.requires_grad_())
+        return _there_and_back(x, lambda x: network(x, graphs.edge_index, edges)[0])
 
     return Work(device, prepare)
 
 
 def _there_and_back(
-    compute: Callable[[Tensor], Tensor], given: Tensor
+    given: Tensor, compute: Callable[[Tensor], Tensor]
 ) -> Callable[[], Mapping[str, Any]]:
+    given.requires_grad_()
+
     def step() -> dict[str, Tensor]:
         found = compute(given)
         found.backward(torch.ones_like(found))
@@ -172,8 +152,7 @@ def load_batches(config: TrainingConfig, path: Path, kind: type, in_memory: bool
     """One pass over a store on one core, by a loader of this kind."""
     torch.set_num_threads(1)
     dataset = SceneDataset(path, in_memory=in_memory)
-    steps = [SampleGeometricRelations(dataset.vocabulary), AddImageNode()]
-    dataset.transform = Compose(steps)
+    dataset.transform = Compose([SampleGeometricRelations(dataset.vocabulary), AddImageNode()])
     loader = kind(dataset, batch_size=config.batch_size, shuffle=True)
 
     def step() -> dict[str, int]:

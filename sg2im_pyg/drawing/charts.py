@@ -3,6 +3,7 @@
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -44,47 +45,26 @@ def _render_chart(axes: Axes, chart: Chart) -> None:
     title, names, series, deviations, reference = chart
     axes.set_title(title, loc="left", fontsize=11, color=_INK)
     thickness = 0.72 / len(series)
-    values = [value for row in series.values() for value in row if value is not None]
-    spread = [value or 0 for value in deviations or ()]
-    right = max([*values, *([reference[0]] if reference else []), 0]) + max(spread, default=0)
+    known = [value for row in series.values() for value in row if value is not None]
+    errors = [deviation or 0 for deviation in deviations] if deviations else None
+    right = max([*known, *([reference[0]] if reference else []), 0]) + max(errors or [0])
+    number_format = "{:.2f}" if right >= 2 else "{:.3f}"
     for number, (name, row) in enumerate(series.items()):
-        places = [k + (number - (len(series) - 1) / 2) * thickness for k in range(len(names))]
-        known = {k: value for k, value in enumerate(row) if value is not None}
-        for k in range(len(names)):
-            if k in known:
-                continue
-            axes.text(0.012 * (right or 1), places[k], "–", va="center", fontsize=9, color=_INK)
-        errors = [(deviations[k] or 0) for k in known] if deviations else None
-        axes.barh(
-            [places[k] for k in known],
-            list(known.values()),
+        bars = axes.barh(
+            [k + (number - (len(series) - 1) / 2) * thickness for k in range(len(names))],
+            [max(value or 0, 0) for value in row],
             height=0.88 * thickness,
             color=_COLOURS[number % len(_COLOURS)],
             xerr=errors,
             ecolor=_INK,
             label=name or None,
         )
-        for k, width in known.items():
-            edge = width + ((deviations[k] or 0) if deviations else 0)
-            axes.text(
-                max(edge, 0) + 0.012 * (right or 1),
-                places[k],
-                f"{width:.2f}" if right >= 2 else f"{width:.3f}",
-                va="center",
-                fontsize=8.5,
-                color=_INK,
-            )
+        words = ["–" if value is None else number_format.format(value) for value in row]
+        axes.bar_label(bars, words, padding=4, fontsize=8.5, color=_INK)
     if reference is not None:
         axes.axvline(reference[0], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
-        axes.text(
-            reference[0],
-            len(names) - 0.42,
-            f"{reference[1]} ",
-            ha="right",
-            va="bottom",
-            fontsize=8.5,
-            color=_INK,
-        )
+        style: dict[str, Any] = {"fontsize": 8.5, "color": _INK, "ha": "right", "va": "bottom"}
+        axes.text(reference[0], len(names) - 0.42, f"{reference[1]} ", **style)
     wrapped = ["\n".join(textwrap.wrap(name, 24)) for name in names]
     axes.set_yticks(range(len(names)), wrapped, fontsize=9.5, color=_INK)
     axes.set_ylim(len(names) - 0.4, -0.6)  # the first row on top
@@ -92,9 +72,7 @@ def _render_chart(axes: Axes, chart: Chart) -> None:
     axes.tick_params(axis="both", length=0, colors=_INK, labelsize=9)
     axes.grid(axis="x", color=_FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
     if len(series) > 1:
-        axes.legend(
-            frameon=False, fontsize=9, loc="lower right", bbox_to_anchor=(1, 0.985), ncols=3
-        )
+        corner: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.985)}
+        axes.legend(frameon=False, fontsize=9, ncols=3, **corner)

@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from PIL import Image, ImageDraw
+from torch_geometric.utils import subgraph
 
 from sg2im_pyg.data.scene_graph import SceneGraph
 from sg2im_pyg.data.vocabulary import Vocabulary
@@ -74,14 +75,12 @@ def render_graph(
         [(w / _FINER + 14, h / _FINER + 6) for w, h in label_sizes],
         [(s, o) for s, _, o in triples],
     )
-    size = (
-        max(round(placement.width) + 2 * _MARGIN, min_size[1]),
-        max(round(placement.height) + 2 * _MARGIN, min_size[0]),
-    )
-    placement.shift((size[0] - placement.width) / 2, (size[1] - placement.height) / 2)
-    finer = _FINER if size[0] * size[1] * _FINER**2 <= _MOST_PIXELS else 1
+    width = max(round(placement.width) + 2 * _MARGIN, min_size[1])
+    height = max(round(placement.height) + 2 * _MARGIN, min_size[0])
+    placement.shift((width - placement.width) / 2, (height - placement.height) / 2)
+    finer = _FINER if width * height * _FINER**2 <= _MOST_PIXELS else 1
     fonts = load_font(20 * finer, bold=True), load_font(16 * finer)
-    canvas = Image.new("RGB", (size[0] * finer, size[1] * finer), WHITE)
+    canvas = Image.new("RGB", (width * finer, height * finer), WHITE)
     pen = ImageDraw.Draw(canvas)
     # An arrow has the colour of its subject, so that it can be followed through a crowd.
     tints = [mix(palette[categories[s]], INK, 0.35) for s, _, _ in triples]
@@ -96,30 +95,21 @@ def render_graph(
         else:
             fill, text, font = WHITE, labels[node.number], fonts[1]
             outline, ink, radius = tints[node.number], INK, 5
-        corners = _scaled(
-            finer,
-            (node.x - node.width / 2, node.y - node.height / 2),
-            (node.x + node.width / 2, node.y + node.height / 2),
-        )
+        left, top = node.x - node.width / 2, node.y - node.height / 2
+        right, bottom = node.x + node.width / 2, node.y + node.height / 2
+        corners = _scaled(finer, (left, top), (right, bottom))
         pen.rounded_rectangle(corners, radius * finer, fill, outline, round(1.5 * finer))
-        middle = _scaled(finer, (node.x, node.y))[0]
-        pen.text(middle, text, fill=ink, font=font, anchor="mm")
+        pen.text((node.x * finer, node.y * finer), text, fill=ink, font=font, anchor="mm")
     return canvas if finer == 1 else canvas.reduce(finer)
 
 
 def _without_image_node(graph: SceneGraph) -> tuple[list[int], list[tuple[int, int, int]]]:
     """Categories, and triples of subject, predicate and object among the other nodes."""
-    assert graph.x is not None and graph.edge_index is not None and graph.edge_attr is not None
-    nodes = graph.x.tolist()
-    position = {node: i for i, node in enumerate(n for n, c in enumerate(nodes) if c != 0)}
-    triples = zip(
-        graph.edge_index[0].tolist(),
-        graph.edge_attr.tolist(),
-        graph.edge_index[1].tolist(),
-        strict=True,
-    )
-    kept = [(position[s], p, position[o]) for s, p, o in triples if s in position and o in position]
-    return [nodes[node] for node in position], kept
+    assert graph.x is not None and graph.edge_index is not None
+    others = graph.x != 0
+    edges, predicates = subgraph(others, graph.edge_index, graph.edge_attr, relabel_nodes=True)
+    triples = zip(edges[0].tolist(), predicates.tolist(), edges[1].tolist(), strict=True)
+    return graph.x[others].tolist(), list(triples)
 
 
 def _render_route(
@@ -144,7 +134,7 @@ def _curve(route: Route) -> list[Point]:
     else:
         first_y += 0.8 * _HEAD
     bends = route.nodes[1:-1]
-    middles = [(first_x, first_y), *[(node.x, node.y) for node in bends], (last_x, last_y)]
+    middles = [(first_x, first_y), *((node.x, node.y) for node in bends), (last_x, last_y)]
     pace = [(x1 - x0) / (y1 - y0) for (x0, y0), (x1, y1) in pairwise(middles)]
     stops = [(first_x, first_y, 0.0)]
     for node, (before, after) in zip(bends, pairwise(pace), strict=True):
@@ -172,8 +162,6 @@ def _scaled(finer: int, *points: Point) -> list[Point]:
 def _note(text: str, min_size: tuple[int, int]) -> Image.Image:
     width, height = max(320, min_size[1]), max(120, min_size[0])
     image = Image.new("RGB", (width, height), WHITE)
-    middle = (width / 2, height / 2)
-    ImageDraw.Draw(image).text(
-        middle, text, fill=GREY, font=load_font(16), anchor="mm", align="center"
-    )
+    style: dict[str, Any] = {"fill": GREY, "font": load_font(16), "anchor": "mm", "align": "center"}
+    ImageDraw.Draw(image).text((width / 2, height / 2), text, **style)
     return image

@@ -25,8 +25,6 @@ _FARTHEST = 100.0  # boxes are cut here, in pictures: what lies farther out can 
 
 _SMALLEST_WITH_LABELS = 48  # pixels
 
-Rectangle = tuple[float, float, float, float]
-
 _LABELS_AT_ANY_COST = 12  # that many labels are written even if they hide each other
 
 
@@ -73,32 +71,27 @@ def render_layout(
             f"categories, {len(boxes)} boxes and {count} masks"
         )
     height, width = size[0] * scale, size[1] * scale
-    colours = category_colours(len(vocabulary.objects))
-
+    palette = category_colours(len(vocabulary.objects))
     shown = ((categories != 0) & boxes.isfinite().all(dim=1)).nonzero().view(-1).tolist()
     boxes = boxes.nan_to_num().clamp(-_FARTHEST, _FARTHEST)
     layers = {i: _visible_mask(boxes[i], masks, i, (height, width)) for i in shown}
     back_to_front = sorted(shown, key=lambda i: -float(layers[i].sum()))
+    colours = {i: palette[categories[i]] for i in back_to_front}
+    rectangles = {i: _to_pixels(boxes[i], (height, width)) for i in back_to_front}
 
-    canvas = np.empty((height, width, 3), np.float32)
-    canvas[:] = PAPER
+    canvas = np.full((height, width, 3), PAPER, np.float32)
     for i in back_to_front:
         alpha = layers[i][..., None]
-        canvas = canvas * (1 - alpha) + np.asarray(colours[categories[i]], np.float32) * alpha
+        canvas = canvas * (1 - alpha) + np.asarray(colours[i], np.float32) * alpha
     drawing = Image.fromarray(canvas.round().astype(np.uint8))
     pen = ImageDraw.Draw(drawing)
-    rectangles = {i: _to_pixels(boxes[i], (height, width)) for i in shown}
     line = max(1, round(min(height, width) / 128))
     for i in back_to_front:
-        pen.rectangle(
-            _inside(rectangles[i], -2 * line, -2 * line, width + 2 * line, height + 2 * line),
-            outline=mix(colours[categories[i]], INK, 0.45),
-            width=line,
-        )
+        edges = _within(rectangles[i], -2 * line, width + 2 * line, height + 2 * line)
+        pen.rectangle(edges.tolist(), outline=mix(colours[i], INK, 0.45), width=line)
     if labels and min(height, width) >= _SMALLEST_WITH_LABELS:
         names = {i: vocabulary.objects[categories[i]] for i in back_to_front}
-        tints = {i: colours[categories[i]] for i in back_to_front}
-        _write_labels(drawing, rectangles, names, tints)
+        _write_labels(drawing, rectangles, names, colours)
     return drawing
 
 
@@ -112,35 +105,27 @@ def _visible_mask(
         # Warping blurs the edges over one mask pixel: sharpen them, but let what the model is
         # unsure of stay pale.
         opacity = ((opacity - 0.3) / 0.4).clamp(0, 1)
-    x0, y0, x1, y1 = _to_pixels(box, size)
     inside = np.zeros(size, np.float32)
     # The fading rim around a mask, too, lies outside of its box.
-    bounds = [max(0, min(2**15, round(edge))) for edge in (y0, y1 + 1, x0, x1 + 1)]
-    inside[bounds[0] : bounds[1], bounds[2] : bounds[3]] = 0.9
+    x0, y0, x1, y1 = (_to_pixels(box, size) + (0, 0, 1, 1)).round().clip(0).astype(int)
+    inside[y0:y1, x0:x1] = 0.9
     return opacity.numpy() * inside
 
 
-def _to_pixels(box: Tensor, size: tuple[int, int]) -> Rectangle:
+def _to_pixels(box: Tensor, size: tuple[int, int]) -> np.ndarray:
     """Corners in pixels, in order; the box 0 0 1 1 spans the outermost pixels' centres."""
-    x0, y0, x1, y1 = box.tolist()
-    (left, right), (top, bottom) = sorted((x0, x1)), sorted((y0, y1))
-    height, width = size
-    return left * (width - 1), top * (height - 1), right * (width - 1), bottom * (height - 1)
+    corners = np.sort(box.double().numpy().reshape(2, 2), axis=0)
+    return (corners * (size[1] - 1, size[0] - 1)).ravel()
 
 
-def _inside(rectangle: Rectangle, left: int, top: int, right: int, bottom: int) -> Rectangle:
-    x0, y0, x1, y1 = rectangle
-    return (
-        min(max(x0, left), right),
-        min(max(y0, top), bottom),
-        min(max(x1, left), right),
-        min(max(y1, top), bottom),
-    )
+def _within(rectangle: np.ndarray, least: float, right: float, bottom: float) -> np.ndarray:
+    """A rectangle whose corners are moved within bounds; above and on the left they are equal."""
+    return rectangle.clip(least, (right, bottom, right, bottom))
 
 
 def _write_labels(
     drawing: Image.Image,
-    rectangles: dict[int, Rectangle],
+    rectangles: dict[int, np.ndarray],
     names: dict[int, str],
     tints: dict[int, tuple[int, int, int]],
 ) -> None:
@@ -148,35 +133,35 @@ def _write_labels(
     pen, (width, height) = ImageDraw.Draw(drawing), drawing.size
     font = load_font(max(9, min(20, round(min(width, height) / 20))))
     pad = 3
-    taken: list[Rectangle] = []
+    taken: list[np.ndarray] = []
+    boxes = {i: _within(rectangles[i], 0, width, height) for i in names}
     # The smallest boxes have the fewest places to choose from.
-    order = sorted(names, key=lambda i: _area(_inside(rectangles[i], 0, 0, width, height)))
-    smaller: list[Rectangle] = []
+    order = sorted(names, key=lambda i: float((boxes[i][2:] - boxes[i][:2]).prod()))
+    smaller: list[np.ndarray] = []
     for i in order:
         text = shorten(names[i], font, width - 2 * pad - 2)
         text_width, text_height = text_size(text, font)
-        label_size = (text_width + 2 * pad, text_height)
-        box = _inside(rectangles[i], 0, 0, width - 1, height - 1)
-        place = _place_label(box, label_size, (width, height), taken, smaller)
+        size = (text_width + 2 * pad, text_height)
+        box = _within(boxes[i], 0, width - 1, height - 1)
+        place = _place_label(box.tolist(), size, (width, height), taken, smaller)
         smaller.append(box)
         if place is None:
             continue
-        x, y = place
-        label = (x, y, x + label_size[0], y + label_size[1])
+        label = np.concatenate([place, place + size])
         taken.append(label)
         ink = text_colour(tints[i])
-        pen.rectangle(label, fill=tints[i], outline=ink)
-        middle = (x + label_size[0] / 2, y + label_size[1] / 2)
+        pen.rectangle(label.tolist(), fill=tints[i], outline=ink)
+        middle = (place[0] + size[0] / 2, place[1] + size[1] / 2)
         pen.text(middle, text, fill=ink, font=font, anchor="mm")
 
 
 def _place_label(
-    box: Rectangle,
+    box: list[float],
     label: tuple[int, int],
     size: tuple[int, int],
-    taken: list[Rectangle],
-    smaller: list[Rectangle],
-) -> tuple[int, int] | None:
+    taken: list[np.ndarray],
+    smaller: list[np.ndarray],
+) -> np.ndarray | None:
     """Left upper corner where a label hides least of other labels and of smaller objects; among
     equals the first choice. None where the picture is so full that it would only hide others."""
     x0, y0, x1, y1 = box
@@ -190,13 +175,13 @@ def _place_label(
     choices = inside + beside if fits else beside + inside
     # Where it is crowded: anywhere in the box or next to it, the nearest place first.
     grid = [
-        (float(x), float(y))
+        (x, y)
         for y in range(0, max(1, height - h), max(1, h // 2))
         for x in range(0, max(1, width - w), max(1, w // 4))
         if x0 - 2 * w <= x <= x1 + w and y0 - 3 * h <= y <= y1 + 2 * h
     ]
     grid.sort(key=lambda place: abs(place[0] - middle) + abs(place[1] - centre))
-    best, least = (0, 0), float("inf")
+    best, least = np.zeros(2, int), float("inf")
     for candidates in (choices, grid):
         if least < w * h or not candidates:
             break  # smaller objects are hidden a little, but no label
@@ -204,24 +189,15 @@ def _place_label(
         labels = np.concatenate([places, places + (w, h)], axis=1)
         hidden = _overlaps(labels, smaller) / (len(smaller) + 1)
         costs = w * h * _overlaps(labels, taken) + hidden
-        first = int(costs.argmin())
-        if costs[first] < least:
-            best, least = (int(places[first, 0]), int(places[first, 1])), float(costs[first])
+        if costs.min() < least:
+            best, least = places[costs.argmin()], float(costs.min())
     if least >= w * h and len(taken) >= _LABELS_AT_ANY_COST:
         return None
     return best
 
 
-def _area(rectangle: Rectangle) -> float:
-    return (rectangle[2] - rectangle[0]) * (rectangle[3] - rectangle[1])
-
-
-def _overlaps(rectangles: np.ndarray, others: list[Rectangle]) -> np.ndarray:
+def _overlaps(rectangles: np.ndarray, others: list[np.ndarray]) -> np.ndarray:
     """Area that each rectangle has in common with all others; a shared edge counts a little."""
-    if not others:
-        return np.zeros(len(rectangles))
-    first, second = rectangles[:, None, :], np.array(others)[None]
-    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(
-        first[..., :2], second[..., :2]
-    )
-    return (sides + 1).clip(0).prod(-1).sum(1)
+    first, second = rectangles[:, None, :], np.reshape(others, (1, -1, 4))
+    low = np.maximum(first[..., :2], second[..., :2])
+    return (np.minimum(first[..., 2:], second[..., 2:]) - low + 1).clip(0).prod(-1).sum(1)

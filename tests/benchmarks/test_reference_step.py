@@ -98,7 +98,7 @@ def our_players(config):
 def copied(reference, players, config):
     copies = reference.build_players(VOCABULARY, config)
     for name, player in players.named():
-        network = copies.networks()[name].double()
+        network = copies.networks[name].double()
         network.load_state_dict(player.bare.state_dict())
         copies.optimizers[name] = torch.optim.SGD(network.parameters(), lr=0.05)
     return copies
@@ -113,7 +113,7 @@ def test_the_published_networks_have_the_same_parameters_and_buffers(reference):
             "image_discriminator": PatchDiscriminator(),
             "object_discriminator": ObjectDiscriminator(172),
         }
-        copies = reference.build_players(vocabulary, config, "meta").networks()
+        copies = reference.build_players(vocabulary, config, "meta").networks
     for name, network in ours.items():
         found = {key: value.shape for key, value in copies[name].state_dict().items()}
         assert found == {key: value.shape for key, value in network.state_dict().items()}
@@ -134,7 +134,7 @@ def test_three_steps_equal_the_library_s(reference, graphs, patch_scores):
         for name, loss in losses.items():
             assert values[name].item() == pytest.approx(loss, rel=1e-5), name
         for name, player in players.named():
-            network = copies.networks()[name]
+            network = copies.networks[name]
             pairs = zip(player.bare.named_parameters(), network.parameters(), strict=True)
             for (key, ours), theirs in pairs:
                 # The library's mask loss is computed in single precision.
@@ -150,7 +150,7 @@ def test_three_steps_equal_the_library_s(reference, graphs, patch_scores):
 def test_a_step_learns_with_adam(reference, graphs):
     config = small()
     players = reference.build_players(VOCABULARY, config)
-    before = [p.detach().clone() for p in players.generator.parameters()]
+    before = [p.detach().clone() for p in players.networks["generator"].parameters()]
     graphs = graphs.apply(lambda values: values.float(), "boxes", "masks")
     first, *_, last = (
         reference.training_step(players, graphs, torch.randn(3, 3, 16, 24), config.losses)
@@ -159,7 +159,7 @@ def test_a_step_learns_with_adam(reference, graphs):
     assert (
         last["object_discriminator/auxiliary_real"] < first["object_discriminator/auxiliary_real"]
     )
-    after = players.generator.parameters()
+    after = players.networks["generator"].parameters()
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
     assert not any(
         group["foreach"] or group["fused"]
@@ -173,9 +173,9 @@ def test_a_loss_that_is_not_finite_moves_nothing(reference, graphs):
     players = reference.build_players(VOCABULARY, config)
     graphs = graphs.apply(lambda values: values.float(), "boxes", "masks")
     graphs.boxes[0, 0] = float("inf")
-    before = [p.detach().clone() for n in players.networks().values() for p in n.parameters()]
+    before = [p.detach().clone() for n in players.networks.values() for p in n.parameters()]
     reference.training_step(players, graphs, torch.randn(3, 3, 16, 24), config.losses)
-    after = [p for n in players.networks().values() for p in n.parameters()]
+    after = [p for n in players.networks.values() for p in n.parameters()]
     assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True))
 
 
@@ -183,7 +183,7 @@ def test_generated_pictures_equal_the_library_s(reference, graphs):
     config = small()
     _, players = our_players(config)
     model = players.generator.bare
-    copy = reference.build_generator(VOCABULARY, config).double()
+    copy = reference.Generator(VOCABULARY, config.model).double()
     copy.load_state_dict(model.state_dict())
     noise = torch.randn(3, 3, 16, 24, dtype=torch.float64)
     with torch.no_grad():

@@ -26,7 +26,7 @@ from tests.benchmarks.benchmark_modules import (
 )
 from tests.data.batches import assert_same_batch
 
-NAMES = ("data", "levers", "measuring", "parts", "processes", "reference_step", "training", "works")
+NAMES = ("data", "levers", "measuring", "parts", "reference_step", "training", "works")
 
 
 @pytest.fixture
@@ -190,8 +190,19 @@ def test_a_variant_that_fails_or_dies_is_named(modules, config):
 
 def test_a_training_in_processes_that_fails_says_why(modules, config):
     config = replace(config, hardware=replace(config.hardware, accelerator="abacus"))
-    with pytest.raises(Sg2ImError, match=r"in 1 process\(es\) failed: hardware.acc.*abacus"):
-        modules.processes.train_in_processes(config, 1, 1, 1)
+    case = modules.parts.processes_case(config, [1, 2])
+    with pytest.raises(Sg2ImError, match=r"'processes: 1' failed: hardware.acc.*abacus"):
+        with modules.measuring.started(case.variants):
+            pass
+    assert not multiprocessing.active_children()
+
+
+def test_processes_of_which_one_fails_do_not_wait_for_it(modules, config):
+    variants = modules.parts.processes_case(config, [2]).variants["processes: 2"]
+    with pytest.raises(Sg2ImError, match="'processes: 2' ended unexpectedly"):
+        with modules.measuring.started({"processes: 2": [variants[0], partial(os._exit, 3)]}):
+            pass
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow
