@@ -67,21 +67,12 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     before = "released" if is_released(entries) else "sg2im_pyg"
     after = options.to or ("sg2im_pyg" if before == "released" else "released")
     save = save_released if after == "released" else save_checkpoint
-    save(
-        output,
-        players.model,
-        object_discriminator=players.object_discriminator,
-        image_discriminator=players.image_discriminator,
-    )
+    save(output, **players._asdict())
 
-    named = {
-        "generator": players.model,
-        "object discriminator": players.object_discriminator,
-        "image discriminator": players.image_discriminator,
-    }
+    named = zip(("generator", "object discriminator", "image discriminator"), players)
     networks = [
         f"{name} ({sum(p.numel() for p in network.parameters()):,} parameters)"
-        for name, network in named.items()
+        for name, network in named
         if network is not None
     ]
     print(f"read        {source} (format of {FORMATS[before]})")

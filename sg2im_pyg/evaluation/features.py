@@ -5,6 +5,7 @@ with: a :class:`FeatureNetwork` knows its name, its file and the file's checksum
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -79,14 +80,11 @@ class FeatureNetwork:
             Sg2ImError: If they are no such pictures, or if the network fails on them or gives
                 what are no features.
         """
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
+        fits = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3
+        if not fits or not images.numel():
             raise Sg2ImError(
-                "A feature network takes uint8 pictures of shape (N, 3, H, W), got "
+                "A feature network takes one or more uint8 pictures of shape (N, 3, H, W), got "
                 f"{images.dtype} of shape {tuple(images.shape)}."
-            )
-        if not images.numel():
-            raise Sg2ImError(
-                f"A feature network takes at least one picture, got shape {tuple(images.shape)}."
             )
         parts = [self._features(part) for part in images.split(BATCH)]
         features = torch.cat([part.features for part in parts])
@@ -101,10 +99,8 @@ class FeatureNetwork:
         takes no picture of 64 x 64.
         """
         if self._widths is None:
-            try:
+            with suppress(Sg2ImError):
                 self(torch.full((1, 3, _PROBE_SIDE, _PROBE_SIDE), 128, dtype=torch.uint8))
-            except Sg2ImError:
-                self._widths = None
         features, classes = self._widths or (None, None)
         return {
             "name": self.name,
@@ -113,9 +109,6 @@ class FeatureNetwork:
             "features": features,
             "classes": classes,
         }
-
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.name!r})"
 
     def _features(self, images: Tensor) -> Features:
         """Features of at most :data:`BATCH` pictures."""
@@ -132,44 +125,40 @@ class FeatureNetwork:
                 f"({last_line(error)}): give a network that takes them, or the size that it takes."
             ) from error
         tensors = [self._matrix(output, len(images)) for output in outputs]
-        features, scores = tensors[0], tensors[-1]
-        if self._output == "features":
-            result = Features(features, None)
-        elif self._output == "probabilities":
-            result = Features(features, self._logits_of(scores))
-        else:
-            if self._output == "auto" and len(tensors) == 1 and _are_probabilities(scores):
-                raise Sg2ImError(
-                    f"The {self.name} gives what look like class probabilities, not logits: say "
-                    "which by its output, probabilities, logits or features."
-                )
-            result = Features(features, scores)
-        widths = (features.shape[1], None if result.logits is None else result.logits.shape[1])
+        features, logits = tensors[0], None if self._output == "features" else tensors[-1]
+        if self._output == "probabilities":
+            logits = self._logits_of(tensors[-1])
+        elif self._output == "auto" and len(tensors) == 1 and _are_probabilities(features):
+            raise Sg2ImError(
+                f"The {self.name} gives what look like class probabilities, not logits: say which "
+                "by its output, probabilities, logits or features."
+            )
+        widths = (features.shape[1], None if logits is None else logits.shape[1])
         if self._widths not in (None, widths):
             raise Sg2ImError(
                 f"The {self.name} gives {widths} values a picture after {self._widths}: give one "
                 "whose outputs do not depend on the pictures' size, or a size."
             )
         self._widths = widths
-        return result
+        return Features(features, logits)
 
     def _matrix(self, output: Any, count: int) -> Tensor:
         """An output as float32 on the CPU, shape :math:`(N, K)`."""
-        wanted = f"floating point numbers of shape ({count}, K)"
-        if not isinstance(output, Tensor):
+        found, shape = f"a {type(output).__name__}", ()
+        if isinstance(output, Tensor):
+            found, shape = f"{output.dtype} of shape {tuple(output.shape)}", output.shape
+        rows_of_numbers = len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1))
+        if (
+            not rows_of_numbers
+            or shape[0] != count
+            or not shape[1]
+            or not output.dtype.is_floating_point
+        ):
             raise Sg2ImError(
-                f"The {self.name} gives a {type(output).__name__}, not {wanted}: give another."
+                f"The {self.name} gives {found} for {count} pictures, not floating point numbers "
+                f"of shape ({count}, K): give another."
             )
-        if not output.is_floating_point():
-            raise Sg2ImError(f"The {self.name} gives {output.dtype}, not {wanted}: give another.")
-        shape = tuple(output.shape)
-        if output.dim() == 4 and shape[2:] == (1, 1):
-            output = output.flatten(1)
-        if output.dim() != 2 or len(output) != count or not output.shape[1]:
-            raise Sg2ImError(
-                f"The {self.name} gives shape {shape} for {count} pictures, not {wanted}: give "
-                "another."
-            )
+        output = output.flatten(1)
         output = output.detach().to("cpu", torch.float32)
         if not output.isfinite().all():
             raise Sg2ImError(

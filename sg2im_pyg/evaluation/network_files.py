@@ -16,20 +16,16 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.evaluation.features import FeatureNetwork, Output, last_line
 from sg2im_pyg.evaluation.inception import INCEPTION
-from sg2im_pyg.evaluation.landscape_classifier import (
-    SHIPPED_WEIGHTS,
-    is_classifier,
-    load_classifier,
-)
-from sg2im_pyg.formats.torch_file import load_entries
+from sg2im_pyg.evaluation.landscape_classifier import SHIPPED_WEIGHTS, load_classifier
 from sg2im_pyg.system.cache import fetch_file
 from sg2im_pyg.system.device import choose_device
 
@@ -84,11 +80,9 @@ def load_feature_network(
     """
     if size is not None and not 8 <= size <= 4096:
         raise Sg2ImError(f"The side for a feature network must lie between 8 and 4096, got {size}.")
-    if output not in ("auto", "logits", "probabilities", "features"):
-        raise Sg2ImError(
-            "The output of a feature network must be auto, logits, probabilities or features, got "
-            f"{output!r}."
-        )
+    if output not in get_args(Output):
+        known = ", ".join(get_args(Output))
+        raise Sg2ImError(f"The output of a feature network must be one of {known}, got {output!r}.")
     device = choose_device(str(device))
     sides = None if size is None else (size, size)
     named = NETWORKS.get(source) if isinstance(source, str) else None
@@ -100,14 +94,11 @@ def load_feature_network(
             "ONNX file."
         )
     with path.open("rb") as file:
-        start = file.read(2)
-    if zipfile.is_zipfile(path):
-        if _is_torchscript(path):
-            return _load_torchscript(path, device, output, sides)
-        return _load_classifier(path, device, output, sides)
-    if start[:1] == b"\x80":  # the first byte of a pickle
-        raise _pickled(path)
-    return _load_onnx(path, device, output, sides)
+        is_pickle = file.read(1) == b"\x80"
+    load = _load_onnx
+    if zipfile.is_zipfile(path) or is_pickle:
+        load = _load_classifier if is_pickle or not _is_torchscript(path) else _load_torchscript
+    return load(path, device, output, sides)
 
 
 # TorchScript -----------------------------------------------------------------------------------
@@ -139,11 +130,9 @@ def _is_torchscript(path: Path) -> bool:
                         f"The code of the TorchScript file {path} has {found[1].decode()!r}, which "
                         "may read or write files: it is refused; give a network without it."
                     )
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError) as error:
-        if isinstance(error, Sg2ImError):
-            raise
-        raise _damaged(path, error) from error
-    except Exception as error:  # such as zlib's own
+    except Sg2ImError:
+        raise
+    except Exception as error:  # of zipfile, and zlib's own
         raise _damaged(path, error) from error
     return True
 
@@ -210,14 +199,13 @@ def _one_or_two(outputs: Any) -> tuple[Tensor, ...]:
 def _load_classifier(
     path: Path, device: torch.device, output: Output, size: tuple[int, int] | None
 ) -> FeatureNetwork:
-    if path != SHIPPED_WEIGHTS:
-        try:
-            entries = load_entries(path)
-        except Sg2ImError:  # pickled code, or no file of torch at all
-            entries = None
-        if not is_classifier(entries):
-            raise _pickled(path)
-    classifier = load_classifier(path)[0].to(device)
+    try:
+        classifier = load_classifier(path)[0].to(device)
+    except Sg2ImError as error:  # pickled code, or no file of torch at all
+        raise Sg2ImError(
+            f"{path} is no TorchScript file, and no landscape classifier ({first_line(error)}): "
+            "save a network by torch.jit.script(network).save(FILE), or as ONNX."
+        ) from error
 
     def run(images: Tensor) -> tuple[Tensor, ...]:
         classified = classifier(images)
@@ -227,13 +215,6 @@ def _load_classifier(
     name = "landscape classifier of sg2im_pyg" if shipped else f"landscape classifier {path.name}"
     kept: Output = "features" if output == "features" else "logits"
     return FeatureNetwork(name, path, run, kept, size, device)
-
-
-def _pickled(path: Path) -> Sg2ImError:
-    return Sg2ImError(
-        f"{path} is no TorchScript file but holds pickled objects or something else, which is "
-        "not loaded: save the network by torch.jit.script(network).save(FILE), or as ONNX."
-    )
 
 
 # ONNX ------------------------------------------------------------------------------------------
@@ -285,9 +266,8 @@ def _load_onnx(
         )
     dtype = _ONNX_TYPES[taken.type]
     count, height, width = _fixed(shape[0]), _fixed(shape[2]), _fixed(shape[3])
-    if (height is None) != (width is None):
-        height = width = height or width  # the other side is free: a square
-    if height is not None and width is not None:
+    height, width = height or width, width or height  # where one side is free: a square
+    if height and width:
         if size not in (None, (height, width)):
             raise Sg2ImError(
                 f"The {name} takes pictures of {height} x {width} pixels, so they can not be "
@@ -302,21 +282,12 @@ def _load_onnx(
 
     def run(images: Tensor) -> tuple[Tensor, ...]:
         images = images.to("cpu", dtype)
-        batches: list[tuple[Tensor, ...]] = []
-        for part in images.split(count or len(images)):
-            filled = part
-            if count is not None and len(part) < count:
-                filled = torch.cat([part, part[-1:].expand(count - len(part), -1, -1, -1)])
-            given = session.run(None, {taken.name: filled.numpy()})
-            tensors = tuple(torch.from_numpy(values) for values in given)
-            # Of what was filled up nothing is kept. A wrong number of rows is told later.
-            whole = [len(values) == len(filled) for values in tensors if values.dim()]
-            batches.append(
-                tuple(values[: len(part)] for values in tensors)
-                if len(whole) == len(tensors) and all(whole)
-                else tensors
-            )
-        return tuple(torch.cat(parts) for parts in zip(*batches))
+        batch = count or len(images)
+        filled = torch.cat([images, images[-1:].expand(-len(images) % batch, -1, -1, -1)])
+        given = [session.run(None, {taken.name: part.numpy()}) for part in filled.split(batch)]
+        tensors = [torch.from_numpy(np.concatenate(parts)) for parts in zip(*given)]
+        # Of what was filled up nothing is kept. A wrong number of rows is told later.
+        return tuple(t[: len(images)] if len(t) == len(filled) else t for t in tensors)
 
     return FeatureNetwork(name, path, run, output, size)
 
