@@ -279,24 +279,22 @@ def training_state_of(run_dir: Path, config: TrainingConfig) -> tuple[State, int
     last = run_dir / "checkpoints" / "last.pt"
     if not last.is_file():
         return ("begun" if (run_dir / "config.yaml").is_file() else "new"), 0
+    from sg2im_pyg.evaluation.systems import entry_of
     from sg2im_pyg.formats.native import read_checkpoint
 
     training = read_checkpoint(last).get("training")
-    if not isinstance(training, dict) or not isinstance(training.get("config"), dict):
-        raise Sg2ImError(f"{last} does not say how it was trained: give another --output.")
-    there, wanted = (
-        flat(plain_options(options)) for options in (training["config"], asdict(config))
-    )
+    options, step = entry_of(training, "config"), entry_of(training, "progress", "step") or 0
+    if not isinstance(options, dict) or type(step) is not int:
+        raise Sg2ImError(
+            f"{last} does not say how it was trained, and how far: give another --output."
+        )
+    there, wanted = (flat(plain_options(given)) for given in (options, asdict(config)))
     for name in sorted(wanted.keys() & there.keys()):
         if there[name] != wanted[name] and name not in _PLACES and "hardware." not in name:
             raise Sg2ImError(
                 f"{run_dir} holds a training with other options ({name}: {there[name]} there, "
                 f"{wanted[name]} asked for): ask for the same, or give another --output."
             )
-    progress = training.get("progress")
-    step = progress.get("step", 0) if isinstance(progress, dict) else 0
-    if type(step) is not int:
-        raise Sg2ImError(f"{last} does not say how far it was trained: give another --output.")
     return ("done" if step >= config.steps else "begun"), step
 
 

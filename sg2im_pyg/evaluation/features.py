@@ -44,7 +44,7 @@ class FeatureNetwork:
         name: What it is, for people.
         path: Its file.
         run: Maps pictures, uint8, shape :math:`(n, 3, H, W)`, at most :data:`BATCH` at once, to
-            one or two tensors.
+            a tensor, or to two.
         output: What the tensors are, see
             :func:`~sg2im_pyg.evaluation.network_files.load_feature_network`.
         size: Height and width in pixels that pictures are resized to before the network.
@@ -55,7 +55,7 @@ class FeatureNetwork:
         self,
         name: str,
         path: Path,
-        run: Callable[[Tensor], tuple[Tensor, ...]],
+        run: Callable[[Tensor], Any],
         output: Output = "auto",
         size: tuple[int, int] | None = None,
         device: torch.device | str = "cpu",
@@ -117,6 +117,9 @@ class FeatureNetwork:
             images = resize_images(images, self.size)
         try:
             outputs = self._run(images)
+            outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+            if len(outputs) not in (1, 2):
+                raise ValueError(f"it gives {len(outputs)} outputs, not features (and logits)")
         except Sg2ImError:
             raise
         except Exception as error:  # whatever the code of a file raises
@@ -144,22 +147,17 @@ class FeatureNetwork:
 
     def _matrix(self, output: Any, count: int) -> Tensor:
         """An output as float32 on the CPU, shape :math:`(N, K)`."""
-        found, shape = f"a {type(output).__name__}", ()
+        found, fits = f"a {type(output).__name__}", False
         if isinstance(output, Tensor):
-            found, shape = f"{output.dtype} of shape {tuple(output.shape)}", output.shape
-        rows_of_numbers = len(shape) == 2 or (len(shape) == 4 and shape[2:] == (1, 1))
-        if (
-            not rows_of_numbers
-            or shape[0] != count
-            or not shape[1]
-            or not output.dtype.is_floating_point
-        ):
+            shape = tuple(output.shape)
+            found = f"{output.dtype} of shape {shape}"
+            fits = len(shape) > 1 and shape[0] == count and shape[2:] in ((), (1, 1))
+        if not fits or not output.is_floating_point() or not output.numel():
             raise Sg2ImError(
                 f"The {self.name} gives {found} for {count} pictures, not floating point numbers "
                 f"of shape ({count}, K): give another."
             )
-        output = output.flatten(1)
-        output = output.detach().to("cpu", torch.float32)
+        output = output.flatten(1).detach().to("cpu", torch.float32)
         if not output.isfinite().all():
             raise Sg2ImError(
                 f"The {self.name} gives values that are not finite: its weights are damaged, or it "

@@ -24,10 +24,20 @@ from torch import Tensor
 
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.evaluation.features import FeatureNetwork, Output, last_line
-from sg2im_pyg.evaluation.inception import INCEPTION
 from sg2im_pyg.evaluation.landscape_classifier import SHIPPED_WEIGHTS, load_classifier
 from sg2im_pyg.system.cache import fetch_file
 from sg2im_pyg.system.device import choose_device
+from sg2im_pyg.system.fetch import RemoteFile
+
+INCEPTION = RemoteFile(
+    "inception-2015-12-05.pt",
+    (
+        "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+        "inception-2015-12-05.pt",
+    ),
+)
+"""Inception v3 with the weights of 2015 that the Inception score and FID are defined with, as
+TorchScript."""
 
 NETWORKS: dict[str, Callable[[], Path]] = {
     "inception": lambda: fetch_file(INCEPTION),
@@ -165,32 +175,20 @@ def _load_torchscript(
     except Exception as error:  # damaged bytes can raise nearly anything
         raise _damaged(path, error) from error
 
-    if {"return_features", "no_output_bias"} <= arguments:
+    is_inception = {"return_features", "no_output_bias"} <= arguments
 
-        def run_inception(images: Tensor) -> tuple[Tensor, ...]:
-            with _torchscript():
-                features = module(images, return_features=True)
-                if output == "features":
-                    return (features,)
-                return features, module(images, no_output_bias=True)
+    @_torchscript()
+    def run(images: Tensor) -> Any:
+        if not is_inception:
+            return module(images)
+        features = module(images, return_features=True)
+        return features if output == "features" else (features, module(images, no_output_bias=True))
 
-        kept: Output = "features" if output == "features" else "probabilities"
+    name = f"TorchScript file {path.name}"
+    if is_inception:
         name = "Inception 2015 (TorchScript)"
-        return FeatureNetwork(name, path, run_inception, kept, size, device)
-
-    def run(images: Tensor) -> tuple[Tensor, ...]:
-        with _torchscript():
-            return _one_or_two(module(images))
-
-    return FeatureNetwork(f"TorchScript file {path.name}", path, run, output, size, device)
-
-
-def _one_or_two(outputs: Any) -> tuple[Tensor, ...]:
-    if not isinstance(outputs, (tuple, list)):
-        return (outputs,)
-    if len(outputs) not in (1, 2):
-        raise ValueError(f"it gives {len(outputs)} outputs, not features or features and logits")
-    return tuple(outputs)
+        output = "features" if output == "features" else "probabilities"
+    return FeatureNetwork(name, path, run, output, size, device)
 
 
 # The classifier of landscapes ------------------------------------------------------------------
@@ -213,8 +211,8 @@ def _load_classifier(
 
     shipped = path == SHIPPED_WEIGHTS
     name = "landscape classifier of sg2im_pyg" if shipped else f"landscape classifier {path.name}"
-    kept: Output = "features" if output == "features" else "logits"
-    return FeatureNetwork(name, path, run, kept, size, device)
+    output = "features" if output == "features" else "logits"
+    return FeatureNetwork(name, path, run, output, size, device)
 
 
 # ONNX ------------------------------------------------------------------------------------------

@@ -186,12 +186,9 @@ def _date(date: str) -> str:
 
 
 def _kind(system: Mapping[str, Any]) -> str:
-    if system["kind"] == "data":
-        return "reference"
-    if system["kind"] == "images":
-        return "folder of pictures"
     step = system.get("step")
-    return "checkpoint" if step is None else f"checkpoint, step {step:,}"
+    checkpoint = "checkpoint" if step is None else f"checkpoint, step {step:,}"
+    return {"data": "reference", "images": "folder of pictures"}.get(system["kind"], checkpoint)
 
 
 def _address(image: Image.Image) -> str:

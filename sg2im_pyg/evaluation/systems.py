@@ -78,9 +78,9 @@ def open_systems(config: EvaluationConfig, split: Split) -> list[System]:
         relationships: Relationships = split.origin.relationships
         if config.relationships != "auto":
             relationships = config.relationships
-        elif _entry(entries, "training", "config", "data", "relationships") is False:
+        elif entry_of(entries, "training", "config", "data", "relationships") is False:
             relationships = "none"
-        step = _entry(entries, "training", "progress", "step")
+        step = entry_of(entries, "training", "progress", "step")
         if type(step) is not int or not 0 <= step < 2**63:  # whatever a foreign file says there
             step = None
         system = CheckpointSystem(_system_name(path), path, relationships, step)
@@ -103,7 +103,7 @@ def open_systems(config: EvaluationConfig, split: Split) -> list[System]:
     return systems
 
 
-def _entry(entries: Any, *names: str) -> Any:
+def entry_of(entries: Any, *names: str) -> Any:
     """An entry of nested dicts; none where a foreign file has something else on the way."""
     for name in names:
         entries = entries.get(name) if isinstance(entries, dict) else None
@@ -149,8 +149,8 @@ def _count_resized(files: list[Path], size: tuple[int, int]) -> int:
                 with Image.open(path) as image:
                     found = (image.height, image.width)
         except Exception:  # Pillow raises nearly anything at foreign bytes
+            found = size
             load_image(path, size)
-            continue
         if found[0] * found[1] > MAX_PIXELS:
             load_image(path, size)
         resized += found != size

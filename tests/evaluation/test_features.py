@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.features import BATCH, resize_images
-from sg2im_pyg.evaluation.inception import INCEPTION
 from sg2im_pyg.evaluation.landscape_classifier import load_classifier
-from sg2im_pyg.evaluation.network_files import load_feature_network
+from sg2im_pyg.evaluation.network_files import INCEPTION, load_feature_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 
