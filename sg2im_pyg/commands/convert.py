@@ -86,9 +86,8 @@ def count_names(vocabulary: "Vocabulary") -> str:
     """How many names there are, and how many indices that no name has."""
     from sg2im_pyg.data.vocabulary import UNUSED
 
-    lists = {"objects": vocabulary.objects, "predicates": vocabulary.predicates}
     counts = []
-    for kind, names in lists.items():
+    for kind, names in (("objects", vocabulary.objects), ("predicates", vocabulary.predicates)):
         unused = names.count(UNUSED)
         hole = f" and {unused} unused indices" if unused else ""
         counts.append(f"{len(names) - unused} {kind}{hole}")

@@ -100,19 +100,16 @@ class Ablation:
     """The split that rows are evaluated on."""
     output: Path
 
-    def taken_for(self, row: Row) -> Path | None:
-        return self.taken.get(row.slug) or self.taken.get(row.training)
-
     def checkpoint_of(self, row: Row) -> Path:
         """The checkpoint that a row is evaluated with."""
         # The last step's, not the best one: each row has the same budget.
         last = Path("checkpoints") / "last.pt"
-        return self.taken_for(row) or self.trainings[row.training].run_dir / last
+        return self.taken.get(row.slug) or self.trainings[row.training].run_dir / last
 
     def describe(self, row: Row) -> str:
         """What is to be done for a row, in words."""
-        if given := self.taken_for(row):
-            return f"taken from {given}"
+        if row.slug in self.taken:
+            return f"taken from {self.taken[row.slug]}"
         training = self.trainings[row.training]
         if row.training != row.slug:
             return f"evaluated with the training of {row.training}"
@@ -211,7 +208,9 @@ def plan_ablation(options: AblationOptions, rest: list[str], base: Path) -> Abla
     configs = options.config or ["landscapes"]
     output = options.output or base / "runs" / f"ablation-{'-'.join(Path(c).stem for c in configs)}"
     output = Path(output).absolute()
-    taken = _parse_taken(options.take, [row.slug for row in rows])
+    given = _parse_taken(options.take, [row.slug for row in rows])
+    places = {row.slug: given.get(row.slug) or given.get(row.training) for row in rows}
+    taken = {slug: path for slug, path in places.items() if path}
     for name in ("--resume", "--run_dir", "--init"):
         if any(argument == name or argument.startswith(f"{name}=") for argument in rest):
             raise Sg2ImError(
@@ -226,7 +225,7 @@ def plan_ablation(options: AblationOptions, rest: list[str], base: Path) -> Abla
     trainings: dict[str, Training] = {}
     for row in rows:
         name = row.training
-        if name in trainings or row.slug in taken or name in taken:
+        if name in trainings or row.slug in taken:
             continue
         arguments, config = parsed([*configs, *([row.config] if row.config else [])])
         state, made = training_state_of(output / name, config)

@@ -1,7 +1,7 @@
 """Evaluates systems on a prepared split: predicted layouts, and pictures (paper, Section 4)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from sg2im_pyg.evaluation.features import FeatureNetwork
 from sg2im_pyg.evaluation.generation import Generation, PictureWriter, open_writers
 from sg2im_pyg.evaluation.layout_scores import LayoutScores
 from sg2im_pyg.evaluation.network_files import load_feature_network
+from sg2im_pyg.evaluation.picture_metrics import ScoreOptions
 from sg2im_pyg.evaluation.picture_scores import PictureScores
 from sg2im_pyg.evaluation.registry import metrics_of
 from sg2im_pyg.evaluation.report import Example
@@ -64,20 +65,20 @@ def evaluate(
     device = choose_device(config.device)
     split = Split(Path(config.data).absolute(), config.limit, config.max_objects, config.seed)
     systems = open_systems(config, split)
-    graphs_per_picture = config.graphs_per_picture or split.origin.graphs_per_picture
     network = _open_network(config, split.origin, device)
-    subset_size = config.kid_subset_size or min(1000, max(2, split.pictures // 2))
+    config = replace(
+        config,
+        graphs_per_picture=config.graphs_per_picture or split.origin.graphs_per_picture,
+        kid_subset_size=config.kid_subset_size or min(1000, max(2, split.pictures // 2)),
+        device=str(device),
+    )
     scores = PictureScores(
-        network,
-        splits=config.splits,
-        seed=config.seed,
-        kid_subsets=config.kid_subsets,
-        kid_subset_size=subset_size,
+        network, **{e.name: getattr(config, e.name) for e in fields(ScoreOptions)}
     )
     writers: dict[str, PictureWriter] = {}
     if images_folder is not None:
         names = [system.name for system in systems if isinstance(system, CheckpointSystem)]
-        writers = open_writers(images_folder, names, split, graphs_per_picture)
+        writers = open_writers(images_folder, names, split, config)
 
     rows = [_score_true_pictures(split, scores, config)]
     examples: dict[str, list[Example]] = {}
@@ -86,8 +87,7 @@ def evaluate(
         if isinstance(system, FolderSystem):
             rows.append(_score_folder(system, split, scores, config))
             continue
-        generator = system.open(split).to(device)
-        generation = Generation(generator, system, split, config, graphs_per_picture)
+        generation = Generation(system, split, config)
         row, iou = _score_checkpoint(generation, scores, writers.get(system.name))
         rows.append(row)
         several = len(config.checkpoint) > 1
@@ -98,9 +98,6 @@ def evaluate(
 
     settings = {
         **{name: value for name, value in asdict(config).items() if name not in _NO_SETTINGS},
-        "graphs_per_picture": graphs_per_picture,
-        "kid_subset_size": subset_size,
-        "device": str(device),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
@@ -202,15 +199,15 @@ def _score_checkpoint(
     generation: Generation, scores: PictureScores, writer: PictureWriter | None
 ) -> tuple[dict[str, Any], list[float]]:
     """A checkpoint's row, and the mean IoU of the boxes of each picture's first graph."""
-    split, system, several = generation.split, generation.system, generation.graphs_per_picture
+    split, system, config = generation.split, generation.system, generation.config
+    several = config.graphs_per_picture or 1
     layout = LayoutScores(split.vocabulary)
     iou: list[float] = []
     for draw in range(several):
         title = system.name
         if several > 1:
             title += f", graph {draw + 1} of {several}"
-        batches = split.batches(generation.config.batch_size)
-        for indices in _progress(batches, split.pictures, title):
+        for indices in _progress(split.batches(config.batch_size), split.pictures, title):
             graphs, _, output = generation.generate(indices, draw)
             means = layout.add(graphs, output.boxes, output.masks)
             if draw == 0:

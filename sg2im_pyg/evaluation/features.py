@@ -6,6 +6,7 @@ with: a :class:`FeatureNetwork` knows its name, its file and the file's checksum
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -35,6 +36,7 @@ class Features(NamedTuple):
     float32; none where the network has no classes."""
 
 
+@dataclass(eq=False)
 class FeatureNetwork:
     """A network that maps pictures to features, and perhaps to classes.
 
@@ -51,22 +53,15 @@ class FeatureNetwork:
         device: Where pictures are moved to for :obj:`run`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        path: Path,
-        run: Callable[[Tensor], Any],
-        output: Output = "auto",
-        size: tuple[int, int] | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.name = name
-        self.path = path
-        self.sha256 = sha256_of(path)
-        self.size = size
-        self._run = run
-        self._output = output
-        self._device = torch.device(device)
+    name: str
+    path: Path
+    run: Callable[[Tensor], Any] = field(repr=False)
+    output: Output = "auto"
+    size: tuple[int, int] | None = None
+    device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        self.sha256 = sha256_of(self.path)
         self._widths: tuple[int, int | None] | None = None
 
     @torch.no_grad()
@@ -112,11 +107,11 @@ class FeatureNetwork:
 
     def _features(self, images: Tensor) -> Features:
         """Features of at most :data:`BATCH` pictures."""
-        images = images.to(self._device)
+        images = images.to(self.device)
         if self.size is not None and images.shape[2:] != self.size:
             images = resize_images(images, self.size)
         try:
-            outputs = self._run(images)
+            outputs = self.run(images)
             outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
             if len(outputs) not in (1, 2):
                 raise ValueError(f"it gives {len(outputs)} outputs, not features (and logits)")
@@ -128,10 +123,10 @@ class FeatureNetwork:
                 f"({last_line(error)}): give a network that takes them, or the size that it takes."
             ) from error
         tensors = [self._matrix(output, len(images)) for output in outputs]
-        features, logits = tensors[0], None if self._output == "features" else tensors[-1]
-        if self._output == "probabilities":
+        features, logits = tensors[0], None if self.output == "features" else tensors[-1]
+        if self.output == "probabilities":
             logits = self._logits_of(tensors[-1])
-        elif self._output == "auto" and len(tensors) == 1 and _are_probabilities(features):
+        elif self.output == "auto" and len(tensors) == 1 and _are_probabilities(features):
             raise Sg2ImError(
                 f"The {self.name} gives what look like class probabilities, not logits: say which "
                 "by its output, probabilities, logits or features."

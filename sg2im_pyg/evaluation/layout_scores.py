@@ -25,12 +25,8 @@ class LayoutScores:
         self.vocabulary = vocabulary
         self._batches = [NO_LAYOUTS]
         # Position of each predicate among the geometric ones, -1 for all others.
-        self._geometric = torch.tensor(
-            [
-                GEOMETRIC_PREDICATES.index(name) if name in GEOMETRIC_PREDICATES else -1
-                for name in vocabulary.predicates
-            ]
-        )
+        places = {name: place for place, name in enumerate(GEOMETRIC_PREDICATES)}
+        self._geometric = torch.tensor([places.get(name, -1) for name in vocabulary.predicates])
 
     def add(self, graphs: Batch, boxes: Tensor, masks: Tensor | None) -> Tensor:
         """Adds the predictions for a batch.

@@ -95,8 +95,7 @@ def load_feature_network(
         raise Sg2ImError(f"The output of a feature network must be one of {known}, got {output!r}.")
     device = choose_device(str(device))
     sides = None if size is None else (size, size)
-    named = NETWORKS.get(source) if isinstance(source, str) else None
-    path = Path(source).absolute() if named is None else named()
+    path = NETWORKS[source]() if source in NETWORKS else Path(source).absolute()
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise Sg2ImError(

@@ -38,10 +38,8 @@ class CheckpointSystem:
         """
         model = Sg2Im.from_pretrained(self.path)
         if model.config.image_size != split.dataset.image_size:
-            made, wanted = (
-                f"{height} x {width}"
-                for height, width in (model.config.image_size, split.dataset.image_size)
-            )
+            sizes = (model.config.image_size, split.dataset.image_size)
+            made, wanted = (" x ".join(map(str, size)) for size in sizes)
             raise Sg2ImError(
                 f"{self.path} makes pictures of {made}, {split.path} holds pictures of {wanted}: "
                 "give data of the model's size."

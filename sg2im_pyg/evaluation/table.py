@@ -105,11 +105,7 @@ def network_sentence(result: Mapping[str, Any]) -> str:
     network = result["network"]
     if network is None:
         return f"{picture_titles()} were not taken: no network was chosen."
-    details = []
-    if network.get("features"):
-        details.append(f"{network['features']:,} features")
-    if network.get("classes"):
-        details.append(f"{network['classes']:,} classes")
+    details = [f"{network[kind]:,} {kind}" for kind in ("features", "classes") if network.get(kind)]
     return ", ".join([f"{picture_titles()} by {clean(network['name'])}", *details]) + "."
 
 

@@ -248,8 +248,8 @@ def test_results_do_not_depend_on_batches(scripted):
 
 def test_network_never_gets_more_pictures_than_a_batch(scripted):
     network = load_feature_network(scripted(Linear()))
-    run, sizes = network._run, []
-    network._run = lambda images: (sizes.append(len(images)), run(images))[1]
+    run, sizes = network.run, []
+    network.run = lambda images: (sizes.append(len(images)), run(images))[1]
     network(pictures(100))
     assert sizes == [32, 32, 32, 4]
 
