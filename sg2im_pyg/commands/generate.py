@@ -181,7 +181,7 @@ def number_steps(
 
     digits = max(3, len(str(len(entries) - 1)))
     for i, graph in enumerate(entries):
-        places = max(2, len(str(count_steps(graph) - 1)))
+        places = max(2, len(str(count_steps(graph) - 1))) if growing else 0
         for k, step in enumerate(grow(graph) if growing else [graph]):
             name = f"{i:0{digits}}" + (f"_{k:0{places}}" if growing else "")
             yield name, i, SceneGraph.from_json(step, vocabulary)

@@ -96,26 +96,25 @@ def evaluate(
             if chosen:
                 examples[title] = [generation.example(index, iou[index]) for index in chosen]
 
-    settings = {
-        **{name: value for name, value in asdict(config).items() if name not in _NO_SETTINGS},
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
-    data = {
-        "file": str(split.path),
-        "source": split.source,
-        "pictures": split.pictures,
-        "objects": rows[0]["layout"]["objects"],
-        "image_size": list(split.dataset.image_size),
-    }
+    settings = {k: value for k, value in asdict(config).items() if k not in _NO_SETTINGS}
     result = {
         "format": FORMAT,
         "version": VERSION,
         "sg2im_pyg": __version__,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
-        "data": data,
-        "settings": settings,
+        "data": {
+            "file": str(split.path),
+            "source": split.source,
+            "pictures": split.pictures,
+            "objects": rows[0]["layout"]["objects"],
+            "image_size": list(split.dataset.image_size),
+        },
+        "settings": {
+            **settings,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        },
         "network": None if network is None else network.description(),
         "systems": rows,
     }

@@ -58,7 +58,7 @@ class LayoutScores:
         picture = graphs.batch.cpu()[members]
         counts = scatter(torch.ones_like(iou), picture, dim_size=graphs.num_graphs, reduce="sum")
         sums = scatter(iou, picture, dim_size=graphs.num_graphs, reduce="sum")
-        return torch.where(counts > 0, sums / counts, torch.nan)
+        return sums / counts
 
     def compute(self) -> dict[str, Any]:
         """The figures over all objects; :obj:`None` where there is nothing to count."""

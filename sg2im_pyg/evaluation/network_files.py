@@ -256,14 +256,15 @@ def _load_onnx(
         )
     [taken] = inputs
     shape = list(taken.shape)
-    if taken.type not in _ONNX_TYPES or len(shape) != 4 or _fixed(shape[1]) not in (None, 3):
+    sides = [side if isinstance(side, int) and side > 0 else None for side in shape]
+    if taken.type not in _ONNX_TYPES or len(sides) != 4 or sides[1] not in (None, 3):
         raise Sg2ImError(
             f"The {name} takes {taken.type} of shape {shape}, not pictures of shape (N, 3, H, W): "
             "give one that takes them as uint8 or floating point."
         )
     dtype = _ONNX_TYPES[taken.type]
-    count, height, width = _fixed(shape[0]), _fixed(shape[2]), _fixed(shape[3])
-    height, width = height or width, width or height  # where one side is free: a square
+    count, _, height, width = sides  # none of those that are free
+    height, width = height or width, width or height  # where one of both is free: a square
     if height and width:
         if size not in (None, (height, width)):
             raise Sg2ImError(
@@ -287,8 +288,3 @@ def _load_onnx(
         return tuple(t[: len(images)] if len(t) == len(filled) else t for t in tensors)
 
     return FeatureNetwork(name, path, run, output, size)
-
-
-def _fixed(side: Any) -> int | None:
-    """The size of a dimension of an ONNX input, none where it is free."""
-    return side if isinstance(side, int) and side > 0 else None
