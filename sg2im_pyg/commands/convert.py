@@ -67,21 +67,12 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     before = "released" if is_released(entries) else "sg2im_pyg"
     after = options.to or ("sg2im_pyg" if before == "released" else "released")
     save = save_released if after == "released" else save_checkpoint
-    save(
-        output,
-        players.model,
-        object_discriminator=players.object_discriminator,
-        image_discriminator=players.image_discriminator,
-    )
+    save(output, **players._asdict())
 
-    named = {
-        "generator": players.model,
-        "object discriminator": players.object_discriminator,
-        "image discriminator": players.image_discriminator,
-    }
+    named = zip(("generator", "object discriminator", "image discriminator"), players)
     networks = [
         f"{name} ({sum(p.numel() for p in network.parameters()):,} parameters)"
-        for name, network in named.items()
+        for name, network in named
         if network is not None
     ]
     print(f"read        {source} (format of {FORMATS[before]})")
@@ -95,9 +86,8 @@ def count_names(vocabulary: "Vocabulary") -> str:
     """How many names there are, and how many indices that no name has."""
     from sg2im_pyg.data.vocabulary import UNUSED
 
-    lists = {"objects": vocabulary.objects, "predicates": vocabulary.predicates}
     counts = []
-    for kind, names in lists.items():
+    for kind, names in (("objects", vocabulary.objects), ("predicates", vocabulary.predicates)):
         unused = names.count(UNUSED)
         hole = f" and {unused} unused indices" if unused else ""
         counts.append(f"{len(names) - unused} {kind}{hole}")

@@ -14,12 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.formats.published import (
-    PRETRAINED,
-    fetch_pretrained,
-    released_file,
-    released_path,
-)
+from sg2im_pyg.formats.published import PRETRAINED, fetch_pretrained, released_file, released_path
 from sg2im_pyg.system.cache import cache_folder
 from sg2im_pyg.system.command_line import parse_options
 from sg2im_pyg.system.disk import format_bytes
@@ -64,7 +59,11 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
         print(f"{name:{width}}  {path}")
     if failures:
         reasons = " ".join(str(error) for error in failures.values())
-        by_hand = "; ".join(place_by_hand(name, folder, options.full) for name in failures)
+        by_hand = "; ".join(
+            f"save {released_file(name, options.full).addresses[0]} as "
+            f"{released_path(name, folder, options.full)}"
+            for name in failures
+        )
         raise Sg2ImError(f"{reasons} To do it by hand: {by_hand}.")
 
 
@@ -77,9 +76,3 @@ def list_models(names: list[str], folder: Path, full: bool) -> None:
         print(f"{name:{width}}  {there:>9}  {PRETRAINED[name]}")
     place = released_path(names[0], folder, full).parent
     print(f"The second column is the size of what is in the cache, {place}.")
-
-
-def place_by_hand(name: str, folder: Path, full: bool) -> str:
-    """What a person does whose machine reaches no server."""
-    [address] = released_file(name, full).addresses
-    return f"save {address} as {released_path(name, folder, full)}"

@@ -98,23 +98,18 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
 
     device = choose_device(options.device)
     model = Sg2Im.from_pretrained(checkpoint).to(device).for_generation()
-    graphs = [
-        parse_graph(graph, f"{source}, graph {i}" if is_list else str(source), model.vocabulary)
-        for i, graph in enumerate(entries)
-    ]
+    for i, graph in enumerate(entries):
+        check_graph(graph, f"{source}, graph {i}" if is_list else str(source), model.vocabulary)
     make_output(output)
     remove_earlier(output)
     print(f"checkpoint     {checkpoint}")
-    print(f"graphs         {source} ({len(graphs)})")
+    print(f"graphs         {source} ({len(entries)})")
 
-    total = len(graphs)
-    pictures = number(graphs)
-    if options.grow:
-        total = sum(map(count_steps, entries))
-        pictures = number_steps(entries, model.vocabulary)
+    total = sum(map(count_steps, entries)) if options.grow else len(entries)
+    pictures = number_steps(entries, model.vocabulary, options.grow)
     names: list[str] = []
     rows: list[list[Image.Image]] = []
-    groups: list[list[tuple[Image.Image, Image.Image]]] = []
+    groups: dict[int, list[tuple[Image.Image, Image.Image]]] = {}
     for name, i, graph in tqdm(pictures, total=total, unit="picture", disable=None, leave=False):
         image, layout = paint(model, graph, options.seed, options.stretch)
         drawing = render_graph(graph, model.vocabulary, min_size=layout.size[::-1])
@@ -123,21 +118,21 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
         if len(names) < ROWS_OF_SHEET:
             rows.append([drawing, layout, image])
         if len(names) < COLUMNS_OF_FIGURE:
-            if not groups or (options.grow and i == len(groups)):
-                groups.append([])
-            groups[-1].append((render_graph(graph, model.vocabulary), image))
+            group = groups.setdefault(i if options.grow else 0, [])
+            group.append((render_graph(graph, model.vocabulary), image))
         names.append(name)
     titles = names[: len(rows)] if options.grow else [str(i) for i in range(len(rows))]
     sheet = contact_sheet(rows, COLUMNS, titles, cell_height=max(LAYOUT_SIDE, rows[0][1].height))
     save(sheet, output / "contact_sheet.png")
-    save(figure(groups, max(LAYOUT_SIDE, rows[0][2].height)), output / "figure.png")
+    below = figure(list(groups.values()), max(LAYOUT_SIDE, rows[0][2].height))
+    save(below, output / "figure.png")
 
     for kind in KINDS:
         until = f" ... {names[-1]}_{kind}.png" if len(names) > 1 else ""
         print(f"{kind:14} {output / f'{names[0]}_{kind}.png'}{until}")
     for title, file, shown in (
         ("contact sheet", "contact_sheet.png", len(rows)),
-        ("figure", "figure.png", sum(map(len, groups))),
+        ("figure", "figure.png", sum(map(len, groups.values()))),
     ):
         what = "steps" if options.grow else "graphs"
         beyond = f" (the first {shown} {what})" if shown < len(names) else ""
@@ -167,34 +162,29 @@ def find_checkpoint(given: str | None, runs: Path) -> Path:
     return best_checkpoint(newest)
 
 
-def parse_graph(entries: Mapping[str, Any], where: str, vocabulary: "Vocabulary") -> "SceneGraph":
-    """A graph of a file, whose mistakes are named with their place."""
+def check_graph(entries: Mapping[str, Any], where: str, vocabulary: "Vocabulary") -> None:
+    """Says what is wrong with a graph of a file, and where."""
     from sg2im_pyg.data import SceneGraph
 
     try:
-        return SceneGraph.from_json(entries, vocabulary)
+        SceneGraph.from_json(entries, vocabulary)
     except Sg2ImError as error:
         raise Sg2ImError(f"{where}: {error}") from error
 
 
-def number(graphs: list["SceneGraph"]) -> Iterator[tuple[str, int, "SceneGraph"]]:
-    """Each graph with the name that its files begin with, and its place in the file."""
-    digits = max(3, len(str(len(graphs) - 1)))
-    for i, graph in enumerate(graphs):
-        yield f"{i:0{digits}}", i, graph
-
-
 def number_steps(
-    entries: list[Mapping[str, Any]], vocabulary: "Vocabulary"
+    entries: list[Mapping[str, Any]], vocabulary: "Vocabulary", growing: bool = True
 ) -> Iterator[tuple[str, int, "SceneGraph"]]:
-    """What :func:`number` gives, for each step of each graph; the graphs have been checked."""
+    """Each graph, or each step of each graph, with the name that its files begin with, and the
+    graph's place in the file; the graphs have been checked."""
     from sg2im_pyg.data import SceneGraph
 
     digits = max(3, len(str(len(entries) - 1)))
     for i, graph in enumerate(entries):
-        places = max(2, len(str(count_steps(graph) - 1)))
-        for k, step in enumerate(grow(graph)):
-            yield f"{i:0{digits}}_{k:0{places}}", i, SceneGraph.from_json(step, vocabulary)
+        places = max(2, len(str(count_steps(graph) - 1))) if growing else 0
+        for k, step in enumerate(grow(graph) if growing else [graph]):
+            name = f"{i:0{digits}}" + (f"_{k:0{places}}" if growing else "")
+            yield name, i, SceneGraph.from_json(step, vocabulary)
 
 
 def remove_earlier(folder: Path) -> None:

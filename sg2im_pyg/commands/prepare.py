@@ -63,20 +63,16 @@ def _report(source: Source, options: PreparationOptions, paths: "Paths", base: P
             print(f"written: {path}")
         print(f"preview: {preview}")
     size = next(iter(paths))
-    command = command_to_type("train", base)
     configurations = source.configurations or {(64, 64): DEFAULT_CONFIGURATION}
     configuration = configurations.get(size, next(iter(configurations.values())))
-    if configuration != DEFAULT_CONFIGURATION:
-        command += f" --config {configuration}"
-    if not source.configurations:
-        command += f" --data.name {source.name}"
-    if Path(str(options.root)) != base / "datasets" / source.name:
-        command += f' --data.root "{options.root}"'
-    if size not in configurations:
-        command += f' --model.image_size "{list(size)}"'
-    mask_size = getattr(options, "mask_size", 16)
-    if mask_size != 16:
-        command += f" --model.mask_size {mask_size}"
-    if mask_size == 0:
-        command += " --losses.mask 0"
-    print(f"Next, to train on it: {command}")
+    root, mask_size = Path(str(options.root)), getattr(options, "mask_size", 16)
+    needed = {
+        f" --config {configuration}": configuration != DEFAULT_CONFIGURATION,
+        f" --data.name {source.name}": not source.configurations,
+        f' --data.root "{root}"': root != base / "datasets" / source.name,
+        f' --model.image_size "{list(size)}"': size not in configurations,
+        f" --model.mask_size {mask_size}": mask_size != 16,
+        " --losses.mask 0": mask_size == 0,
+    }
+    given = "".join(option for option, is_needed in needed.items() if is_needed)
+    print(f"Next, to train on it: {command_to_type('train', base)}{given}")

@@ -10,37 +10,13 @@ weights are written to runs/landscape_classifier.pt; `eval/run.py --network FILE
 The same seed gives the same weights on the same machine with the same number of threads.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.evaluation.config import ClassifierOptions
 from sg2im_pyg.system.command_line import parse_options
-from sg2im_pyg.system.options import check_options, option
 from sg2im_pyg.system.places import base_folder
 from sg2im_pyg.system.program import program_name
-
-
-@dataclass
-class ClassifierOptions:
-    """What the classifier is trained on, and for how long."""
-
-    root: str | None = option(None, metavar="DIR")
-    """Folder of the landscapes, drawn where they are missing; null: datasets/landscapes."""
-    output: str | None = option(None, metavar="FILE")
-    """File to write; null: runs/landscape_classifier.pt."""
-    steps: int = option(1000, least=10, most=10**7)
-    """Steps of the training."""
-    batch_size: int = option(128, least=2, most=10_000)
-    """Pictures a step."""
-    seed: int = option(0, least=0, most=2**32 - 1)
-    """Fixes first weights, batches and augmentation."""
-    train: int = option(10_000, least=2, most=10**7)
-    """Landscapes to train on."""
-    held_out: int = option(1_000, least=1, most=10**7)
-    """Landscapes of val, and of test."""
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
@@ -60,12 +36,4 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
 
     from sg2im_pyg.evaluation.classifier_training import train_classifier
 
-    train_classifier(
-        root,
-        output,
-        steps=options.steps,
-        batch_size=options.batch_size,
-        seed=options.seed,
-        pictures=options.train,
-        held_out=options.held_out,
-    )
+    train_classifier(root, output, options)

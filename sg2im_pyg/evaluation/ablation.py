@@ -100,19 +100,16 @@ class Ablation:
     """The split that rows are evaluated on."""
     output: Path
 
-    def taken_for(self, row: Row) -> Path | None:
-        return self.taken.get(row.slug) or self.taken.get(row.training)
-
     def checkpoint_of(self, row: Row) -> Path:
         """The checkpoint that a row is evaluated with."""
         # The last step's, not the best one: each row has the same budget.
         last = Path("checkpoints") / "last.pt"
-        return self.taken_for(row) or self.trainings[row.training].run_dir / last
+        return self.taken.get(row.slug) or self.trainings[row.training].run_dir / last
 
     def describe(self, row: Row) -> str:
         """What is to be done for a row, in words."""
-        if given := self.taken_for(row):
-            return f"taken from {given}"
+        if row.slug in self.taken:
+            return f"taken from {self.taken[row.slug]}"
         training = self.trainings[row.training]
         if row.training != row.slug:
             return f"evaluated with the training of {row.training}"
@@ -211,7 +208,9 @@ def plan_ablation(options: AblationOptions, rest: list[str], base: Path) -> Abla
     configs = options.config or ["landscapes"]
     output = options.output or base / "runs" / f"ablation-{'-'.join(Path(c).stem for c in configs)}"
     output = Path(output).absolute()
-    taken = _parse_taken(options.take, [row.slug for row in rows])
+    given = _parse_taken(options.take, [row.slug for row in rows])
+    places = {row.slug: given.get(row.slug) or given.get(row.training) for row in rows}
+    taken = {slug: path for slug, path in places.items() if path}
     for name in ("--resume", "--run_dir", "--init"):
         if any(argument == name or argument.startswith(f"{name}=") for argument in rest):
             raise Sg2ImError(
@@ -226,7 +225,7 @@ def plan_ablation(options: AblationOptions, rest: list[str], base: Path) -> Abla
     trainings: dict[str, Training] = {}
     for row in rows:
         name = row.training
-        if name in trainings or row.slug in taken or name in taken:
+        if name in trainings or row.slug in taken:
             continue
         arguments, config = parsed([*configs, *([row.config] if row.config else [])])
         state, made = training_state_of(output / name, config)
@@ -279,24 +278,22 @@ def training_state_of(run_dir: Path, config: TrainingConfig) -> tuple[State, int
     last = run_dir / "checkpoints" / "last.pt"
     if not last.is_file():
         return ("begun" if (run_dir / "config.yaml").is_file() else "new"), 0
+    from sg2im_pyg.evaluation.systems import entry_of
     from sg2im_pyg.formats.native import read_checkpoint
 
     training = read_checkpoint(last).get("training")
-    if not isinstance(training, dict) or not isinstance(training.get("config"), dict):
-        raise Sg2ImError(f"{last} does not say how it was trained: give another --output.")
-    there, wanted = (
-        flat(plain_options(options)) for options in (training["config"], asdict(config))
-    )
+    options, step = entry_of(training, "config"), entry_of(training, "progress", "step") or 0
+    if not isinstance(options, dict) or type(step) is not int:
+        raise Sg2ImError(
+            f"{last} does not say how it was trained, and how far: give another --output."
+        )
+    there, wanted = (flat(plain_options(given)) for given in (options, asdict(config)))
     for name in sorted(wanted.keys() & there.keys()):
         if there[name] != wanted[name] and name not in _PLACES and "hardware." not in name:
             raise Sg2ImError(
                 f"{run_dir} holds a training with other options ({name}: {there[name]} there, "
                 f"{wanted[name]} asked for): ask for the same, or give another --output."
             )
-    progress = training.get("progress")
-    step = progress.get("step", 0) if isinstance(progress, dict) else 0
-    if type(step) is not int:
-        raise Sg2ImError(f"{last} does not say how far it was trained: give another --output.")
     return ("done" if step >= config.steps else "begun"), step
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from sg2im_pyg.data import SceneDataset
+from sg2im_pyg.evaluation.config import ClassifierOptions
 from sg2im_pyg.evaluation.landscape_classifier import (
     SCENE_CLASSES,
     LandscapeClassifier,
@@ -16,6 +17,8 @@ from sg2im_pyg.evaluation.landscape_classifier import (
     scene_classes,
     visible_categories,
 )
+from sg2im_pyg.evaluation.layout_metrics import mean
+from sg2im_pyg.evaluation.text import format_number
 from sg2im_pyg.sources.landscapes.source import DRAWING, LANDSCAPE_OBJECTS, prepare_landscapes
 
 LEARNING_RATE = 4e-3  # the highest, a quarter through the training
@@ -23,29 +26,18 @@ WEIGHT_DECAY = 1e-3
 PRESENCE_WEIGHT = 2.0  # of the second head's loss, a mean over 16 categories
 
 
-def train_classifier(
-    root: Path,
-    output: Path,
-    *,
-    steps: int,
-    batch_size: int,
-    seed: int,
-    pictures: int,
-    held_out: int,
-) -> None:
+def train_classifier(root: Path, output: Path, options: ClassifierOptions) -> None:
     """Trains the classifier, prints how well it does, and writes it.
 
     Args:
         root: Folder of the landscapes, drawn where they are missing.
         output: File to write.
-        steps: Steps of the training.
-        batch_size: Pictures a step.
-        seed: Fixes first weights, batches and augmentation.
-        pictures: Landscapes to train on.
-        held_out: Landscapes of val, and of test.
+        options: All other options.
     """
+    seed, steps, held_out = options.seed, options.steps, options.held_out
+
     # Data: pictures and labels of all splits, in memory.
-    paths = prepare_landscapes(root, train=pictures, val=held_out, test=held_out)
+    paths = prepare_landscapes(root, train=options.train, val=held_out, test=held_out)
     splits = {name: read_split(path) for name, path in paths.items()}
     images, classes, presence = splits["train"]
 
@@ -62,7 +54,7 @@ def train_classifier(
     started = time.monotonic()
     bar = tqdm(range(steps), unit="step", disable=None, leave=False)
     for _ in bar:
-        rows = torch.randint(len(images), (batch_size,), generator=generator)
+        rows = torch.randint(len(images), (options.batch_size,), generator=generator)
         said = classifier.classify(augment(images[rows], generator))
         class_loss = functional.cross_entropy(said.classes, classes[rows])
         presence_loss = functional.binary_cross_entropy_with_logits(said.presence, presence[rows])
@@ -77,13 +69,17 @@ def train_classifier(
 
     # Accuracy on pictures that it was not trained on.
     classifier.eval()
-    measured = {name: measure(classifier, *splits[name]) for name in ("val", "test")}
-    for name, (accuracy, most_frequent, presence_accuracy) in measured.items():
+    shares: dict[str, float] = {}
+    for name in ("val", "test"):
+        images, classes, presence = splits[name]
+        right, seen = answers(classifier, images, classes, presence)
+        most_frequent = classes.bincount().max().item() / len(classes)
+        shares[name], of_categories = mean(right).item(), mean(seen).item()
         print(
-            f"{name}: class {accuracy:.3f} (the most frequent one alone: {most_frequent:.3f}), "
-            f"categories {presence_accuracy:.3f}"
+            f"{name}: class {shares[name]:.3f} (the most frequent one alone: {most_frequent:.3f}), "
+            f"categories {of_categories:.3f}"
         )
-    print_per_class(classifier, *splits["test"])
+    print_per_class(right, seen, classes, presence)  # of test
 
     # The file.
     save_classifier(
@@ -91,14 +87,14 @@ def train_classifier(
         classifier,
         {
             "drawing": DRAWING,
-            "train_images": len(images),
+            "train_images": len(splits["train"][0]),
             "seed": seed,
             "steps": steps,
-            "batch_size": batch_size,
-            "val_accuracy": measured["val"][0],
-            "test_accuracy": measured["test"][0],
-            "most_frequent_class": measured["test"][1],
-            "test_categories_accuracy": measured["test"][2],
+            "batch_size": options.batch_size,
+            "val_accuracy": shares["val"],
+            "test_accuracy": shares["test"],
+            "most_frequent_class": most_frequent,
+            "test_categories_accuracy": of_categories,
         },
     )
     print(f"written: {output} ({output.stat().st_size / 1000:.0f} KB)")
@@ -139,17 +135,6 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def measure(
-    classifier: LandscapeClassifier, images: Tensor, classes: Tensor, presence: Tensor
-) -> tuple[float, float, float]:
-    """Share of the pictures whose class is right, share of the most frequent class, and share of
-    the right answers whether a category can be seen."""
-    right, seen = answers(classifier, images, classes, presence)
-    most_frequent = classes.bincount().max().item() / len(classes)
-    return right.double().mean().item(), most_frequent, seen.double().mean().item()
-
-
-@torch.no_grad()
 def answers(
     classifier: LandscapeClassifier, images: Tensor, classes: Tensor, presence: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -159,18 +144,16 @@ def answers(
     return right, (torch.cat([part.presence for part in said]) > 0) == presence.bool()
 
 
-def print_per_class(
-    classifier: LandscapeClassifier, images: Tensor, classes: Tensor, presence: Tensor
-) -> None:
-    """A table of the classes and one of the categories, for the test pictures."""
-    right, seen = answers(classifier, images, classes, presence)
-    print(f"\n{'class':18}{'share':>7}{'right':>7}")
-    for number, name in enumerate(SCENE_CLASSES):
-        own = classes == number
-        known = f"{right[own].double().mean().item():7.2f}" if own.any() else f"{'-':>7}"
-        print(f"{name:18}{own.double().mean().item():7.3f}{known}")
-    print(f"\n{'category':18}{'share':>7}{'right':>7}")
-    for number, name in enumerate(LANDSCAPE_OBJECTS):
-        share, correct = presence[:, number].mean().item(), seen[:, number].double().mean().item()
-        print(f"{name:18}{share:7.3f}{correct:7.2f}")
+def print_per_class(right: Tensor, seen: Tensor, classes: Tensor, presence: Tensor) -> None:
+    """A table of the classes and one of the categories: how frequent each is, and how often it is
+    said right; see :func:`answers`."""
+    members = functional.one_hot(classes, len(SCENE_CLASSES)).bool().t()
+    tables = {
+        "class": [(name, own, right[own]) for name, own in zip(SCENE_CLASSES, members)],
+        "category": list(zip(LANDSCAPE_OBJECTS, presence.t(), seen.t())),
+    }
+    for title, rows in tables.items():
+        print(f"\n{title:18}{'share':>7}{'right':>7}")
+        for name, own, said in rows:
+            print(f"{name:18}{mean(own):7.3f}{format_number(mean(said).item(), 2):>7}")
     print()

@@ -1,5 +1,5 @@
-"""All options of an evaluation, and those of the ablation; the texts below the fields are the help
-texts of the programs."""
+"""All options of an evaluation, of the ablation and of the training of the classifier; the texts
+below the fields are the help texts of the programs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -98,3 +98,26 @@ class AblationOptions:
     """Network for Inception score, FID and KID, see eval/run.py."""
     device: str = "auto"
     """Device of the evaluations."""
+
+
+@dataclass
+class ClassifierOptions:
+    """What the classifier is trained on, and for how long."""
+
+    root: str | None = option(None, metavar="DIR")
+    """Folder of the landscapes, drawn where they are missing; null: datasets/landscapes."""
+    output: str | None = option(None, metavar="FILE")
+    """File to write; null: runs/landscape_classifier.pt."""
+    steps: int = option(1000, least=10, most=10**7)
+    """Steps of the training."""
+    batch_size: int = option(128, least=2, most=10_000)
+    """Pictures a step."""
+    seed: int = option(0, least=0, most=2**32 - 1)
+    """Fixes first weights, batches and augmentation."""
+    train: int = option(10_000, least=2, most=10**7)
+    """Landscapes to train on."""
+    held_out: int = option(1_000, least=1, most=10**7)
+    """Landscapes of val, and of test."""
+
+    def __post_init__(self) -> None:
+        check_options(self)

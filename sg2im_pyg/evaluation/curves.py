@@ -52,11 +52,10 @@ def _step(system: Mapping[str, Any]) -> int:
 def _write_figures(writer: SummaryWriter, system: Mapping[str, Any]) -> None:
     step = _step(system)
     for metric in metrics_of():
-        found = figure_of(system, metric)
-        if found is not None:
-            writer.add_scalar(f"evaluation/{metric.key}", found.value, step)
-            if found.deviation is not None:
-                writer.add_scalar(f"evaluation/{metric.key}_deviation", found.deviation, step)
+        tags = (f"evaluation/{metric.key}", f"evaluation/{metric.key}_deviation")
+        for tag, value in zip(tags, figure_of(system, metric) or ()):
+            if value is not None:
+                writer.add_scalar(tag, value, step)
     with_curves = [metric for metric in metrics_of("layout") if metric.curve_by_category]
     for row in system["categories"]:
         for metric in with_curves:

@@ -1,11 +1,10 @@
 """Evaluates systems on a prepared split: predicted layouts, and pictures (paper, Section 4)."""
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -17,6 +16,7 @@ from sg2im_pyg.evaluation.features import FeatureNetwork
 from sg2im_pyg.evaluation.generation import Generation, PictureWriter, open_writers
 from sg2im_pyg.evaluation.layout_scores import LayoutScores
 from sg2im_pyg.evaluation.network_files import load_feature_network
+from sg2im_pyg.evaluation.picture_metrics import ScoreOptions
 from sg2im_pyg.evaluation.picture_scores import PictureScores
 from sg2im_pyg.evaluation.registry import metrics_of
 from sg2im_pyg.evaluation.report import Example
@@ -30,6 +30,8 @@ from sg2im_pyg.system.device import choose_device
 
 FORMAT = "sg2im_pyg.evaluation"
 VERSION = 1
+
+_Batch = TypeVar("_Batch", bound=Sequence[Any])
 
 
 @dataclass
@@ -63,33 +65,29 @@ def evaluate(
     device = choose_device(config.device)
     split = Split(Path(config.data).absolute(), config.limit, config.max_objects, config.seed)
     systems = open_systems(config, split)
-    graphs_per_picture = config.graphs_per_picture or split.origin.graphs_per_picture
     network = _open_network(config, split.origin, device)
-    subset_size = config.kid_subset_size or min(1000, max(2, split.pictures // 2))
-    scores = None
-    if network is not None:
-        scores = PictureScores(
-            network,
-            splits=config.splits,
-            seed=config.seed,
-            kid_subsets=config.kid_subsets,
-            kid_subset_size=subset_size,
-        )
+    config = replace(
+        config,
+        graphs_per_picture=config.graphs_per_picture or split.origin.graphs_per_picture,
+        kid_subset_size=config.kid_subset_size or min(1000, max(2, split.pictures // 2)),
+        device=str(device),
+    )
+    scores = PictureScores(
+        network, **{e.name: getattr(config, e.name) for e in fields(ScoreOptions)}
+    )
     writers: dict[str, PictureWriter] = {}
     if images_folder is not None:
         names = [system.name for system in systems if isinstance(system, CheckpointSystem)]
-        writers = open_writers(images_folder, names, split, graphs_per_picture)
+        writers = open_writers(images_folder, names, split, config)
 
     rows = [_score_true_pictures(split, scores, config)]
     examples: dict[str, list[Example]] = {}
     for system in systems:
-        if scores is not None:
-            scores.reset()
+        scores.reset()
         if isinstance(system, FolderSystem):
             rows.append(_score_folder(system, split, scores, config))
             continue
-        generator = system.open(split).to(device)
-        generation = Generation(generator, system, split, config, graphs_per_picture)
+        generation = Generation(system, split, config)
         row, iou = _score_checkpoint(generation, scores, writers.get(system.name))
         rows.append(row)
         several = len(config.checkpoint) > 1
@@ -98,29 +96,25 @@ def evaluate(
             if chosen:
                 examples[title] = [generation.example(index, iou[index]) for index in chosen]
 
-    settings = {
-        **{name: value for name, value in asdict(config).items() if name not in _NO_SETTINGS},
-        "graphs_per_picture": graphs_per_picture,
-        "kid_subset_size": subset_size,
-        "device": str(device),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
-    data = {
-        "file": str(split.path),
-        "source": split.source,
-        "pictures": split.pictures,
-        "objects": rows[0]["layout"]["objects"],
-        "image_size": list(split.dataset.image_size),
-    }
+    settings = {k: value for k, value in asdict(config).items() if k not in _NO_SETTINGS}
     result = {
         "format": FORMAT,
         "version": VERSION,
         "sg2im_pyg": __version__,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
-        "data": data,
-        "settings": settings,
+        "data": {
+            "file": str(split.path),
+            "source": split.source,
+            "pictures": split.pictures,
+            "objects": rows[0]["layout"]["objects"],
+            "image_size": list(split.dataset.image_size),
+        },
+        "settings": {
+            **settings,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+        },
         "network": None if network is None else network.description(),
         "systems": rows,
     }
@@ -177,15 +171,14 @@ def _open_network(
 
 
 def _score_true_pictures(
-    split: Split, scores: PictureScores | None, config: EvaluationConfig
+    split: Split, scores: PictureScores, config: EvaluationConfig
 ) -> dict[str, Any]:
     """The row of the true pictures: what the scores of a perfect system would be."""
     layout = LayoutScores(split.vocabulary)
-    for indices in _progress(split, config.batch_size, "true pictures"):
+    for indices in _progress(split.batches(config.batch_size), split.pictures, "true pictures"):
         graphs = split.graphs(indices, 0, "none")
         layout.add(graphs, graphs.boxes, graphs.get("masks"))
-        if scores is not None:
-            scores.add_true(graphs.image)
+        scores.add_true(graphs.image)
     figures = layout.compute()
     # Boxes and masks are compared with themselves here: only what needs no others says something.
     own = {"objects"} | {metric.key for metric in metrics_of("layout") if metric.alone}
@@ -194,7 +187,7 @@ def _score_true_pictures(
         "kind": "data",
         "source": str(split.path),
         "layout": {name: figures[name] if name in own else None for name in figures},
-        "pictures": None if scores is None else scores.compute_true(),
+        "pictures": scores.compute_true(),
         "categories": [],
         "predicates": [],
         "notes": [],
@@ -202,27 +195,26 @@ def _score_true_pictures(
 
 
 def _score_checkpoint(
-    generation: Generation, scores: PictureScores | None, writer: PictureWriter | None
+    generation: Generation, scores: PictureScores, writer: PictureWriter | None
 ) -> tuple[dict[str, Any], list[float]]:
     """A checkpoint's row, and the mean IoU of the boxes of each picture's first graph."""
-    split, system, several = generation.split, generation.system, generation.graphs_per_picture
+    split, system, config = generation.split, generation.system, generation.config
+    several = config.graphs_per_picture or 1
     layout = LayoutScores(split.vocabulary)
     iou: list[float] = []
     for draw in range(several):
         title = system.name
         if several > 1:
             title += f", graph {draw + 1} of {several}"
-        for indices in _progress(split, generation.config.batch_size, title):
+        for indices in _progress(split.batches(config.batch_size), split.pictures, title):
             graphs, _, output = generation.generate(indices, draw)
             means = layout.add(graphs, output.boxes, output.masks)
             if draw == 0:
                 iou += means.tolist()
-            if scores is not None or writer is not None:
-                images = denormalize_images(output.images)
-                if scores is not None:
-                    scores.add(images)
-                if writer is not None:
-                    writer.write(images, [split.image_id(index) for index in indices], draw)
+            images = denormalize_images(output.images)
+            scores.add(images)
+            if writer is not None:
+                writer.write(images, [split.image_id(index) for index in indices], draw)
     figures = layout.compute()
     notes = []
     if not figures["relations"]:
@@ -236,7 +228,7 @@ def _score_checkpoint(
         "step": system.step,
         "relationships": system.relationships,
         "layout": figures,
-        "pictures": None if scores is None else scores.compute(),
+        "pictures": scores.compute(),
         "categories": layout.by_category(),
         "predicates": layout.by_predicate(),
         "notes": notes,
@@ -245,38 +237,30 @@ def _score_checkpoint(
 
 
 def _score_folder(
-    system: FolderSystem, split: Split, scores: PictureScores | None, config: EvaluationConfig
+    system: FolderSystem, split: Split, scores: PictureScores, config: EvaluationConfig
 ) -> dict[str, Any]:
-    notes = []
-    if scores is None:
+    notes, count, size = [], len(system.files), split.dataset.image_size
+    if scores.network is None:
         notes.append("A folder's pictures have nothing to be scored by without a network.")
     else:
-        bar = _bar(len(system.files), system.name)
-        files = iter(system.files)
-        while batch := list(islice(files, config.batch_size)):
-            images = [
-                torch.from_numpy(load_image(path, split.dataset.image_size)).permute(2, 0, 1)
-                for path in batch
-            ]
+        starts = range(0, count, config.batch_size)
+        batches = (system.files[start : start + config.batch_size] for start in starts)
+        for batch in _progress(batches, count, system.name):
+            images = [torch.from_numpy(load_image(path, size)).permute(2, 0, 1) for path in batch]
             scores.add(torch.stack(images))
-            bar.update(len(batch))
-        bar.close()
-        height, width = split.dataset.image_size
         if system.resized:
             notes.append(
-                f"Of the {len(system.files):,} pictures {system.resized:,} had another size and "
-                f"were resized to {height} x {width}, the size of the split's."
+                f"Of the {count:,} pictures {system.resized:,} had another size and were resized "
+                f"to {size[0]} x {size[1]}, the size of the split's."
             )
-    if len(system.files) % split.pictures:
-        notes.append(
-            f"Its pictures, {len(system.files):,}, stand against the split's {split.pictures:,}."
-        )
+    if count % split.pictures:
+        notes.append(f"Its pictures, {count:,}, stand against the split's {split.pictures:,}.")
     return {
         "name": system.name,
         "kind": "images",
         "source": str(system.path),
         "layout": None,
-        "pictures": None if scores is None else scores.compute(),
+        "pictures": scores.compute(),
         "categories": [],
         "predicates": [],
         "notes": notes,
@@ -294,13 +278,10 @@ def _choose_examples(iou: list[float], count: int) -> dict[str, list[int]]:
     }
 
 
-def _progress(split: Split, batch_size: int, title: str) -> Iterator[range]:
-    bar = _bar(split.pictures, title)
-    for indices in split.batches(batch_size):
-        yield indices
-        bar.update(len(indices))
-    bar.close()
-
-
-def _bar(total: int, title: str) -> tqdm:
-    return tqdm(total=total, desc=title, unit="picture", disable=None, dynamic_ncols=True)
+def _progress(batches: Iterable[_Batch], total: int, title: str) -> Iterator[_Batch]:
+    """Batches of pictures, counted by a bar."""
+    bar = tqdm(total=total, desc=title, unit="picture", disable=None, dynamic_ncols=True)
+    with bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch))

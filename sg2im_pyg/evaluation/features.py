@@ -5,6 +5,8 @@ with: a :class:`FeatureNetwork` knows its name, its file and the file's checksum
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -34,6 +36,7 @@ class Features(NamedTuple):
     float32; none where the network has no classes."""
 
 
+@dataclass(eq=False)
 class FeatureNetwork:
     """A network that maps pictures to features, and perhaps to classes.
 
@@ -43,29 +46,22 @@ class FeatureNetwork:
         name: What it is, for people.
         path: Its file.
         run: Maps pictures, uint8, shape :math:`(n, 3, H, W)`, at most :data:`BATCH` at once, to
-            one or two tensors.
+            a tensor, or to two.
         output: What the tensors are, see
             :func:`~sg2im_pyg.evaluation.network_files.load_feature_network`.
         size: Height and width in pixels that pictures are resized to before the network.
         device: Where pictures are moved to for :obj:`run`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        path: Path,
-        run: Callable[[Tensor], tuple[Tensor, ...]],
-        output: Output = "auto",
-        size: tuple[int, int] | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.name = name
-        self.path = path
-        self.sha256 = sha256_of(path)
-        self.size = size
-        self._run = run
-        self._output = output
-        self._device = torch.device(device)
+    name: str
+    path: Path
+    run: Callable[[Tensor], Any] = field(repr=False)
+    output: Output = "auto"
+    size: tuple[int, int] | None = None
+    device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        self.sha256 = sha256_of(self.path)
         self._widths: tuple[int, int | None] | None = None
 
     @torch.no_grad()
@@ -79,14 +75,11 @@ class FeatureNetwork:
             Sg2ImError: If they are no such pictures, or if the network fails on them or gives
                 what are no features.
         """
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
+        fits = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3
+        if not fits or not images.numel():
             raise Sg2ImError(
-                "A feature network takes uint8 pictures of shape (N, 3, H, W), got "
+                "A feature network takes one or more uint8 pictures of shape (N, 3, H, W), got "
                 f"{images.dtype} of shape {tuple(images.shape)}."
-            )
-        if not images.numel():
-            raise Sg2ImError(
-                f"A feature network takes at least one picture, got shape {tuple(images.shape)}."
             )
         parts = [self._features(part) for part in images.split(BATCH)]
         features = torch.cat([part.features for part in parts])
@@ -101,10 +94,8 @@ class FeatureNetwork:
         takes no picture of 64 x 64.
         """
         if self._widths is None:
-            try:
+            with suppress(Sg2ImError):
                 self(torch.full((1, 3, _PROBE_SIDE, _PROBE_SIDE), 128, dtype=torch.uint8))
-            except Sg2ImError:
-                self._widths = None
         features, classes = self._widths or (None, None)
         return {
             "name": self.name,
@@ -114,16 +105,16 @@ class FeatureNetwork:
             "classes": classes,
         }
 
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.name!r})"
-
     def _features(self, images: Tensor) -> Features:
         """Features of at most :data:`BATCH` pictures."""
-        images = images.to(self._device)
+        images = images.to(self.device)
         if self.size is not None and images.shape[2:] != self.size:
             images = resize_images(images, self.size)
         try:
-            outputs = self._run(images)
+            outputs = self.run(images)
+            outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
+            if len(outputs) not in (1, 2):
+                raise ValueError(f"it gives {len(outputs)} outputs, not features (and logits)")
         except Sg2ImError:
             raise
         except Exception as error:  # whatever the code of a file raises
@@ -132,45 +123,36 @@ class FeatureNetwork:
                 f"({last_line(error)}): give a network that takes them, or the size that it takes."
             ) from error
         tensors = [self._matrix(output, len(images)) for output in outputs]
-        features, scores = tensors[0], tensors[-1]
-        if self._output == "features":
-            result = Features(features, None)
-        elif self._output == "probabilities":
-            result = Features(features, self._logits_of(scores))
-        else:
-            if self._output == "auto" and len(tensors) == 1 and _are_probabilities(scores):
-                raise Sg2ImError(
-                    f"The {self.name} gives what look like class probabilities, not logits: say "
-                    "which by its output, probabilities, logits or features."
-                )
-            result = Features(features, scores)
-        widths = (features.shape[1], None if result.logits is None else result.logits.shape[1])
+        features, logits = tensors[0], None if self.output == "features" else tensors[-1]
+        if self.output == "probabilities":
+            logits = self._logits_of(tensors[-1])
+        elif self.output == "auto" and len(tensors) == 1 and _are_probabilities(features):
+            raise Sg2ImError(
+                f"The {self.name} gives what look like class probabilities, not logits: say which "
+                "by its output, probabilities, logits or features."
+            )
+        widths = (features.shape[1], None if logits is None else logits.shape[1])
         if self._widths not in (None, widths):
             raise Sg2ImError(
                 f"The {self.name} gives {widths} values a picture after {self._widths}: give one "
                 "whose outputs do not depend on the pictures' size, or a size."
             )
         self._widths = widths
-        return result
+        return Features(features, logits)
 
     def _matrix(self, output: Any, count: int) -> Tensor:
         """An output as float32 on the CPU, shape :math:`(N, K)`."""
-        wanted = f"floating point numbers of shape ({count}, K)"
-        if not isinstance(output, Tensor):
+        found, fits = f"a {type(output).__name__}", False
+        if isinstance(output, Tensor):
+            shape = tuple(output.shape)
+            found = f"{output.dtype} of shape {shape}"
+            fits = len(shape) > 1 and shape[0] == count and shape[2:] in ((), (1, 1))
+        if not fits or not output.is_floating_point() or not output.numel():
             raise Sg2ImError(
-                f"The {self.name} gives a {type(output).__name__}, not {wanted}: give another."
+                f"The {self.name} gives {found} for {count} pictures, not floating point numbers "
+                f"of shape ({count}, K): give another."
             )
-        if not output.is_floating_point():
-            raise Sg2ImError(f"The {self.name} gives {output.dtype}, not {wanted}: give another.")
-        shape = tuple(output.shape)
-        if output.dim() == 4 and shape[2:] == (1, 1):
-            output = output.flatten(1)
-        if output.dim() != 2 or len(output) != count or not output.shape[1]:
-            raise Sg2ImError(
-                f"The {self.name} gives shape {shape} for {count} pictures, not {wanted}: give "
-                "another."
-            )
-        output = output.detach().to("cpu", torch.float32)
+        output = output.flatten(1).detach().to("cpu", torch.float32)
         if not output.isfinite().all():
             raise Sg2ImError(
                 f"The {self.name} gives values that are not finite: its weights are damaged, or it "

@@ -16,7 +16,7 @@ from sg2im_pyg.evaluation.split import Split, Translation
 from sg2im_pyg.evaluation.systems import PICTURE_SUFFIXES, CheckpointSystem
 from sg2im_pyg.evaluation.text import run_names
 from sg2im_pyg.images import denormalize_images, to_pil
-from sg2im_pyg.model import Sg2Im, Sg2ImOutput
+from sg2im_pyg.model import Sg2ImOutput
 from sg2im_pyg.system.files import replace_when_whole
 
 _LAYOUT_SIDE = 192  # pixels of a layout's picture, for its labels
@@ -29,24 +29,19 @@ class Generation:
     What it gives for a picture does not depend on the batch that it comes in, but for rounding.
 
     Args:
-        generator: The system's generator, on the device of the evaluation.
         system: The checkpoint.
         split: The split.
-        config: All options.
-        graphs_per_picture: How many graphs are drawn for each picture.
+        config: All options, of which none is left to be chosen.
     """
 
-    generator: Sg2Im
     system: CheckpointSystem
     split: Split
     config: EvaluationConfig
-    graphs_per_picture: int
 
     def __post_init__(self) -> None:
-        self.device = next(self.generator.parameters()).device
-        self.translate = Translation(
-            self.split.vocabulary, self.generator.vocabulary, self.system.path
-        )
+        self.generator = self.system.open(self.split).to(self.config.device)
+        names = self.generator.vocabulary
+        self.translate = Translation(self.split.vocabulary, names, self.system.path)
 
     @torch.no_grad()
     def generate(self, indices: Sequence[int], draw: int) -> tuple[Batch, Batch, Sg2ImOutput]:
@@ -67,28 +62,21 @@ class Generation:
             graphs = self.split.graphs(indices, draw, self.split.origin.relationships)
         config = self.generator.config
         noise = self.split.noise(indices, draw, (config.layout_noise_dim, *config.image_size))
-        moved = self.translate(given).to(self.device)
+        moved = self.translate(given).to(self.config.device)
         boxes = moved.boxes if self.config.boxes == "true" else None
         masks = moved.masks if self.config.masks == "true" else None
-        return graphs, given, self.generator(moved, boxes, masks, noise.to(self.device))
+        return graphs, given, self.generator(moved, boxes, masks, noise.to(self.config.device))
 
     def example(self, index: int, iou: float) -> Example:
         """The pictures of one row of the report."""
         graphs, given, output = self.generate([index], 0)
         vocabulary, size = self.split.vocabulary, self.split.dataset.image_size
-        scale = max(3, _LAYOUT_SIDE // min(size))
-        layouts = [
-            render_layout(graphs.x, boxes, masks, vocabulary, size, scale)
-            for boxes, masks in (
-                (graphs.boxes, graphs.get("masks")),
-                (output.boxes.cpu(), None if output.masks is None else output.masks.cpu()),
-            )
-        ]
+        shape = (vocabulary, size, max(3, _LAYOUT_SIDE // min(size)))
         images = {
             "graph": render_graph(given.get_example(0), vocabulary),
             "true picture": to_pil(graphs.image)[0],
-            "true layout": layouts[0],
-            "predicted layout": layouts[1],
+            "true layout": render_layout(graphs.x, graphs.boxes, graphs.get("masks"), *shape),
+            "predicted layout": render_layout(graphs.x, output.boxes, output.masks, *shape),
             "generated picture": to_pil(denormalize_images(output.images))[0],
         }
         return Example(f"picture {self.split.image_id(index)}", iou, self.system.name, images)
@@ -101,15 +89,11 @@ class PictureWriter:
         Sg2ImError: If the folder holds other pictures, which would be taken for the system's.
     """
 
-    def __init__(self, folder: Path, split: Split, graphs_per_picture: int) -> None:
-        self.folder = folder
-        self.several = graphs_per_picture > 1
+    def __init__(self, folder: Path, split: Split, draws: int) -> None:
+        self.folder, self.several = folder, draws > 1
         folder.mkdir(parents=True, exist_ok=True)
-        own = {
-            self._name(split.image_id(index), draw)
-            for index in range(split.pictures)
-            for draw in range(graphs_per_picture)
-        }
+        ids = map(split.image_id, range(split.pictures))
+        own = {self._name(image_id, draw) for image_id in ids for draw in range(draws)}
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() in PICTURE_SUFFIXES and path.name not in own:
                 raise Sg2ImError(
@@ -128,10 +112,10 @@ class PictureWriter:
 
 
 def open_writers(
-    folder: Path, names: Sequence[str], split: Split, graphs_per_picture: int
+    folder: Path, names: Sequence[str], split: Split, config: EvaluationConfig
 ) -> dict[str, PictureWriter]:
     """A writer for each name; each writes to a folder of its own."""
     return {
-        name: PictureWriter(folder / own, split, graphs_per_picture)
+        name: PictureWriter(folder / own, split, config.graphs_per_picture or 1)
         for name, own in zip(names, run_names(names), strict=True)
     }

@@ -15,7 +15,6 @@ for the training only.
 The network was trained by ``eval/train_classifier.py``.
 """
 
-import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,9 +26,8 @@ from torch.nn import functional
 from torch_geometric.data import Batch
 
 from sg2im_pyg.errors import Sg2ImError, first_line
-from sg2im_pyg.formats.torch_file import load_entries
+from sg2im_pyg.formats.torch_file import load_entries, save_entries
 from sg2im_pyg.sources.landscapes.source import LANDSCAPE_OBJECTS
-from sg2im_pyg.system.files import replace_when_whole
 
 FORMAT = "sg2im_pyg.landscape_classifier"
 VERSION = 1
@@ -50,6 +48,8 @@ LEAST_SIZE = 16
 
 FEATURES = 64
 """Number of features of a picture."""
+
+_ADVICE = "give a file that eval/train_classifier.py wrote"
 
 
 class Classified(NamedTuple):
@@ -93,15 +93,11 @@ class LandscapeClassifier(nn.Module):
         self.presence_head = nn.Linear(channels, len(LANDSCAPE_OBJECTS))
 
     def forward(self, images: Tensor) -> Classified:
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != 3:
+        fits = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3
+        if not fits or min(images.shape[2:]) < LEAST_SIZE:
             raise Sg2ImError(
-                "The landscape classifier takes uint8 pictures of shape (N, 3, H, W), got "
-                f"{images.dtype} of shape {tuple(images.shape)}."
-            )
-        if min(images.shape[2:]) < LEAST_SIZE:
-            raise Sg2ImError(
-                f"The landscape classifier takes pictures of at least {LEAST_SIZE} x {LEAST_SIZE} "
-                f"pixels, got {images.shape[2]} x {images.shape[3]}: give larger ones."
+                "The landscape classifier takes uint8 pictures of shape (N, 3, H, W), at least "
+                f"{LEAST_SIZE} x {LEAST_SIZE}, got {images.dtype} of shape {tuple(images.shape)}."
             )
         return self.classify(images.float() / 127.5 - 1)
 
@@ -177,11 +173,7 @@ def save_classifier(
         "weights": {name: value.cpu() for name, value in classifier.state_dict().items()},
         "training": dict(training),
     }
-    with replace_when_whole(path) as temporary:
-        try:
-            torch.save(entries, temporary)
-        except RuntimeError as error:  # torch's own writer names no errno
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+    save_entries(path, entries, zipped=True)
 
 
 def load_classifier(
@@ -201,46 +193,29 @@ def load_classifier(
     """
     path = Path(path).absolute()
     if not path.is_file():
-        raise Sg2ImError(
-            f"There is no landscape classifier {path}: check the path, or train one with "
-            "eval/train_classifier.py."
-        )
+        raise Sg2ImError(f"There is no landscape classifier {path}: {_ADVICE}.")
     entries = load_entries(path)
-    if not is_classifier(entries):
-        raise Sg2ImError(
-            f"{path} is a file of torch, but no landscape classifier: give a file that "
-            "eval/train_classifier.py wrote."
-        )
+    if not isinstance(entries, dict) or entries.get("format") != FORMAT:
+        raise Sg2ImError(f"{path} is a file of torch, but no landscape classifier: {_ADVICE}.")
     version = entries.get("version")
     if type(version) is int and version > VERSION:
         raise Sg2ImError(
             f"{path} has version {version}, this program reads up to {VERSION}: update sg2im_pyg."
         )
+    name = f"the landscape classifier {path}"
     if entries.get("classes") != list(SCENE_CLASSES):
-        raise Sg2ImError(
-            f"The landscape classifier {path} knows other classes than this program: train one "
-            "with eval/train_classifier.py."
-        )
+        raise Sg2ImError(f"The program and {name} have other classes: {_ADVICE}.")
     classifier = LandscapeClassifier()
     try:
         classifier.load_state_dict(entries["weights"])
         training = dict(entries["training"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise Sg2ImError(
-            f"The parts of the landscape classifier {path} do not fit together "
-            f"({first_line(error)}): train one with eval/train_classifier.py."
+            f"The parts of {name} do not fit together ({first_line(error)}): {_ADVICE}."
         ) from error
     if not all(value.isfinite().all() for value in classifier.state_dict().values()):
-        raise Sg2ImError(
-            f"The landscape classifier {path} holds weights that are not finite: train one with "
-            "eval/train_classifier.py."
-        )
+        raise Sg2ImError(f"The weights of {name} are not finite: {_ADVICE}.")
     return classifier.eval().requires_grad_(False), training
-
-
-def is_classifier(entries: Any) -> bool:
-    """Whether the contents of a file of torch are those of a landscape classifier."""
-    return isinstance(entries, dict) and entries.get("format") == FORMAT
 
 
 def _indices(names: tuple[str, ...]) -> list[int]:

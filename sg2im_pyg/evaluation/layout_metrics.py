@@ -1,11 +1,9 @@
-"""What the metrics of layouts are computed of, and those that are more than a mean."""
+"""What the metrics of layouts are computed of, and means of them."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from sg2im_pyg.metrics import box_diversity
 
 
 class Layouts(NamedTuple):
@@ -37,14 +35,10 @@ class Layouts(NamedTuple):
         )
 
 
+_NONE = torch.zeros(0)
+_NO_BOXES = _NONE.view(0, 4)
 NO_LAYOUTS = Layouts(
-    torch.zeros(0, dtype=torch.long),
-    torch.zeros(0, 4),
-    torch.zeros(0, 4),
-    torch.zeros(0),
-    torch.zeros(0),
-    torch.zeros(0, dtype=torch.long),
-    torch.zeros(0, dtype=torch.bool),
+    _NONE.long(), _NO_BOXES, _NO_BOXES, _NONE, _NONE, relations=_NONE.long(), holds=_NONE.bool()
 )
 
 
@@ -61,13 +55,3 @@ def box_recall(layouts: Layouts, threshold: float) -> Tensor:
 def mean_mask_iou(layouts: Layouts) -> Tensor:
     """Mean over the objects whose masks are compared."""
     return mean(layouts.mask_iou[~layouts.mask_iou.isnan()])
-
-
-def sigma_x(layouts: Layouts) -> float:
-    """Spread of the centres, see :func:`~sg2im_pyg.metrics.box_diversity`."""
-    return box_diversity(layouts.boxes, layouts.categories)[0]
-
-
-def sigma_area(layouts: Layouts) -> float:
-    """Spread of the areas, see :func:`~sg2im_pyg.metrics.box_diversity`."""
-    return box_diversity(layouts.boxes, layouts.categories)[1]

@@ -25,12 +25,8 @@ class LayoutScores:
         self.vocabulary = vocabulary
         self._batches = [NO_LAYOUTS]
         # Position of each predicate among the geometric ones, -1 for all others.
-        self._geometric = torch.tensor(
-            [
-                GEOMETRIC_PREDICATES.index(name) if name in GEOMETRIC_PREDICATES else -1
-                for name in vocabulary.predicates
-            ]
-        )
+        places = {name: place for place, name in enumerate(GEOMETRIC_PREDICATES)}
+        self._geometric = torch.tensor([places.get(name, -1) for name in vocabulary.predicates])
 
     def add(self, graphs: Batch, boxes: Tensor, masks: Tensor | None) -> Tensor:
         """Adds the predictions for a batch.
@@ -62,7 +58,7 @@ class LayoutScores:
         picture = graphs.batch.cpu()[members]
         counts = scatter(torch.ones_like(iou), picture, dim_size=graphs.num_graphs, reduce="sum")
         sums = scatter(iou, picture, dim_size=graphs.num_graphs, reduce="sum")
-        return torch.where(counts > 0, sums / counts, torch.nan)
+        return sums / counts
 
     def compute(self) -> dict[str, Any]:
         """The figures over all objects; :obj:`None` where there is nothing to count."""

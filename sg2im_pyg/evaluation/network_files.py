@@ -16,22 +16,28 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.evaluation.features import FeatureNetwork, Output, last_line
-from sg2im_pyg.evaluation.inception import INCEPTION
-from sg2im_pyg.evaluation.landscape_classifier import (
-    SHIPPED_WEIGHTS,
-    is_classifier,
-    load_classifier,
-)
-from sg2im_pyg.formats.torch_file import load_entries
+from sg2im_pyg.evaluation.landscape_classifier import SHIPPED_WEIGHTS, load_classifier
 from sg2im_pyg.system.cache import fetch_file
 from sg2im_pyg.system.device import choose_device
+from sg2im_pyg.system.fetch import RemoteFile
+
+INCEPTION = RemoteFile(
+    "inception-2015-12-05.pt",
+    (
+        "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+        "inception-2015-12-05.pt",
+    ),
+)
+"""Inception v3 with the weights of 2015 that the Inception score and FID are defined with, as
+TorchScript."""
 
 NETWORKS: dict[str, Callable[[], Path]] = {
     "inception": lambda: fetch_file(INCEPTION),
@@ -84,15 +90,12 @@ def load_feature_network(
     """
     if size is not None and not 8 <= size <= 4096:
         raise Sg2ImError(f"The side for a feature network must lie between 8 and 4096, got {size}.")
-    if output not in ("auto", "logits", "probabilities", "features"):
-        raise Sg2ImError(
-            "The output of a feature network must be auto, logits, probabilities or features, got "
-            f"{output!r}."
-        )
+    if output not in get_args(Output):
+        known = ", ".join(get_args(Output))
+        raise Sg2ImError(f"The output of a feature network must be one of {known}, got {output!r}.")
     device = choose_device(str(device))
     sides = None if size is None else (size, size)
-    named = NETWORKS.get(source) if isinstance(source, str) else None
-    path = Path(source).absolute() if named is None else named()
+    path = NETWORKS[source]() if source in NETWORKS else Path(source).absolute()
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise Sg2ImError(
@@ -100,14 +103,11 @@ def load_feature_network(
             "ONNX file."
         )
     with path.open("rb") as file:
-        start = file.read(2)
-    if zipfile.is_zipfile(path):
-        if _is_torchscript(path):
-            return _load_torchscript(path, device, output, sides)
-        return _load_classifier(path, device, output, sides)
-    if start[:1] == b"\x80":  # the first byte of a pickle
-        raise _pickled(path)
-    return _load_onnx(path, device, output, sides)
+        is_pickle = file.read(1) == b"\x80"
+    load = _load_onnx
+    if zipfile.is_zipfile(path) or is_pickle:
+        load = _load_classifier if is_pickle or not _is_torchscript(path) else _load_torchscript
+    return load(path, device, output, sides)
 
 
 # TorchScript -----------------------------------------------------------------------------------
@@ -139,11 +139,9 @@ def _is_torchscript(path: Path) -> bool:
                         f"The code of the TorchScript file {path} has {found[1].decode()!r}, which "
                         "may read or write files: it is refused; give a network without it."
                     )
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError) as error:
-        if isinstance(error, Sg2ImError):
-            raise
-        raise _damaged(path, error) from error
-    except Exception as error:  # such as zlib's own
+    except Sg2ImError:
+        raise
+    except Exception as error:  # of zipfile, and zlib's own
         raise _damaged(path, error) from error
     return True
 
@@ -176,32 +174,20 @@ def _load_torchscript(
     except Exception as error:  # damaged bytes can raise nearly anything
         raise _damaged(path, error) from error
 
-    if {"return_features", "no_output_bias"} <= arguments:
+    is_inception = {"return_features", "no_output_bias"} <= arguments
 
-        def run_inception(images: Tensor) -> tuple[Tensor, ...]:
-            with _torchscript():
-                features = module(images, return_features=True)
-                if output == "features":
-                    return (features,)
-                return features, module(images, no_output_bias=True)
+    @_torchscript()
+    def run(images: Tensor) -> Any:
+        if not is_inception:
+            return module(images)
+        features = module(images, return_features=True)
+        return features if output == "features" else (features, module(images, no_output_bias=True))
 
-        kept: Output = "features" if output == "features" else "probabilities"
+    name = f"TorchScript file {path.name}"
+    if is_inception:
         name = "Inception 2015 (TorchScript)"
-        return FeatureNetwork(name, path, run_inception, kept, size, device)
-
-    def run(images: Tensor) -> tuple[Tensor, ...]:
-        with _torchscript():
-            return _one_or_two(module(images))
-
-    return FeatureNetwork(f"TorchScript file {path.name}", path, run, output, size, device)
-
-
-def _one_or_two(outputs: Any) -> tuple[Tensor, ...]:
-    if not isinstance(outputs, (tuple, list)):
-        return (outputs,)
-    if len(outputs) not in (1, 2):
-        raise ValueError(f"it gives {len(outputs)} outputs, not features or features and logits")
-    return tuple(outputs)
+        output = "features" if output == "features" else "probabilities"
+    return FeatureNetwork(name, path, run, output, size, device)
 
 
 # The classifier of landscapes ------------------------------------------------------------------
@@ -210,14 +196,13 @@ def _one_or_two(outputs: Any) -> tuple[Tensor, ...]:
 def _load_classifier(
     path: Path, device: torch.device, output: Output, size: tuple[int, int] | None
 ) -> FeatureNetwork:
-    if path != SHIPPED_WEIGHTS:
-        try:
-            entries = load_entries(path)
-        except Sg2ImError:  # pickled code, or no file of torch at all
-            entries = None
-        if not is_classifier(entries):
-            raise _pickled(path)
-    classifier = load_classifier(path)[0].to(device)
+    try:
+        classifier = load_classifier(path)[0].to(device)
+    except Sg2ImError as error:  # pickled code, or no file of torch at all
+        raise Sg2ImError(
+            f"{path} is no TorchScript file, and no landscape classifier ({first_line(error)}): "
+            "save a network by torch.jit.script(network).save(FILE), or as ONNX."
+        ) from error
 
     def run(images: Tensor) -> tuple[Tensor, ...]:
         classified = classifier(images)
@@ -225,15 +210,8 @@ def _load_classifier(
 
     shipped = path == SHIPPED_WEIGHTS
     name = "landscape classifier of sg2im_pyg" if shipped else f"landscape classifier {path.name}"
-    kept: Output = "features" if output == "features" else "logits"
-    return FeatureNetwork(name, path, run, kept, size, device)
-
-
-def _pickled(path: Path) -> Sg2ImError:
-    return Sg2ImError(
-        f"{path} is no TorchScript file but holds pickled objects or something else, which is "
-        "not loaded: save the network by torch.jit.script(network).save(FILE), or as ONNX."
-    )
+    output = "features" if output == "features" else "logits"
+    return FeatureNetwork(name, path, run, output, size, device)
 
 
 # ONNX ------------------------------------------------------------------------------------------
@@ -278,16 +256,16 @@ def _load_onnx(
         )
     [taken] = inputs
     shape = list(taken.shape)
-    if taken.type not in _ONNX_TYPES or len(shape) != 4 or _fixed(shape[1]) not in (None, 3):
+    sides = [side if isinstance(side, int) and side > 0 else None for side in shape]
+    if taken.type not in _ONNX_TYPES or len(sides) != 4 or sides[1] not in (None, 3):
         raise Sg2ImError(
             f"The {name} takes {taken.type} of shape {shape}, not pictures of shape (N, 3, H, W): "
             "give one that takes them as uint8 or floating point."
         )
     dtype = _ONNX_TYPES[taken.type]
-    count, height, width = _fixed(shape[0]), _fixed(shape[2]), _fixed(shape[3])
-    if (height is None) != (width is None):
-        height = width = height or width  # the other side is free: a square
-    if height is not None and width is not None:
+    count, _, height, width = sides  # none of those that are free
+    height, width = height or width, width or height  # where one of both is free: a square
+    if height and width:
         if size not in (None, (height, width)):
             raise Sg2ImError(
                 f"The {name} takes pictures of {height} x {width} pixels, so they can not be "
@@ -302,25 +280,11 @@ def _load_onnx(
 
     def run(images: Tensor) -> tuple[Tensor, ...]:
         images = images.to("cpu", dtype)
-        batches: list[tuple[Tensor, ...]] = []
-        for part in images.split(count or len(images)):
-            filled = part
-            if count is not None and len(part) < count:
-                filled = torch.cat([part, part[-1:].expand(count - len(part), -1, -1, -1)])
-            given = session.run(None, {taken.name: filled.numpy()})
-            tensors = tuple(torch.from_numpy(values) for values in given)
-            # Of what was filled up nothing is kept. A wrong number of rows is told later.
-            whole = [len(values) == len(filled) for values in tensors if values.dim()]
-            batches.append(
-                tuple(values[: len(part)] for values in tensors)
-                if len(whole) == len(tensors) and all(whole)
-                else tensors
-            )
-        return tuple(torch.cat(parts) for parts in zip(*batches))
+        batch = count or len(images)
+        filled = torch.cat([images, images[-1:].expand(-len(images) % batch, -1, -1, -1)])
+        given = [session.run(None, {taken.name: part.numpy()}) for part in filled.split(batch)]
+        tensors = [torch.from_numpy(np.concatenate(parts)) for parts in zip(*given)]
+        # Of what was filled up nothing is kept. A wrong number of rows is told later.
+        return tuple(t[: len(images)] if len(t) == len(filled) else t for t in tensors)
 
     return FeatureNetwork(name, path, run, output, size)
-
-
-def _fixed(side: Any) -> int | None:
-    """The size of a dimension of an ONNX input, none where it is free."""
-    return side if isinstance(side, int) and side > 0 else None

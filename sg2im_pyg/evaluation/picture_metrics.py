@@ -106,7 +106,7 @@ def _scores_of_groups(logits: Tensor, splits: int, seed: int) -> list[float]:
     logits = logits.clamp(min=logits.amax(1, keepdim=True) - 700)
     scores = []
     with _quiet(seed):
-        metric = InceptionScore(feature=_Passing(logits.shape[1]), splits=1)
+        metric = InceptionScore(feature=_passing(logits.shape[1]), splits=1)
         for i in range(splits):
             metric.reset()
             rows = order[i * count // splits : (i + 1) * count // splits]
@@ -129,7 +129,7 @@ def fid(pictures: Pictures) -> float | None:
         )
     centre = true.double().mean(0)
     with _quiet(pictures.options.seed):
-        metric = FrechetInceptionDistance(feature=_Passing(width)).set_dtype(torch.float64)
+        metric = FrechetInceptionDistance(feature=_passing(width)).set_dtype(torch.float64)
         for features, real in ((true, True), (own, False)):
             for some in features.split(4096):  # in double precision, so not all at once
                 metric.update(some.double() - centre, real=real)
@@ -154,7 +154,7 @@ def kid(pictures: Pictures) -> dict[str, Any] | None:
         pictures.notes.append("KID is taken once of all pictures, so it has no deviation.")
     with _quiet(options.seed):
         metric = KernelInceptionDistance(
-            feature=_Passing(own.shape[1]), subsets=subsets, subset_size=size
+            feature=_passing(own.shape[1]), subsets=subsets, subset_size=size
         )
         metric.update(true.double(), real=True)
         metric.update(own.double(), real=False)
@@ -177,15 +177,11 @@ def _too_few(pictures: Pictures) -> bool:
     return min(own, true) < 2
 
 
-class _Passing(nn.Module):
+def _passing(width: int) -> nn.Module:
     """Hands features on: torchmetrics takes a network, but each picture has gone through it."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+    network = nn.Identity()
+    network.num_features = width  # type: ignore[assignment]
+    return network
 
 
 @contextmanager

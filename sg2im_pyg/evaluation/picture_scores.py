@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sg2im_pyg.evaluation.features import FeatureNetwork, Features
 from sg2im_pyg.evaluation.picture_metrics import Pictures, ScoreOptions
-from sg2im_pyg.evaluation.registry import metrics_of
+from sg2im_pyg.evaluation.registry import Metric, metrics_of
 
 
 class PictureScores:
@@ -22,14 +22,14 @@ class PictureScores:
     depend on it.
 
     Args:
-        network: Gives features and logits.
+        network: Gives features and logits; without one nothing is collected and no figure taken.
         options: Those of :class:`~sg2im_pyg.evaluation.picture_metrics.ScoreOptions`.
 
     Raises:
         Sg2ImError: If a number is out of its range.
     """
 
-    def __init__(self, network: FeatureNetwork, **options: int) -> None:
+    def __init__(self, network: FeatureNetwork | None, **options: int) -> None:
         self.network = network
         self.options = ScoreOptions(**options)
         self._true: list[Features] = []
@@ -37,38 +37,39 @@ class PictureScores:
 
     def add_true(self, images: Tensor) -> None:
         """Adds pictures of the split itself, uint8, shape :math:`(N, 3, H, W)`."""
-        if len(images):
+        if self.network is not None and len(images):
             self._true.append(self.network(images))
 
     def add(self, images: Tensor) -> None:
         """Adds pictures of the system, uint8, shape :math:`(N, 3, H, W)`."""
-        if len(images):
+        if self.network is not None and len(images):
             self._own.append(self.network(images))
 
     def reset(self) -> None:
         """Forgets the system's pictures and keeps the true ones, for the next system."""
         self._own = []
 
-    def compute(self) -> dict[str, Any]:
+    def compute(self) -> dict[str, Any] | None:
         """The figure of each metric of pictures, as plain JSON values, beside :obj:`pictures`: how
         many were added, and :obj:`notes`: sentences on what could not be taken, or not as asked
         for."""
-        own, true = _joined(self._own), _joined(self._true)
-        pictures = Pictures(own, true, self.network.name, self.options)
-        figures = {metric.key: metric.figure(pictures) for metric in metrics_of("pictures")}
-        notes = list(dict.fromkeys(pictures.notes))
-        return {**figures, "pictures": len(own.features), "notes": notes}
+        return self._figures(_joined(self._own), metrics_of("pictures"))
 
-    def compute_true(self) -> dict[str, Any]:
+    def compute_true(self) -> dict[str, Any] | None:
         """The same of the true pictures, by the metrics that are taken without others; the paper
         has them as the row of real pictures."""
-        true = _joined(self._true)
-        pictures = Pictures(true, true, self.network.name, self.options)
-        figures = {
-            metric.key: metric.figure(pictures) if metric.alone else None
-            for metric in metrics_of("pictures")
-        }
-        return {**figures, "pictures": len(true.features), "notes": []}
+        alone = [metric for metric in metrics_of("pictures") if metric.alone]
+        figures = self._figures(_joined(self._true), alone)
+        return figures and {**figures, "notes": []}
+
+    def _figures(self, own: Features, metrics: list[Metric]) -> dict[str, Any] | None:
+        if self.network is None:
+            return None
+        pictures = Pictures(own, _joined(self._true), self.network.name, self.options)
+        figures: dict[str, Any] = {metric.key: None for metric in metrics_of("pictures")}
+        figures |= {metric.key: metric.figure(pictures) for metric in metrics}
+        notes = list(dict.fromkeys(pictures.notes))
+        return {**figures, "pictures": len(own.features), "notes": notes}
 
 
 def _joined(batches: list[Features]) -> Features:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from sg2im_pyg.evaluation.layout_metrics import box_recall, mean, mean_mask_iou, sigma_area, sigma_x
+from sg2im_pyg.evaluation.layout_metrics import box_recall, mean, mean_mask_iou
 from sg2im_pyg.evaluation.picture_metrics import fid, inception_score, kid
+from sg2im_pyg.metrics import box_diversity
 
 Group = Literal["layout", "pictures"]
 
@@ -129,7 +130,7 @@ for _metric in (
         title="Sigma x",
         heads=("sigma", "x"),
         group="layout",
-        compute=sigma_x,
+        compute=lambda layouts: box_diversity(layouts.boxes, layouts.categories)[0],
         meaning="Standard deviation of the predicted boxes' centre x within a category, averaged "
         "over the categories; in units of the picture. A model that ignores the graph puts all "
         "objects of a category into one place and has a small value.",
@@ -144,7 +145,7 @@ for _metric in (
         title="Sigma area",
         heads=("sigma", "area"),
         group="layout",
-        compute=sigma_area,
+        compute=lambda layouts: box_diversity(layouts.boxes, layouts.categories)[1],
         meaning="Standard deviation of the predicted boxes' areas within a category, averaged over "
         "the categories.",
         source=f"{_PAPER}, Table 2",

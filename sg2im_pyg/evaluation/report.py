@@ -94,8 +94,7 @@ def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_printable)
     environment.globals |= {"metrics_of": metrics_of, "figure_of": figure_of, "count_of": count_of}
     environment.globals |= {"ARROWS": ARROWS, "WORDS": WORDS}
-    environment.filters |= {"number": format_number, "counted": format_count, "kind": _kind}
-    environment.filters |= {"percent": _percent, "address": _address, "plain": _plain}
+    environment.filters |= {"number": format_number, "counted": format_count, "address": _address}
     source = (_FOLDER / "report.html.jinja").read_text(encoding="utf-8")
     return environment.from_string("".join(line.strip() for line in source.splitlines()))
 
@@ -185,34 +184,8 @@ def _date(date: str) -> str:
         return date
 
 
-def _kind(system: Mapping[str, Any]) -> str:
-    if system["kind"] == "data":
-        return "reference"
-    if system["kind"] == "images":
-        return "folder of pictures"
-    step = system.get("step")
-    return "checkpoint" if step is None else f"checkpoint, step {step:,}"
-
-
 def _address(image: Image.Image) -> str:
     """A picture as an address that holds it."""
     file = io.BytesIO()
     image.convert("RGBA" if "A" in image.getbands() else "RGB").save(file, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * min(max(share, 0.0), 1.0):.1f}%"
-
-
-def _plain(value: Any) -> str:
-    """A setting in words."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_plain(entry)}" for key, entry in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_plain, value))
-    return str(value)

@@ -72,10 +72,6 @@ class Split:
         for start in range(0, self.pictures, batch_size):
             yield range(start, min(start + batch_size, self.pictures))
 
-    def images(self, indices: Sequence[int]) -> Tensor:
-        """True pictures, shape :math:`(N, 3, H, W)`, uint8."""
-        return self.dataset.assemble(indices).image
-
     def graphs(self, indices: Sequence[int], draw: int, relationships: Relationships) -> Batch:
         """Graphs of some pictures with their image nodes.
 

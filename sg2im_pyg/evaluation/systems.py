@@ -12,7 +12,6 @@ from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.split import Relationships, Split, Translation
 from sg2im_pyg.evaluation.text import unused_name
 from sg2im_pyg.formats.published import checkpoint_path
-from sg2im_pyg.formats.released import is_released
 from sg2im_pyg.formats.torch_file import load_entries
 from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.sources.images import MAX_PIXELS, load_image
@@ -39,10 +38,8 @@ class CheckpointSystem:
         """
         model = Sg2Im.from_pretrained(self.path)
         if model.config.image_size != split.dataset.image_size:
-            made, wanted = (
-                f"{height} x {width}"
-                for height, width in (model.config.image_size, split.dataset.image_size)
-            )
+            sizes = (model.config.image_size, split.dataset.image_size)
+            made, wanted = (" x ".join(map(str, size)) for size in sizes)
             raise Sg2ImError(
                 f"{self.path} makes pictures of {made}, {split.path} holds pictures of {wanted}: "
                 "give data of the model's size."
@@ -75,13 +72,13 @@ def open_systems(config: EvaluationConfig, split: Split) -> list[System]:
     systems: list[System] = []
     for given in config.checkpoint:
         path = checkpoint_path(given, "--checkpoint")
-        training = _training_entry(path)
+        entries = load_entries(path)
         relationships: Relationships = split.origin.relationships
         if config.relationships != "auto":
             relationships = config.relationships
-        elif _entry(training, "config", "data", "relationships") is False:
+        elif entry_of(entries, "training", "config", "data", "relationships") is False:
             relationships = "none"
-        step = _entry(training, "progress", "step")
+        step = entry_of(entries, "training", "progress", "step")
         if type(step) is not int or not 0 <= step < 2**63:  # whatever a foreign file says there
             step = None
         system = CheckpointSystem(_system_name(path), path, relationships, step)
@@ -104,20 +101,11 @@ def open_systems(config: EvaluationConfig, split: Split) -> list[System]:
     return systems
 
 
-def _training_entry(path: Path) -> dict[str, Any]:
-    """What one of our checkpoints keeps of its training; empty for other files."""
-    entries = load_entries(path)
-    if not isinstance(entries, dict) or is_released(entries):
-        return {}
-    training = entries.get("training")
-    return training if isinstance(training, dict) else {}
-
-
-def _entry(training: Any, *names: str) -> Any:
+def entry_of(entries: Any, *names: str) -> Any:
     """An entry of nested dicts; none where a foreign file has something else on the way."""
     for name in names:
-        training = training.get(name) if isinstance(training, dict) else None
-    return training
+        entries = entries.get(name) if isinstance(entries, dict) else None
+    return entries
 
 
 def _system_name(path: Path) -> str:
@@ -159,8 +147,8 @@ def _count_resized(files: list[Path], size: tuple[int, int]) -> int:
                 with Image.open(path) as image:
                     found = (image.height, image.width)
         except Exception:  # Pillow raises nearly anything at foreign bytes
+            found = size
             load_image(path, size)
-            continue
         if found[0] * found[1] > MAX_PIXELS:
             load_image(path, size)
         resized += found != size

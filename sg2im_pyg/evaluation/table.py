@@ -3,7 +3,7 @@ them."""
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sg2im_pyg.evaluation.registry import Metric, metrics_of
@@ -63,29 +63,18 @@ def best_systems(systems: Sequence[Mapping[str, Any]], metric: Metric) -> set[in
     True pictures are a reference and take no part. There is none where fewer than two systems
     have the figure, or where the true pictures' value is needed and missing.
     """
-    values: dict[int, float] = {}
-    true: float | None = None
-    for position, system in enumerate(systems):
-        found = figure_of(system, metric)
-        if found is None:
-            continue
-        if system["kind"] == "data":
-            true = found.value
-        else:
-            values[position] = found.value
-    if len(values) < 2 or (metric.better == "near" and true is None):
+    found = [(system["kind"] == "data", figure_of(system, metric)) for system in systems]
+    values = {k: figure.value for k, (true, figure) in enumerate(found) if figure and not true}
+    trues = [figure.value for true, figure in found if figure and true]
+    if len(values) < 2 or (metric.better == "near" and not trues):
         return set()
-    if metric.better == "near":
-        assert true is not None
-        ranks = {position: abs(value - true) for position, value in values.items()}
-    else:
-        sign = -1 if metric.better == "higher" else 1
-        ranks = {position: sign * value for position, value in values.items()}
-    best = min(ranks, key=ranks.__getitem__)
-    shown = format_number(values[best], metric.digits)
-    return {
-        position for position in values if format_number(values[position], metric.digits) == shown
+    rank: dict[str, Callable[[float], float]] = {
+        "higher": lambda value: -value,
+        "lower": lambda value: value,
+        "near": lambda value: abs(value - trues[-1]),
     }
+    best = format_number(min(values.values(), key=rank[metric.better]), metric.digits)
+    return {k for k, value in values.items() if format_number(value, metric.digits) == best}
 
 
 def count_of(system: Mapping[str, Any]) -> str:
@@ -116,11 +105,7 @@ def network_sentence(result: Mapping[str, Any]) -> str:
     network = result["network"]
     if network is None:
         return f"{picture_titles()} were not taken: no network was chosen."
-    details = []
-    if network.get("features"):
-        details.append(f"{network['features']:,} features")
-    if network.get("classes"):
-        details.append(f"{network['classes']:,} classes")
+    details = [f"{network[kind]:,} {kind}" for kind in ("features", "classes") if network.get(kind)]
     return ", ".join([f"{picture_titles()} by {clean(network['name'])}", *details]) + "."
 
 

@@ -7,13 +7,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 _LONGEST = 200  # bytes of a run's name; file systems take 255, with what is appended to it
-_DEVICES = {
-    "CON",
-    "PRN",
-    "AUX",
-    "NUL",
-    *(f"{kind}{k}" for kind in ("COM", "LPT") for k in range(10)),
-}
+_DEVICES = {"CON", "PRN", "AUX", "NUL"}
+_DEVICES |= {f"{kind}{k}" for kind in ("COM", "LPT") for k in range(10)}
 """Names that no file or folder can have on Windows."""
 
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.features import BATCH, resize_images
-from sg2im_pyg.evaluation.inception import INCEPTION
 from sg2im_pyg.evaluation.landscape_classifier import load_classifier
-from sg2im_pyg.evaluation.network_files import load_feature_network
+from sg2im_pyg.evaluation.network_files import INCEPTION, load_feature_network
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 
@@ -249,8 +248,8 @@ def test_results_do_not_depend_on_batches(scripted):
 
 def test_network_never_gets_more_pictures_than_a_batch(scripted):
     network = load_feature_network(scripted(Linear()))
-    run, sizes = network._run, []
-    network._run = lambda images: (sizes.append(len(images)), run(images))[1]
+    run, sizes = network.run, []
+    network.run = lambda images: (sizes.append(len(images)), run(images))[1]
     network(pictures(100))
     assert sizes == [32, 32, 32, 4]
 

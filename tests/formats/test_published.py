@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from sg2im_pyg.checkpoint import load_released
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.evaluation.inception import INCEPTION
+from sg2im_pyg.evaluation.network_files import INCEPTION
 from sg2im_pyg.formats import published
 from sg2im_pyg.formats.published import PRETRAINED, fetch_pretrained, released_file, released_path
 from sg2im_pyg.system.cache import cache_folder, fetch_file
