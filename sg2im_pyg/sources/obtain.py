@@ -7,8 +7,9 @@ from pathlib import Path
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.archives import holds_files, is_partly_unpacked, unpack
 from sg2im_pyg.system.disk import check_space, format_bytes
-from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile, bytes_left, fetch, say, verify
+from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile, bytes_left, fetch, verify
 from sg2im_pyg.system.files import replace_when_whole
+from sg2im_pyg.system.progress import say
 
 DOWNLOADS = "downloads"
 """Folder below the data folder that files are fetched to."""

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.system.disk import check_space
 from sg2im_pyg.system.files import read_json, replace_when_whole, write_json
+from sg2im_pyg.system.progress import progress_bar
 
 _CHUNK = 2**20  # bytes
 # What Windows takes for a device, whatever follows a dot.
@@ -58,14 +59,8 @@ def unpack(
         left = sum(entry.file_size for entry in missing)
         check_space({folder: left}, f"Unpacking {archive.name}")
         write_json(marker, {**work, "whole": False})
-        with tqdm(
-            total=total,
-            initial=total - left,
-            desc=f"Unpacking {archive.name}",
-            unit="B",
-            unit_scale=True,
-            disable=None if progress else True,
-        ) as bar:
+        title, done = f"Unpacking {archive.name}", total - left
+        with progress_bar(title, total, progress, initial=done) as bar:
             for entry in missing:
                 with _damage_as_sentence(archive):
                     _write(zipped, entry, folder / entry.filename, bar)
