@@ -274,8 +274,11 @@ class CommandLine:
         for name, field in self.options.items():
             if field.default is field.default_factory is MISSING and name not in given:
                 raise UsageError(f"{self._called(name)} must be given: {_SEE_HELP}.")
+        content = Namespace()
+        for name, value in given.items():  # the parser changes lists
+            content[name] = list(value) if isinstance(value, list) else value
         try:
-            return self.parser.parse_object(_nested(given))
+            return self.parser.parse_object(content)
         except argparse.ArgumentError as error:
             found = re.search(r'key "([^"]+)"', str(error))
             name = found[1] if found else ""
@@ -359,17 +362,6 @@ def _flat(content: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = ""
             yield from _flat(value, hints, f"{name}.")
         else:
             yield name, value
-
-
-def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for name, value in given.items():
-        *groups, last = name.split(".")
-        place = content
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = list(value) if isinstance(value, list) else value  # the parser changes it
-    return content
 
 
 def _fill(cls: type[T], values: Namespace) -> T:
