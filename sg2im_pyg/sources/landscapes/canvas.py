@@ -117,26 +117,23 @@ class Canvas:
 
     def polygon(self, points: Sequence[Point], fill: Fill, owned: bool = True) -> None:
         """Fills a polygon; not owned is what only changes the light on things behind."""
-        corners = _corners(points)
-        (self.draw if len(fill) == 3 else self.blend).polygon(corners, fill)
-        if owned:
-            self.draw_owners.polygon(corners, len(self.names) - 1)
+        self._paint("polygon", _corners(points), fill, owned)
 
     def ellipse(
         self, x0: float, y0: float, x1: float, y1: float, fill: Fill, owned: bool = True
     ) -> None:
-        left, right = sorted((math.floor(x0 + 0.5), math.floor(x1 + 0.5)))
-        top, bottom = sorted((math.floor(y0 + 0.5), math.floor(y1 + 0.5)))
-        (self.draw if len(fill) == 3 else self.blend).ellipse((left, top, right, bottom), fill)
-        if owned:
-            self.draw_owners.ellipse((left, top, right, bottom), len(self.names) - 1)
+        box = _corners([(min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))])
+        self._paint("ellipse", box, fill, owned)
 
     def line(self, points: Sequence[Point], fill: Fill, width: float, owned: bool = True) -> None:
-        corners = _corners(points)
-        thickness = max(1, math.floor(width + 0.5))
-        (self.draw if len(fill) == 3 else self.blend).line(corners, fill, thickness)
+        self._paint("line", _corners(points), fill, owned, max(1, math.floor(width + 0.5)))
+
+    def _paint(
+        self, shape: str, corners: list[tuple[int, int]], fill: Fill, owned: bool, *width: int
+    ) -> None:
+        getattr(self.draw if len(fill) == 3 else self.blend, shape)(corners, fill, *width)
         if owned:
-            self.draw_owners.line(corners, len(self.names) - 1, thickness)
+            getattr(self.draw_owners, shape)(corners, len(self.names) - 1, *width)
 
     def gradient(self, points: Sequence[Point], top: Colour, bottom: Colour) -> None:
         """Fills a polygon with a colour that changes from its top to its bottom."""
