@@ -33,12 +33,7 @@ SPLIT_LIST = "vg_splits.json"
 
 _AS_RELEASED = VisualGenomeSelection()
 
-
-_SHARES = {
-    "train": 0.855,
-    "val": 0.075,
-    "test": 0.07,
-}  # those of the pictures that the release kept
+_SHARES = {"train": 0.855, "val": 0.075, "test": 0.07}  # of the pictures that the release kept
 _LAYOUT = (
     f"expected are {', '.join(FILES)}, and the pictures in images/VG_100K and images/VG_100K_2 "
     "(or VG_100K and VG_100K_2)"
