@@ -129,11 +129,7 @@ class CommandLine:
     """
 
     def __init__(
-        self,
-        *options: type,
-        program: str,
-        description: str | None = None,
-        usage: str | None = None,
+        self, *options: type, program: str, description: str | None = None, usage: str | None = None
     ) -> None:
         self.classes = options
         self.options: dict[str, Field] = {}

@@ -166,11 +166,7 @@ def coco_image_folder(source: Path, split: str) -> Path:
 
 
 def _read_part(
-    paths: Sequence[Path],
-    mask_size: int,
-    selection: CocoSelection,
-    workers: int,
-    progress: bool,
+    paths: Sequence[Path], mask_size: int, selection: CocoSelection, workers: int, progress: bool
 ) -> tuple[Annotations, list[str]]:
     """All pictures used of one part, and of each listed picture why it is not ("": it is)."""
     things = AnnotationFile(paths[0], progress)
