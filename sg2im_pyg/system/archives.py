@@ -85,7 +85,6 @@ def _marker(folder: Path, archive_name: str) -> Path:
 
 def _choose(entries: Sequence[ZipInfo], archive: Path, members: Sequence[str]) -> list[ZipInfo]:
     """The files to unpack; every entry is checked, also those that are not wanted."""
-    files = {member for member in members if not member.endswith("/")}
     folders = tuple(member for member in members if member.endswith("/"))
     chosen: dict[str, ZipInfo] = {}
     for entry in entries:
@@ -94,7 +93,7 @@ def _choose(entries: Sequence[ZipInfo], archive: Path, members: Sequence[str]) -
         kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the packer was no Unix program
         if not _stays_inside(name) or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refusal(archive, name, "is a link or leads outside of the folder")
-        if entry.is_dir() or not (name in files or name.startswith(folders)):
+        if entry.is_dir() or not (name in members or name.startswith(folders)):
             continue
         if not _is_portable(name):
             raise _refusal(archive, name, "is no file name on every system")

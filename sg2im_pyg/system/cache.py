@@ -79,7 +79,12 @@ def obtain_cached(
     if not (path.is_file() and _known(path)):
         with _alone(path, progress):
             if not (path.is_file() and _known(path)):
-                _bring(file, path, mirror, progress, patience, check)
+                if not path.is_file():
+                    record_path(path).unlink(missing_ok=True)  # of a file that somebody deleted
+                    say(f"Fetching {file.name} to {path.parent}", progress)
+                _, address = fetch_from(file, path.parent, mirror, progress, patience)
+                _check_once(path, address, check)
+                write_record(path, file.sha256 or sha256_of(path), address)
                 return path
     known = _known(path)
     if known is None:  # another process is fetching it again just now
@@ -97,19 +102,8 @@ def obtain_cached(
     )
 
 
-def _bring(
-    file: RemoteFile,
-    path: Path,
-    mirror: str | None,
-    progress: bool,
-    patience: Patience,
-    check: Callable[[Path], None],
-) -> None:
-    """Fetches a file, or takes one that was put there by hand."""
-    if not path.is_file():
-        record_path(path).unlink(missing_ok=True)  # of a file that somebody deleted
-        say(f"Fetching {file.name} to {path.parent}", progress)
-    _, address = fetch_from(file, path.parent, mirror, progress, patience)
+def _check_once(path: Path, address: str | None, check: Callable[[Path], None]) -> None:
+    """Deletes what an address gave unless it passes; what was put there by hand stays."""
     try:
         check(path)
     except Sg2ImError as error:
@@ -124,7 +118,6 @@ def _bring(
             f"What {address} gave for {path} is not the file that it should be: {reason}; it was "
             "deleted, fetch it again or name a mirror."
         ) from error
-    write_record(path, file.sha256 or sha256_of(path), address)
 
 
 def _check_no_page(path: Path) -> None:

@@ -362,11 +362,6 @@ def _flat(content: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = ""
 
 def _fill(cls: type[T], values: Namespace) -> T:
     hints = get_type_hints(cls)
-    return cls(
-        **{
-            field.name: _fill(hints[field.name], values[field.name])
-            if is_dataclass(hints[field.name])
-            else values[field.name]
-            for field in fields(cls)  # type: ignore[arg-type]
-        }
-    )
+    filled = {field.name: values[field.name] for field in fields(cls)}  # type: ignore[arg-type]
+    groups = {name: hints[name] for name in filled if is_dataclass(hints[name])}
+    return cls(**filled | {name: _fill(kind, filled[name]) for name, kind in groups.items()})
