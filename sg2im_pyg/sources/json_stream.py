@@ -132,9 +132,8 @@ def _has_list(path: Path, key: str | None) -> bool:
 
 
 def _no_list(path: Path, key: str | None) -> Sg2ImError:
-    if key is None:
-        return Sg2ImError(f"{path} is no list of entries: replace it by a whole copy.")
-    return Sg2ImError(f"{path} has no list {key!r} of entries: replace it by a whole copy.")
+    what = "is no list" if key is None else f"has no list {key!r}"
+    return Sg2ImError(f"{path} {what} of entries: replace it by a whole copy.")
 
 
 def _malformed(path: Path, error: Exception) -> Sg2ImError:

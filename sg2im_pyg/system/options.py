@@ -120,7 +120,7 @@ def expected(hint: Any, bounds: dict[str, float] | None = None) -> str:
             return f"a list of {count}lists, each {expected(kinds[0], bounds)}"
         noun = {int: "whole numbers", float: "numbers", str: "texts"}.get(kinds[0], "values")
         return f"a list of {count}{noun}" + (f", each {within}" if within else "")
-    noun = _NOUNS.get(hint) or getattr(hint, "__name__", "a value")
+    noun = _NOUNS.get(hint, getattr(hint, "__name__", "a value"))
     return f"{noun}, {within}" if within else noun
 
 

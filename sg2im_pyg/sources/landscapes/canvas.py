@@ -15,6 +15,8 @@ Colour = tuple[int, int, int]
 Fill = tuple[int, int, int] | tuple[int, int, int, int]
 """Red, green, blue and perhaps opacity, 0 to 255."""
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
 T = TypeVar("T")
 
 
@@ -184,30 +186,13 @@ class Pen:
         fill = self.canvas.fill(colour, alpha, glows)
         self.canvas.polygon([self.at(u, v) for u, v in points], fill)
 
-    def rectangle(
-        self,
-        u0: float,
-        v0: float,
-        u1: float,
-        v1: float,
-        colour: Colour,
-        alpha: float = 1,
-        glows: bool = False,
-    ) -> None:
+    def rectangle(self, box: Box, colour: Colour, alpha: float = 1, glows: bool = False) -> None:
+        u0, v0, u1, v1 = box
         self.polygon([(u0, v0), (u1, v0), (u1, v1), (u0, v1)], colour, alpha, glows)
 
-    def ellipse(
-        self,
-        u0: float,
-        v0: float,
-        u1: float,
-        v1: float,
-        colour: Colour,
-        alpha: float = 1,
-        glows: bool = False,
-    ) -> None:
+    def ellipse(self, box: Box, colour: Colour, alpha: float = 1, glows: bool = False) -> None:
         fill = self.canvas.fill(colour, alpha, glows)
-        self.canvas.ellipse(*self.at(u0, v0), *self.at(u1, v1), fill)
+        self.canvas.ellipse(*self.at(*box[:2]), *self.at(*box[2:]), fill)
 
     def disk(self, u: float, v: float, radius: float, colour: Colour, alpha: float = 1) -> None:
         """A circle, its radius in box heights whatever the shape of the box."""

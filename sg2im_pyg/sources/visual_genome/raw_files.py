@@ -161,7 +161,7 @@ def read_objects(
 
 def read_relationships(path: Path, images: Sequence[int], progress: bool = False) -> Relationships:
     """Reads ``relationships.json``; errors as in :func:`read_objects`."""
-    of_image, subjects, objects, predicates = columns = _columns(4)
+    of_image, subjects, objects, predicates = _columns(4)
     known: dict[str, int] = {}
 
     def add(number: int, entry: Any) -> None:
@@ -172,12 +172,14 @@ def read_relationships(path: Path, images: Sequence[int], progress: bool = False
 
     expected = "a predicate, and a subject and an object with their object_id"
     _read_all(path, "relationships", images, progress, add, "relationship", expected)
-    return Relationships(*map(_numbers, columns), list(known))
+    return Relationships(
+        _numbers(of_image), _numbers(subjects), _numbers(objects), _numbers(predicates), list(known)
+    )
 
 
 def read_attributes(path: Path, images: Sequence[int], progress: bool = False) -> Attributes:
     """Reads ``attributes.json``; errors as in :func:`read_objects`."""
-    of_image, objects, entries, names = columns = _columns(4)
+    of_image, objects, entries, names = _columns(4)
     known: dict[str, int] = {}
     numbers = itertools.count(1)
 
@@ -191,7 +193,9 @@ def read_attributes(path: Path, images: Sequence[int], progress: bool = False) -
 
     expected = "an object_id, and a list of attributes if there are any"
     _read_all(path, "attributes", images, progress, add, "entry", expected)
-    return Attributes(*map(_numbers, columns), list(known))
+    return Attributes(
+        _numbers(of_image), _numbers(objects), _numbers(entries), _numbers(names), list(known)
+    )
 
 
 def read_aliases(path: Path) -> dict[str, str]:
