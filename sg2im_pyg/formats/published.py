@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 
 from sg2im_pyg.errors import Sg2ImError, nearest, shortened
-from sg2im_pyg.system.cache import _obtain, cache_folder
-from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile, say
+from sg2im_pyg.system.cache import cache_folder, obtain_cached
+from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile
+from sg2im_pyg.system.progress import say
 
 RELEASE_ADDRESS = "https://storage.googleapis.com/sg2im-data"
 """Folder on the web of the 2018 release: generators in :obj:`small/`, whole trainings in
@@ -137,7 +138,7 @@ def fetch_pretrained(
             of the release, or the file in the cache is not what once came.
     """
     file, path = released_file(name, full), released_path(name, folder, full)
-    return _obtain(file, path, mirror, progress, patience, _check_released)
+    return obtain_cached(file, path, mirror, progress, patience, _check_released)
 
 
 def _check_released(path: Path) -> None:

@@ -63,14 +63,9 @@ class Annotations:
     def save(self, path: Path) -> None:
         """Writes the file; a reader never meets half of it."""
         with replace_when_whole(path) as temporary, h5py.File(temporary, "w") as file:
+            notes = {"settings": self.settings, "skipped": self.skipped, "notes": self.notes}
             write_columns(
-                file,
-                SCHEMA,
-                self.table,
-                self.vocabulary,
-                self.mask_size,
-                {"settings": self.settings, "skipped": self.skipped, "notes": self.notes},
-                str(path),
+                file, SCHEMA, self.table, self.vocabulary, self.mask_size, notes, str(path)
             )
             file["file"] = np.frombuffer(json.dumps(self.files).encode(), np.uint8)
             file["stored_size"] = self.stored_sizes.astype(np.int32)
@@ -86,28 +81,18 @@ class Annotations:
             try:
                 columns = read_columns(file, SCHEMA, path)
                 files = json.loads(bytes(file["file"][:]).decode())
-                settings, skipped, notes = (
-                    columns.settings[name] for name in ("settings", "skipped", "notes")
-                )
                 stored_sizes = file["stored_size"][:]
+                report = [columns.settings[name] for name in ("settings", "skipped", "notes")]
                 if len(files) != len(columns.table) or stored_sizes.shape != (len(files), 2):
                     raise ValueError("not as many files as pictures")
+            except Sg2ImError:
+                raise
             except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
-                if isinstance(error, Sg2ImError):
-                    raise
                 raise Sg2ImError(
                     f"The file {path} is damaged ({error}): remove it and prepare the data again."
                 ) from error
-        return cls(
-            columns.table,
-            columns.vocabulary,
-            columns.mask_size,
-            files,
-            stored_sizes,
-            settings,
-            skipped,
-            notes,
-        )
+        table, vocabulary, mask_size = columns.table, columns.vocabulary, columns.mask_size
+        return cls(table, vocabulary, mask_size, files, stored_sizes, *report)
 
 
 def saved_annotations(path: Path, settings: Mapping[str, Any]) -> Annotations | None:

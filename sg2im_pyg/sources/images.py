@@ -16,9 +16,7 @@ MAX_PIXELS = 100_000_000
 
 
 def load_image(
-    path: str | os.PathLike[str],
-    size: tuple[int, int],
-    stored_size: tuple[int, int] | None = None,
+    path: str | os.PathLike[str], size: tuple[int, int], stored_size: tuple[int, int] | None = None
 ) -> np.ndarray:
     """Reads a picture and resizes it: :func:`load_images` for one size.
 

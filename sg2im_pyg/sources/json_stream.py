@@ -2,8 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +10,7 @@ import ijson
 from tqdm import tqdm
 
 from sg2im_pyg.errors import Sg2ImError, shortened
+from sg2im_pyg.system.progress import progress_bar
 
 _BUFFER = 2**20  # bytes parsed at once
 _TAIL = 4096  # bytes at the end that are looked at to tell a cut file from a wrong one
@@ -35,21 +35,11 @@ def read_entries(path: Path, key: str | None, progress: str | None = None) -> It
         Sg2ImError: If the file is missing, empty, cut off, no JSON in UTF-8, without that list,
             or an entry is no object.
     """
-    prefix = "item" if key is None else f"{key}.item"
     if not path.is_file():
         raise Sg2ImError(f"The file {path} is missing: put it there.")
-    found = False
-    with ExitStack() as stack:
-        file = stack.enter_context(_open(path))
-        bar = stack.enter_context(
-            tqdm(
-                total=path.stat().st_size,
-                desc=progress,
-                unit="B",
-                unit_scale=True,
-                disable=True if progress is None else None,
-            )
-        )
+    found, prefix = False, "item" if key is None else f"{key}.item"
+    bar = progress_bar(progress, path.stat().st_size, progress is not None)
+    with _open(path) as file, bar:
         source = _Counting(path, file, bar)
         entries = ijson.items(source, prefix, use_float=True, buf_size=_BUFFER)
         while True:
@@ -73,9 +63,30 @@ def wrong_entry(path: Path, kind: str, entry: Any, expected: str) -> Sg2ImError:
     return Sg2ImError(f"A {kind} of {path} must have {expected}, got {shown}.")
 
 
+def take(
+    path: Path, kind: str, entry: Mapping[str, Any], checks: Mapping[str, Callable[[Any], bool]]
+) -> list[Any]:
+    """Some values of an entry, each of which must pass a check."""
+    values = [entry.get(name) for name in checks]
+    if not all(check(value) for check, value in zip(checks.values(), values, strict=True)):
+        *names, last = checks
+        raise wrong_entry(path, kind, entry, f"{', '.join(names)} and {last}")
+    return values
+
+
 def is_whole(value: Any, low: int = 0, high: int = 2**62) -> bool:
     """Whether a value of an entry is a whole number in a range."""
     return type(value) is int and low <= value <= high
+
+
+def is_side(value: Any) -> bool:
+    """Whether a value of an entry can be the width or height of a picture, in pixels."""
+    return is_whole(value, 1, 100_000)
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value of an entry is a text, and not an empty one."""
+    return isinstance(value, str) and value != ""
 
 
 class _Counting:
@@ -121,9 +132,8 @@ def _has_list(path: Path, key: str | None) -> bool:
 
 
 def _no_list(path: Path, key: str | None) -> Sg2ImError:
-    if key is None:
-        return Sg2ImError(f"{path} is no list of entries: replace it by a whole copy.")
-    return Sg2ImError(f"{path} has no list {key!r} of entries: replace it by a whole copy.")
+    what = "is no list" if key is None else f"has no list {key!r}"
+    return Sg2ImError(f"{path} {what} of entries: replace it by a whole copy.")
 
 
 def _malformed(path: Path, error: Exception) -> Sg2ImError:

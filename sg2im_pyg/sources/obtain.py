@@ -1,14 +1,15 @@
 """How the files that a source consists of come into a folder: fetched, checked, unpacked."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.archives import holds_files, is_partly_unpacked, unpack
 from sg2im_pyg.system.disk import check_space, format_bytes
-from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile, bytes_left, fetch, say, verify
+from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile, bytes_left, fetch, verify
 from sg2im_pyg.system.files import replace_when_whole
+from sg2im_pyg.system.progress import say
 
 DOWNLOADS = "downloads"
 """Folder below the data folder that files are fetched to."""
@@ -53,15 +54,21 @@ def obtain(
                 missing.setdefault(file, []).append(result)
     found = {file: path for file in missing if (path := _find(file, folder))}
     to_fetch = [file for file in missing if file not in found]
-    if not download:
-        _check_nothing_needed(to_fetch, missing, folder)
+    needed = [file for file in to_fetch if not file.optional]
+    if needed and not download:
+        results = [_place(file, result) for file in needed for result in missing[file]]
+        sources = [f"{file.name} from {' or '.join(file.addresses)}" for file in needed]
+        raise Sg2ImError(
+            f"{folder} lacks {', '.join(results)}, and downloading is switched off: put them "
+            f"there, or put into {folder / DOWNLOADS} {'; '.join(sources)}."
+        )
     for file, path in found.items():  # before hours of work that could turn out to be in vain
         verify(file, path, progress)
-    _check_room(missing, to_fetch, folder)
+    to_come = sum(bytes_left(file, folder / DOWNLOADS) for file in to_fetch)
+    _check_room(missing, to_come, folder)
     if to_fetch and download:
-        total = format_bytes(sum(bytes_left(file, folder / DOWNLOADS) for file in to_fetch))
         names = ", ".join(file.name for file in to_fetch)
-        say(f"To download: {total} to {folder / DOWNLOADS} ({names})", progress)
+        say(f"To download: {format_bytes(to_come)} to {folder / DOWNLOADS} ({names})", progress)
 
     for file, results in missing.items():
         path = found.get(file)
@@ -106,24 +113,9 @@ def _find(file: RemoteFile, folder: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _check_nothing_needed(
-    to_fetch: Sequence[RemoteFile], missing: Mapping[RemoteFile, Sequence[str]], folder: Path
-) -> None:
-    needed = [file for file in to_fetch if not file.optional]
-    if needed:
-        results = [_place(file, result) for file in needed for result in missing[file]]
-        sources = [f"{file.name} from {' or '.join(file.addresses)}" for file in needed]
-        raise Sg2ImError(
-            f"{folder} lacks {', '.join(results)}, and downloading is switched off: put them "
-            f"there, or put into {folder / DOWNLOADS} {'; '.join(sources)}."
-        )
-
-
-def _check_room(
-    missing: Mapping[RemoteFile, Sequence[str]], to_fetch: Sequence[RemoteFile], folder: Path
-) -> None:
-    needs = {folder / DOWNLOADS: sum(bytes_left(file, folder / DOWNLOADS) for file in to_fetch)}
-    for file in missing:
+def _check_room(files: Iterable[RemoteFile], to_come: int, folder: Path) -> None:
+    needs = {folder / DOWNLOADS: to_come}
+    for file in files:
         into = folder / file.into
         # What is there halfway is counted when the unpacking goes on.
         if not is_partly_unpacked(file.name, into):

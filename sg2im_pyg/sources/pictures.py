@@ -10,19 +10,20 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from tqdm import tqdm
 
 from sg2im_pyg.data.store import SPARE_BYTES, columns_bytes, write_store
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations
 from sg2im_pyg.sources.images import load_images
 from sg2im_pyg.system.disk import check_space
-from sg2im_pyg.system.files import replace_when_whole
+from sg2im_pyg.system.files import write_json
 from sg2im_pyg.system.parallel import ordered_map
+from sg2im_pyg.system.progress import progress_bar
 
 _CHUNK = 16  # pictures a task: about 0.1 s of work
 _FEW = 256  # pictures; starting processes takes longer than decoding these
@@ -65,49 +66,34 @@ def write_pictures(
             decoded is kept, and the next call goes on with those.
         OSError: If the disk is full; what has been decoded is kept.
     """
-    sizes = list(paths)
-    state = _State.of(annotations, folder, paths)
+    sizes, total = list(paths), len(annotations)
+    state = _State(annotations, folder, paths)
+    picture_bytes = sum(height * width * 3 for height, width in sizes)
     # Twice: for a moment the rows and the store that is made of them are both there.
-    pictures = 2 * len(annotations) * state.picture_bytes - state.bytes_there()
-    check_space(
-        {
-            next(iter(paths.values())).parent: pictures
-            + len(paths) * (columns_bytes(annotations.table) + SPARE_BYTES)
-        },
-        f"The data of {len(annotations):,} pictures",
+    needed = (2 * total - state.done) * picture_bytes
+    needed += len(paths) * (columns_bytes(annotations.table) + SPARE_BYTES)
+    check_space({next(iter(paths.values())).parent: needed}, f"The data of {total:,} pictures")
+    todo = [*(index for index in state.unreadable if index < state.done), *range(state.done, total)]
+    tasks = _tasks(annotations, folder, todo, check_sizes)
+    bar = progress_bar(
+        progress, total, progress is not None, initial=total - len(todo), unit=" pictures"
     )
-    done = state.done
-    todo = [index for index in state.unreadable if index < done]
-    todo += range(done, len(annotations))
-    tasks = _tasks(annotations, folder, sizes, todo, check_sizes)
-    with (
-        ExitStack() as stack,
-        tqdm(
-            total=len(annotations),
-            initial=len(annotations) - len(todo),
-            desc=progress,
-            unit=" pictures",
-            disable=True if progress is None else None,
-        ) as bar,
-    ):
+    with ExitStack() as stack, bar:
         rows = [stack.enter_context(path.open("r+b")) for path in state.rows.values()]
         if len(todo) < _FEW:
             workers = 1
-        for result in ordered_map(_decode, tasks, workers):
+        for result in ordered_map(partial(_decode, sizes), tasks, workers):
             # What can not be read is noted before its empty row is there, and what can be read
             # now is forgotten after its row is: a kill in between leaves no black picture.
             state.note(result.errors)
             _write_rows(rows, sizes, result)
-            state.forget([index for index in result.indices if index not in result.errors])
+            state.forget(set(result.indices) - result.errors.keys())
             bar.update(len(result.indices))
-    if state.unreadable and not skip_unreadable:
-        raise Sg2ImError(_unreadable_sentence(state.unreadable, len(annotations), folder))
-    kept = None
+    kept, skipped = None, dict(annotations.skipped)
     if state.unreadable:
-        lost = np.array(sorted(state.unreadable))
-        kept = np.setdiff1d(np.arange(len(annotations)), lost)
-    skipped = dict(annotations.skipped)
-    if state.unreadable:
+        if not skip_unreadable:
+            raise Sg2ImError(_unreadable_sentence(state.unreadable, total, folder))
+        kept = np.setdiff1d(np.arange(total), list(state.unreadable))
         skipped[UNREADABLE] = len(state.unreadable)
     report = {"skipped_pictures": skipped, "notes": annotations.notes}
     for size, path in paths.items():
@@ -124,12 +110,8 @@ def write_pictures(
         state.remove(size)
 
 
-@dataclass
-class _Task:
-    indices: list[int]
-    paths: list[Path]
-    stored_sizes: list[ImageSize | None]
-    sizes: list[ImageSize]
+_Picture = tuple[int, Path, ImageSize | None]
+"""Number of a picture, its file, and the size that it must have."""
 
 
 @dataclass
@@ -140,32 +122,27 @@ class _Result:
 
 
 def _tasks(
-    annotations: Annotations,
-    folder: Path,
-    sizes: list[ImageSize],
-    todo: Sequence[int],
-    check_sizes: bool,
-) -> Iterator[_Task]:
+    annotations: Annotations, folder: Path, todo: Sequence[int], check_sizes: bool
+) -> Iterator[list[_Picture]]:
     for start in range(0, len(todo), _CHUNK):
-        indices = list(todo[start : start + _CHUNK])
-        listed: list[ImageSize | None] = []
-        for height, width in annotations.stored_sizes[indices].tolist():
-            listed.append((height, width) if check_sizes else None)
-        yield _Task(indices, [folder / annotations.files[i] for i in indices], listed, sizes)
+        indices = todo[start : start + _CHUNK]
+        listed: list[Any] = [None] * len(indices)
+        if check_sizes:
+            listed = [tuple(size) for size in annotations.stored_sizes[indices].tolist()]
+        paths = [folder / annotations.files[index] for index in indices]
+        yield list(zip(indices, paths, listed, strict=True))
 
 
-def _decode(task: _Task) -> _Result:
-    images = [np.zeros((len(task.indices), *size, 3), np.uint8) for size in task.sizes]
+def _decode(sizes: Sequence[ImageSize], pictures: Sequence[_Picture]) -> _Result:
+    images = [np.zeros((len(pictures), *size, 3), np.uint8) for size in sizes]
     errors = {}
-    for row, (index, path, listed) in enumerate(
-        zip(task.indices, task.paths, task.stored_sizes, strict=True)
-    ):
+    for row, (index, path, listed) in enumerate(pictures):
         try:
-            for array, image in zip(images, load_images(path, task.sizes, listed), strict=True):
+            for array, image in zip(images, load_images(path, sizes, listed), strict=True):
                 array[row] = image
         except Sg2ImError as error:
             errors[index] = str(error)
-    return _Result(task.indices, images, errors)
+    return _Result([index for index, *_ in pictures], images, errors)
 
 
 def _write_rows(files: Sequence[BinaryIO], sizes: Sequence[ImageSize], result: _Result) -> None:
@@ -185,64 +162,39 @@ def _write_rows(files: Sequence[BinaryIO], sizes: Sequence[ImageSize], result: _
 class _State:
     """How far the pass has come: a file of rows a size, and beside each a note of what it is."""
 
-    def __init__(self, rows: dict[ImageSize, Path], identity: str, total: int) -> None:
-        self.rows = rows
-        self.identity = identity
+    def __init__(
+        self, annotations: Annotations, folder: Path, paths: dict[ImageSize, Path]
+    ) -> None:
+        self.rows = {size: path.with_name(f".{path.stem}.rows") for size, path in paths.items()}
+        sizes = annotations.stored_sizes.tolist()
+        names = [annotations.settings, annotations.files, sizes, str(folder)]
+        content = json.dumps(names, sort_keys=True)
+        self.identity = hashlib.sha256(content.encode()).hexdigest()
         self.unreadable: dict[int, str] = {}
-        self.done = 0
-        self._read(total)
-
-    @classmethod
-    def of(cls, annotations: Annotations, folder: Path, paths: dict[ImageSize, Path]) -> "_State":
-        rows = {size: path.with_name(f".{path.stem}.rows") for size, path in paths.items()}
-        names = json.dumps(
-            [
-                annotations.settings,
-                annotations.files,
-                annotations.stored_sizes.tolist(),
-                str(folder),
-            ],
-            sort_keys=True,
-        )
-        identity = hashlib.sha256(names.encode()).hexdigest()
-        return cls(rows, identity, len(annotations))
-
-    def _read(self, total: int) -> None:
-        for path in self.rows.values():
-            path.parent.mkdir(parents=True, exist_ok=True)
+        self.done = len(annotations)
         try:
-            done = total
             for (height, width), path in self.rows.items():
                 found = json.loads(_note_path(path).read_text(encoding="utf-8"))
                 if found["identity"] != self.identity:
                     raise ValueError("rows of other pictures")
-                done = min(done, path.stat().st_size // (height * width * 3))
+                self.done = min(self.done, path.stat().st_size // (height * width * 3))
                 self.unreadable |= {int(i): text for i, text in found["unreadable"].items()}
-            self.done = done
         except (OSError, ValueError, KeyError, TypeError):
             self.done, self.unreadable = 0, {}
         for (height, width), path in self.rows.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:  # what came after the last whole picture goes
                 file.truncate(self.done * height * width * 3)
         self._write()
-
-    @property
-    def picture_bytes(self) -> int:
-        """Bytes of one picture at all sizes."""
-        return sum(height * width * 3 for height, width in self.rows)
-
-    def bytes_there(self) -> int:
-        return self.done * self.picture_bytes
 
     def note(self, errors: dict[int, str]) -> None:
         if errors:
             self.unreadable.update(errors)
             self._write()
 
-    def forget(self, indices: list[int]) -> None:
-        if any(index in self.unreadable for index in indices):
-            for index in indices:
-                self.unreadable.pop(index, None)
+    def forget(self, indices: set[int]) -> None:
+        if indices & self.unreadable.keys():
+            self.unreadable = {i: t for i, t in self.unreadable.items() if i not in indices}
             self._write()
 
     def remove(self, size: ImageSize) -> None:
@@ -251,10 +203,9 @@ class _State:
         _note_path(self.rows[size]).unlink()
 
     def _write(self) -> None:
-        content = json.dumps({"identity": self.identity, "unreadable": self.unreadable})
         for path in self.rows.values():
-            with replace_when_whole(_note_path(path)) as temporary:
-                temporary.write_text(content, encoding="utf-8")
+            content = {"identity": self.identity, "unreadable": self.unreadable}
+            write_json(_note_path(path), content)
 
 
 def _note_path(rows: Path) -> Path:
@@ -262,13 +213,11 @@ def _note_path(rows: Path) -> Path:
 
 
 def _unreadable_sentence(unreadable: dict[int, str], total: int, folder: Path) -> str:
-    sentences = list(unreadable.values())
-    if len(sentences) == 1:
-        first = sentences[0]
-    else:
+    first, *others = unreadable.values()
+    if others:
         first = (
-            f"{len(sentences):,} of {total:,} pictures of {folder} can not be read, among them: "
-            + " ".join(sentences[:_SHOWN])
+            f"{len(unreadable):,} of {total:,} pictures of {folder} can not be read, among them: "
+            + " ".join([first, *others][:_SHOWN])
         )
     return (
         f"{first} The others of this split are decoded and kept: run the same command again when "

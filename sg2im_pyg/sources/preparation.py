@@ -1,6 +1,6 @@
 """From a source's annotations and pictures to one store a split and size; what is there stays."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,70 +69,56 @@ def prepare_stores(
             different vocabularies; if a picture can not be read.
     """
     root = Path(root)
-    sizes = list(dict.fromkeys(image_sizes))
+    paths = _store_paths(root, image_sizes, source.settings)
     with _only_one(root):
-        return _prepare_stores(source, root, sizes, workers, skip_unreadable, progress)
+        missing: dict[str, list[ImageSize]] = {}
+        vocabulary, ready = None, ""
+        for split, settings in source.settings.items():
+            for size, stores in paths.items():
+                wanted = {**settings, "image_size": list(size)}
+                store = _ready_store(stores[split], wanted, skip_unreadable)
+                if store is None:
+                    missing.setdefault(split, []).append(size)
+                else:
+                    vocabulary, ready = vocabulary or store.vocabulary, ready or split
 
-
-def _prepare_stores(
-    source: Conversion,
-    root: Path,
-    sizes: Sequence[ImageSize],
-    workers: int,
-    skip_unreadable: bool,
-    progress: bool,
-) -> Paths:
-    paths = {
-        size: {split: store_path(root, size, split) for split in source.settings} for size in sizes
-    }
-    missing: dict[str, list[ImageSize]] = {}
-    vocabulary, ready = None, ""
-    for split, settings in source.settings.items():
-        for size in sizes:
-            wanted_settings = {**settings, "image_size": list(size)}
-            store = _ready_store(paths[size][split], wanted_settings, skip_unreadable)
-            if store is None:
-                missing.setdefault(split, []).append(size)
-            else:
-                vocabulary, ready = vocabulary or store.vocabulary, ready or split
-
-    found: dict[str, Annotations] = {}
-    for split in missing:
-        saved = saved_annotations(root / CONVERTED / f"{split}.h5", source.settings[split])
-        if saved is not None:
-            found[split] = saved
-    absent = [split for split in missing if split not in found]
-    for split, annotations in (source.convert(absent) if absent else {}).items():
-        if split not in absent:
-            continue
-        annotations.settings = plain(source.settings[split])
-        if not len(annotations) and split not in source.may_be_empty:
-            raise Sg2ImError(
-                f"No picture of {source.folders[split]} is left with {source.wanted}: widen the "
-                f"selection, or give more of {source.name}."
+        saved = {split: root / CONVERTED / f"{split}.h5" for split in missing}
+        found: dict[str, Annotations] = {}
+        for split, path in saved.items():
+            annotations = saved_annotations(path, source.settings[split])
+            if annotations is not None:
+                found[split] = annotations
+        absent = [split for split in missing if split not in found]
+        converted = source.convert(absent) if absent else {}
+        for split in absent:
+            found[split] = converted[split]
+            found[split].settings = plain(source.settings[split])
+            if not len(found[split]) and split not in source.may_be_empty:
+                raise Sg2ImError(
+                    f"No picture of {source.folders[split]} is left with {source.wanted}: widen "
+                    f"the selection, or give more of {source.name}."
+                )
+        for split, annotations in found.items():
+            vocabulary, ready = vocabulary or annotations.vocabulary, ready or split
+            if annotations.vocabulary != vocabulary:
+                raise Sg2ImError(
+                    f"The annotations of the split {split} (pictures in {source.folders[split]}) "
+                    f"have other categories than those of {ready} (pictures in "
+                    f"{source.folders[ready]}): both must come from the same {source.name}."
+                )
+        for split in absent:
+            found[split].save(saved[split])
+        for split, sizes in missing.items():
+            write_pictures(
+                found[split],
+                source.folders[split],
+                {size: paths[size][split] for size in sizes},
+                source.settings[split],
+                workers,
+                skip_unreadable,
+                source.check_sizes,
+                f"{source.name} {split}" if progress else None,
             )
-        found[split] = annotations
-    for split, annotations in found.items():
-        vocabulary, ready = vocabulary or annotations.vocabulary, ready or split
-        if annotations.vocabulary != vocabulary:
-            raise Sg2ImError(
-                f"The annotations of the split {split} (pictures in {source.folders[split]}) have "
-                f"other categories than those of {ready} (pictures in {source.folders[ready]}): "
-                f"both must come from the same {source.name}."
-            )
-    for split in absent:
-        found[split].save(root / CONVERTED / f"{split}.h5")
-    for split, wanted in missing.items():
-        write_pictures(
-            found[split],
-            source.folders[split],
-            {size: paths[size][split] for size in wanted},
-            source.settings[split],
-            workers,
-            skip_unreadable,
-            source.check_sizes,
-            f"{source.name} {split}" if progress else None,
-        )
     return paths
 
 
@@ -140,11 +126,9 @@ def prepared_stores(
     root: Path, image_sizes: Sequence[ImageSize], settings: Mapping[str, Any]
 ) -> Paths | None:
     """The stores of all splits and sizes, if they are there, whole, and made with some settings."""
-    paths = {
-        size: {split: store_path(root, size, split) for split in SPLITS} for size in image_sizes
-    }
-    for files in paths.values():
-        for split, path in files.items():
+    paths = _store_paths(root, image_sizes, SPLITS)
+    for stores in paths.values():
+        for split, path in stores.items():
             try:
                 found = SceneReader(path).settings
             except Sg2ImError:
@@ -154,6 +138,23 @@ def prepared_stores(
                 if found.get(key) != value and (split, key) != ("train", "val_images"):
                     return None
     return paths
+
+
+def check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises unless a store that is there was made with the settings that are asked for."""
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise Sg2ImError(
+                f"{path} was prepared with other settings ({key}: {found.get(key)!r} there, "
+                f"{wanted.get(key)!r} now): delete it, or choose another folder with --root."
+            )
+
+
+def _store_paths(root: Path, image_sizes: Iterable[ImageSize], splits: Iterable[str]) -> Paths:
+    splits = list(splits)
+    return {
+        size: {split: store_path(root, size, split) for split in splits} for size in image_sizes
+    }
 
 
 @contextmanager
@@ -182,13 +183,7 @@ def _ready_store(path: Path, settings: dict[str, Any], skip_unreadable: bool) ->
         return None
     store = SceneReader(path)
     found = {key: value for key, value in store.settings.items() if key != "report"}
-    wanted = plain(settings)
-    for key in sorted(wanted.keys() | found.keys()):
-        if wanted.get(key) != found.get(key):
-            raise Sg2ImError(
-                f"{path} was prepared with other settings ({key}: {found.get(key)!r} there, "
-                f"{wanted.get(key)!r} now): remove it, or choose another folder with --root."
-            )
+    check_settings(path, found, plain(settings))
     unreadable = store.settings.get("report", {}).get("skipped_pictures", {}).get(UNREADABLE)
     if unreadable and not skip_unreadable:
         raise Sg2ImError(

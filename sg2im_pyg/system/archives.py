@@ -16,6 +16,7 @@ from tqdm import tqdm
 from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.system.disk import check_space
 from sg2im_pyg.system.files import read_json, replace_when_whole, write_json
+from sg2im_pyg.system.progress import progress_bar
 
 _CHUNK = 2**20  # bytes
 # What Windows takes for a device, whatever follows a dot.
@@ -58,14 +59,8 @@ def unpack(
         left = sum(entry.file_size for entry in missing)
         check_space({folder: left}, f"Unpacking {archive.name}")
         write_json(marker, {**work, "whole": False})
-        with tqdm(
-            total=total,
-            initial=total - left,
-            desc=f"Unpacking {archive.name}",
-            unit="B",
-            unit_scale=True,
-            disable=None if progress else True,
-        ) as bar:
+        title, done = f"Unpacking {archive.name}", total - left
+        with progress_bar(title, total, progress, initial=done) as bar:
             for entry in missing:
                 with _damage_as_sentence(archive):
                     _write(zipped, entry, folder / entry.filename, bar)
@@ -90,7 +85,6 @@ def _marker(folder: Path, archive_name: str) -> Path:
 
 def _choose(entries: Sequence[ZipInfo], archive: Path, members: Sequence[str]) -> list[ZipInfo]:
     """The files to unpack; every entry is checked, also those that are not wanted."""
-    files = {member for member in members if not member.endswith("/")}
     folders = tuple(member for member in members if member.endswith("/"))
     chosen: dict[str, ZipInfo] = {}
     for entry in entries:
@@ -99,7 +93,7 @@ def _choose(entries: Sequence[ZipInfo], archive: Path, members: Sequence[str]) -
         kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the packer was no Unix program
         if not _stays_inside(name) or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise _refusal(archive, name, "is a link or leads outside of the folder")
-        if entry.is_dir() or not (name in files or name.startswith(folders)):
+        if entry.is_dir() or not (name in members or name.startswith(folders)):
             continue
         if not _is_portable(name):
             raise _refusal(archive, name, "is no file name on every system")

@@ -15,11 +15,10 @@ from sg2im_pyg.system.fetch import (
     RemoteFile,
     fetch_from,
     record_path,
-    say,
-    verify,
     write_record,
 )
 from sg2im_pyg.system.files import read_json, sha256_of
+from sg2im_pyg.system.progress import say
 
 
 def cache_folder() -> Path:
@@ -59,10 +58,10 @@ def fetch_file(
     """
     base = cache_folder() if folder is None else Path(folder).absolute()
     path = base / remote_file.name
-    return _obtain(remote_file, path, mirror, progress, patience, _check_no_page)
+    return obtain_cached(remote_file, path, mirror, progress, patience, _check_no_page)
 
 
-def _obtain(
+def obtain_cached(
     file: RemoteFile,
     path: Path,
     mirror: str | None,
@@ -70,19 +69,26 @@ def _obtain(
     patience: Patience,
     check: Callable[[Path], None],
 ) -> Path:
-    """The file at :obj:`path`, fetched where it is missing, and checked."""
+    """The file at :obj:`path`, fetched where it is missing.
+
+    What comes, or was put there by hand, is checked once; later it must be what it was then.
+    """
     if path.is_dir():
         raise Sg2ImError(f"{path} is a folder where a file is needed: move it, or choose another.")
     # A file with a record is whole: it may lie in a folder that can only be read.
     if not (path.is_file() and _known(path)):
         with _alone(path, progress):
-            if not path.is_file():
-                return _fetch(file, path, mirror, progress, patience, check)
-            if not _known(path):
-                return _accept(file, path, progress, check)
+            if not (path.is_file() and _known(path)):
+                if not path.is_file():
+                    record_path(path).unlink(missing_ok=True)  # of a file that somebody deleted
+                    say(f"Fetching {file.name} to {path.parent}", progress)
+                _, address = fetch_from(file, path.parent, mirror, progress, patience)
+                _check_once(path, address, check)
+                write_record(path, file.sha256 or sha256_of(path), address)
+                return path
     known = _known(path)
     if known is None:  # another process is fetching it again just now
-        return _obtain(file, path, mirror, progress, patience, check)
+        return obtain_cached(file, path, mirror, progress, patience, check)
     size, sha256 = known
     found = path.stat().st_size
     if found == size and sha256_of(path) == sha256:
@@ -96,41 +102,22 @@ def _obtain(
     )
 
 
-def _fetch(
-    file: RemoteFile,
-    path: Path,
-    mirror: str | None,
-    progress: bool,
-    patience: Patience,
-    check: Callable[[Path], None],
-) -> Path:
-    record_path(path).unlink(missing_ok=True)  # of a file that somebody deleted
-    say(f"Fetching {file.name} to {path.parent}", progress)
-    _, address = fetch_from(file, path.parent, mirror, progress, patience)
+def _check_once(path: Path, address: str | None, check: Callable[[Path], None]) -> None:
+    """Deletes what an address gave unless it passes; what was put there by hand stays."""
     try:
         check(path)
     except Sg2ImError as error:
+        reason = _reason(error, path)
+        if address is None:
+            raise Sg2ImError(
+                f"{path} is not the file that it should be: {reason}; delete it to have it "
+                "fetched, or put the right file there."
+            ) from error
         path.unlink()
         raise Sg2ImError(
-            f"What {address} gave for {path} is not the file that it should be: "
-            f"{_reason(error, path)}; it was deleted, fetch it again or name a mirror."
+            f"What {address} gave for {path} is not the file that it should be: {reason}; it was "
+            "deleted, fetch it again or name a mirror."
         ) from error
-    write_record(path, file.sha256 or sha256_of(path), address)
-    return path
-
-
-def _accept(file: RemoteFile, path: Path, progress: bool, check: Callable[[Path], None]) -> Path:
-    """Takes a file that was put there by hand."""
-    verify(file, path, progress)
-    try:
-        check(path)
-    except Sg2ImError as error:
-        raise Sg2ImError(
-            f"{path} is not the file that it should be: {_reason(error, path)}; delete it to have "
-            "it fetched, or put the right file there."
-        ) from error
-    write_record(path, file.sha256 or sha256_of(path), None)
-    return path
 
 
 def _check_no_page(path: Path) -> None:

@@ -129,11 +129,7 @@ class CommandLine:
     """
 
     def __init__(
-        self,
-        *options: type,
-        program: str,
-        description: str | None = None,
-        usage: str | None = None,
+        self, *options: type, program: str, description: str | None = None, usage: str | None = None
     ) -> None:
         self.classes = options
         self.options: dict[str, Field] = {}
@@ -274,8 +270,11 @@ class CommandLine:
         for name, field in self.options.items():
             if field.default is field.default_factory is MISSING and name not in given:
                 raise UsageError(f"{self._called(name)} must be given: {_SEE_HELP}.")
+        content = Namespace()
+        for name, value in given.items():  # the parser changes lists
+            content[name] = list(value) if isinstance(value, list) else value
         try:
-            return self.parser.parse_object(_nested(given))
+            return self.parser.parse_object(content)
         except argparse.ArgumentError as error:
             found = re.search(r'key "([^"]+)"', str(error))
             name = found[1] if found else ""
@@ -361,24 +360,8 @@ def _flat(content: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = ""
             yield name, value
 
 
-def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for name, value in given.items():
-        *groups, last = name.split(".")
-        place = content
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = list(value) if isinstance(value, list) else value  # the parser changes it
-    return content
-
-
 def _fill(cls: type[T], values: Namespace) -> T:
     hints = get_type_hints(cls)
-    return cls(
-        **{
-            field.name: _fill(hints[field.name], values[field.name])
-            if is_dataclass(hints[field.name])
-            else values[field.name]
-            for field in fields(cls)  # type: ignore[arg-type]
-        }
-    )
+    filled = {field.name: values[field.name] for field in fields(cls)}  # type: ignore[arg-type]
+    groups = {name: hints[name] for name in filled if is_dataclass(hints[name])}
+    return cls(**filled | {name: _fill(kind, filled[name]) for name, kind in groups.items()})

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-from tqdm import tqdm
 
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.system.disk import check_space
 from sg2im_pyg.system.files import read_json, sha256_of, write_json
+from sg2im_pyg.system.progress import progress_bar, say
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,7 @@ def fetch(
 
 
 def fetch_from(
-    file: RemoteFile,
-    folder: str | Path,
-    mirror: str | None = None,
-    progress: bool = True,
-    patience: Patience = PATIENCE,
+    file: RemoteFile, folder: str | Path, mirror: str | None, progress: bool, patience: Patience
 ) -> tuple[Path, str | None]:
     """What :func:`fetch` does; gives also the address that had the file, :obj:`None` if it was
     there."""
@@ -110,9 +106,9 @@ def fetch_from(
     if path.exists():
         verify(file, path, progress)
         return path, None
-    part = _Part(path)
+    part = _Part(file, path.parent, progress, patience)
     addresses = _addresses(file, mirror, part.origin.get("address"))
-    check_space({path.parent: bytes_left(file, path.parent)}, f"Downloading {file.name}")
+    check_space({path.parent: part.bytes_left()}, f"Downloading {file.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     failures = []
     with requests.Session() as session:
@@ -120,11 +116,7 @@ def fetch_from(
         session.headers["Accept-Encoding"] = "identity"  # ranges count the file's own bytes
         for address in addresses:
             try:
-                _transfer(session, address, file, part, progress, patience)
-                mismatch = _mismatch(file, part.path, progress)
-                if mismatch:
-                    part.discard()
-                    raise _Unusable(f"what came {mismatch}")
+                part.transfer(session, address)
             except _Unusable as error:
                 failures.append(f"{address} ({error})")
                 continue
@@ -186,135 +178,106 @@ class _Broken(Exception):
 class _Part:
     """A file on its way: its bytes so far, and where they come from."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.with_name(f"{path.name}.part")
-        self._origin_path = path.with_name(f"{path.name}.part.json")
+    def __init__(
+        self, file: RemoteFile, folder: Path, progress: bool = True, patience: Patience = PATIENCE
+    ) -> None:
+        self.file, self.progress, self.patience = file, progress, patience
+        self.path = folder / f"{file.name}.part"
+        self._origin_path = folder / f"{file.name}.part.json"
         self.origin = read_json(self._origin_path)  # address, version, total
 
     def size(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
 
-    def set_origin(self, address: str, version: str | None, total: int | None) -> None:
-        self.origin = {"address": address, "version": version, "total": total}
-        write_json(self._origin_path, self.origin)
+    def bytes_left(self) -> int:
+        return max((self.file.size or 0) - self.size(), 0)
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
         self._origin_path.unlink(missing_ok=True)
         self.origin = {}
 
+    def transfer(self, session: requests.Session, address: str) -> None:
+        """Receives from one address, in as many attempts as bring the transfer forward."""
+        farthest = failures = 0
+        while True:
+            try:
+                self._receive(session, address)
+                break
+            except _Broken as error:
+                reason = str(error)
+            except requests.RequestException as error:
+                reason = _reason(error)
+                if isinstance(error, ValueError | requests.TooManyRedirects):  # no proper address
+                    raise _Unusable(reason) from error
+            if self.size() > farthest:
+                farthest, failures = self.size(), 0
+            failures += 1
+            if failures >= self.patience.attempts:
+                raise _Unusable(reason)
+            wait = min(self.patience.first_wait * 2 ** (failures - 1), self.patience.longest_wait)
+            say(f"{self.file.name}: {reason}, next attempt in {wait:g} s", self.progress)
+            self.patience.sleep(wait)
+        mismatch = _mismatch(self.file, self.path, self.progress)
+        if mismatch:
+            self.discard()
+            raise _Unusable(f"what came {mismatch}")
 
-def _transfer(
-    session: requests.Session,
-    address: str,
-    file: RemoteFile,
-    part: _Part,
-    progress: bool,
-    patience: Patience,
-) -> None:
-    """Receives from one address, in as many attempts as bring the transfer forward."""
-    farthest = failures = 0
-    while True:
-        try:
-            return _receive(session, address, file, part, progress, patience)
-        except _Broken as error:
-            reason = str(error)
-        except requests.RequestException as error:
-            reason = _reason(error)
-            if isinstance(error, ValueError | requests.TooManyRedirects):  # no proper address
-                raise _Unusable(reason) from error
-        if part.size() > farthest:
-            farthest, failures = part.size(), 0
-        failures += 1
-        if failures >= patience.attempts:
-            raise _Unusable(reason)
-        wait = min(patience.first_wait * 2 ** (failures - 1), patience.longest_wait)
-        say(f"{file.name}: {reason}, next attempt in {wait:g} s", progress)
-        patience.sleep(wait)
+    def _receive(self, session: requests.Session, address: str) -> None:
+        """One request: appends to the part, or begins it anew."""
+        expected = self.file.size
+        version: str | None = self.origin.get("version")
+        total: int | None = self.origin.get("total") or expected
+        same_place = version is not None and self.origin.get("address") == address
+        # Without a version or a checksum nothing would tell whether the rest belongs to the part.
+        start = self.size() if same_place or (self.file.sha256 and total) else 0
+        if start and start == total:
+            return
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        if start and same_place:
+            headers["If-Range"] = str(version)
+        timeout = (self.patience.connect_seconds, self.patience.read_seconds)
+        with session.get(address, headers=headers, timeout=timeout, stream=True) as response:
+            status = response.status_code
+            if status in (408, 425, 429) or status >= 500:
+                raise _Broken(f"the server answers with status {status}")
+            if status == 416 and start:
+                self.discard()
+                raise _Broken("the server has no more bytes than there are already")
+            if status not in (200, 206) or (status == 206 and not start):
+                raise _Unusable(f"the server answers with status {status}")
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise _Unusable("the server sends the file in another encoding")
+            version_now, (begin_now, total_now) = _version(response), _extent(response)
+            if None not in (total_now, expected) and total_now != expected:
+                raise _Unusable(f"the file has {total_now:,} bytes there instead of {expected:,}")
+            if status == 206:
+                another = same_place and version_now not in (None, version)
+                if another or (begin_now, total_now) != (start, total):
+                    self.discard()
+                    raise _Broken("the server goes on with another file")
+            else:
+                self.discard()
+                start, total = 0, total_now
+            if status == 200 or not same_place:
+                self.origin = {"address": address, "version": version_now, "total": total}
+                write_json(self._origin_path, self.origin)
+            self._append(response, start, expected if total is None else total)
+        if total is not None and self.size() < total:  # urllib3 before 2 says nothing
+            raise _Broken(f"the connection ended after {self.size():,} of {total:,} bytes")
+        if total is not None and self.size() > total:
+            self.discard()
+            raise _Unusable(f"the server sends more than the {total:,} bytes that it announced")
 
-
-def _receive(
-    session: requests.Session,
-    address: str,
-    file: RemoteFile,
-    part: _Part,
-    progress: bool,
-    patience: Patience,
-) -> None:
-    """One request: appends to the part, or begins it anew."""
-    version: str | None = part.origin.get("version")
-    total: int | None = part.origin.get("total") or file.size
-    same_place = version is not None and part.origin.get("address") == address
-    # Without a version or a checksum nothing would tell whether the rest belongs to the part.
-    start = part.size() if same_place or (file.sha256 and total) else 0
-    if start and start == total:
-        return
-    headers = {"Range": f"bytes={start}-"} if start else {}
-    if start and same_place:
-        headers["If-Range"] = str(version)
-    timeout = (patience.connect_seconds, patience.read_seconds)
-    with session.get(address, headers=headers, timeout=timeout, stream=True) as response:
-        status = response.status_code
-        version_now = _version(response)
-        if status in (408, 425, 429) or status >= 500:
-            raise _Broken(f"the server answers with status {status}")
-        if status == 416 and start:
-            part.discard()
-            raise _Broken("the server has no more bytes than there are already")
-        if status not in (200, 206) or (status == 206 and not start):
-            raise _Unusable(f"the server answers with status {status}")
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise _Unusable("the server sends the file in another encoding")
-        begin_now, total_now = _extent(response)
-        if None not in (total_now, file.size) and total_now != file.size:
-            raise _Unusable(f"the file has {total_now:,} bytes there instead of {file.size:,}")
-        if status == 206:
-            another = same_place and version_now not in (None, version)
-            if another or (begin_now, total_now) != (start, total):
-                part.discard()
-                raise _Broken("the server goes on with another file")
-            if not same_place:
-                part.set_origin(address, version_now, total)
-        else:
-            start, total = 0, total_now
-            part.discard()
-            part.set_origin(address, version_now, total)
-        _write(response, file, part, start, total, progress)
-    if total is not None and part.size() < total:  # urllib3 before 2 says nothing
-        raise _Broken(f"the connection ended after {part.size():,} of {total:,} bytes")
-    if total is not None and part.size() > total:
-        part.discard()
-        raise _Unusable(f"the server sends more than the {total:,} bytes that it announced")
-
-
-def _write(
-    response: requests.Response,
-    file: RemoteFile,
-    part: _Part,
-    start: int,
-    total: int | None,
-    progress: bool,
-) -> None:
-    limit = file.size if total is None else total
-    with part.path.open("ab") as stream, _bar(file.name, limit, progress, start) as bar:
-        # Small pieces: what a broken connection leaves of one is lost.
-        for piece in response.iter_content(2**16):
-            stream.write(piece)
-            bar.update(len(piece))
-            if limit is not None and stream.tell() > limit:
-                break  # the size is looked at later: this only keeps the disk from filling
-
-
-def _bar(name: str, total: int | None, progress: bool, start: int = 0) -> tqdm:
-    return tqdm(
-        total=total,
-        initial=start,
-        desc=name,
-        unit="B",
-        unit_scale=True,
-        leave=False,
-        disable=None if progress else True,
-    )
+    def _append(self, response: requests.Response, start: int, limit: int | None) -> None:
+        bar = progress_bar(self.file.name, limit, self.progress, initial=start, leave=False)
+        with bar, self.path.open("ab") as stream:
+            # Small pieces: what a broken connection leaves of one is lost.
+            for piece in response.iter_content(2**16):
+                stream.write(piece)
+                bar.update(len(piece))
+                if limit is not None and stream.tell() > limit:
+                    break  # the size is looked at later: this only keeps the disk from filling
 
 
 def _version(response: requests.Response) -> str | None:
@@ -368,7 +331,7 @@ def _mismatch(file: RemoteFile, path: Path, progress: bool) -> str | None:
         return f"has {size:,} bytes instead of {file.size:,}"
     if file.sha256 is None:
         return None
-    with _bar(f"Checking {file.name}", size, progress) as bar:
+    with progress_bar(f"Checking {file.name}", size, progress, leave=False) as bar:
         found = sha256_of(path, bar.update)
     if found == file.sha256:
         return None
@@ -377,10 +340,4 @@ def _mismatch(file: RemoteFile, path: Path, progress: bool) -> str | None:
 
 def bytes_left(file: RemoteFile, folder: Path) -> int:
     """How much of a file is still to come, 0 where its size is not known."""
-    return max((file.size or 0) - _Part(folder / file.name).size(), 0)
-
-
-def say(text: str, progress: bool) -> None:
-    """Prints a line past the bars."""
-    if progress:
-        tqdm.write(text)
+    return _Part(file, folder).bytes_left()

@@ -1,7 +1,9 @@
 """Options as fields of dataclasses, each with its range beside it, and one wording for all."""
 
 import math
+import operator
 from dataclasses import field, fields, is_dataclass
+from itertools import repeat
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -9,6 +11,14 @@ from sg2im_pyg.errors import Sg2ImError, shortened
 
 RANGE, METAVAR, POSITIONAL, BARE = "range", "metavar", "positional", "bare"
 """What :func:`option` keeps in a field's metadata."""
+
+_BOUNDS = {
+    "least": ("at least", operator.ge),
+    "most": ("at most", operator.le),
+    "above": ("more than", operator.gt),
+    "below": ("less than", operator.lt),
+}
+_NOUNS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def option(
@@ -49,11 +59,11 @@ def option(
         sg2im_pyg.errors.Sg2ImError: steps must be a whole number, at least 1, got 0.
     """
     bounds = {"least": least, "most": most, "above": above, "below": below}
-    metadata: dict[str, Any] = {
-        RANGE: {n: bound for n, bound in bounds.items() if bound is not None}
-    }
     others = {METAVAR: metavar, POSITIONAL: positional or None, BARE: bare}
-    metadata |= {name: value for name, value in others.items() if value is not None}
+    metadata = {
+        RANGE: {name: bound for name, bound in bounds.items() if bound is not None},
+        **{name: value for name, value in others.items() if value is not None},
+    }
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -97,6 +107,7 @@ def expected(hint: Any, bounds: dict[str, float] | None = None) -> str:
     """
     bounds = bounds or {}
     origin, arguments = get_origin(hint), get_args(hint)
+    within = " and ".join(f"{_BOUNDS[name][0]} {_number(bound)}" for name, bound in bounds.items())
     if origin in (Union, UnionType):
         parts = [expected(kind, bounds) for kind in arguments if kind is not NoneType]
         return " or ".join([*parts, *(["null"] if NoneType in arguments else [])])
@@ -106,21 +117,11 @@ def expected(hint: Any, bounds: dict[str, float] | None = None) -> str:
         kinds = [kind for kind in arguments if kind is not Ellipsis]
         count = f"{len(kinds)} " if origin is tuple and Ellipsis not in arguments else ""
         if get_origin(kinds[0]) in (list, tuple):
-            inner = expected(kinds[0], bounds)
-            return f"a list of {count}lists, each {inner}"
+            return f"a list of {count}lists, each {expected(kinds[0], bounds)}"
         noun = {int: "whole numbers", float: "numbers", str: "texts"}.get(kinds[0], "values")
-        within = _range(bounds)
         return f"a list of {count}{noun}" + (f", each {within}" if within else "")
-    noun = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
-        hint, getattr(hint, "__name__", "a value")
-    )
-    within = _range(bounds)
+    noun = _NOUNS.get(hint, getattr(hint, "__name__", "a value"))
     return f"{noun}, {within}" if within else noun
-
-
-def _range(bounds: dict[str, float]) -> str:
-    words = {"least": "at least", "most": "at most", "above": "more than", "below": "less than"}
-    return " and ".join(f"{words[name]} {_number(bound)}" for name, bound in bounds.items())
 
 
 def _number(value: float) -> str:
@@ -136,11 +137,10 @@ def _fits(value: Any, hint: Any, bounds: dict[str, float]) -> bool:
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
             return False
-        if origin is list or Ellipsis in arguments:
-            return all(_fits(entry, arguments[0], bounds) for entry in value)
-        return len(value) == len(arguments) and all(
-            _fits(entry, kind, bounds) for entry, kind in zip(value, arguments, strict=True)
-        )
+        kinds = arguments if origin is tuple and Ellipsis not in arguments else None
+        if kinds is not None and len(value) != len(kinds):
+            return False
+        return all(map(_fits, value, kinds or repeat(arguments[0]), repeat(bounds)))
     if hint is NoneType:
         return value is None
     if hint is Any:
@@ -151,12 +151,8 @@ def _fits(value: Any, hint: Any, bounds: dict[str, float]) -> bool:
         return isinstance(hint, type) and hint not in (int, float, bool) and isinstance(value, hint)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return True
-    return (
-        math.isfinite(value)
-        and value >= bounds.get("least", -math.inf)
-        and value <= bounds.get("most", math.inf)
-        and value > bounds.get("above", -math.inf)
-        and value < bounds.get("below", math.inf)
+    return math.isfinite(value) and all(
+        _BOUNDS[name][1](value, bound) for name, bound in bounds.items()
     )
 
 

@@ -10,9 +10,15 @@ from typing import Any
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.coco.masks import Segmentation, is_number
 from sg2im_pyg.sources.images import lies_inside
-from sg2im_pyg.sources.json_stream import is_whole, read_entries, wrong_entry
+from sg2im_pyg.sources.json_stream import (
+    is_side,
+    is_text,
+    is_whole,
+    read_entries,
+    take,
+    wrong_entry,
+)
 
-_MAX_SIDE = 100_000  # pixels
 _MAX_CATEGORY_ID = 9999  # ids are indices of the vocabulary: a wild one would take all memory
 
 
@@ -70,7 +76,7 @@ class AnnotationFile:
         for entry in self._entries("categories"):
             number: Any = entry.get("id")
             name: Any = entry.get("name")
-            if not is_whole(number, 1, _MAX_CATEGORY_ID) or not (isinstance(name, str) and name):
+            if not is_whole(number, 1, _MAX_CATEGORY_ID) or not is_text(name):
                 expected = f"an id from 1 to {_MAX_CATEGORY_ID} and a name"
                 raise wrong_entry(self.path, "category", entry, expected)
             if number in categories:
@@ -89,20 +95,9 @@ class AnnotationFile:
     def images(self) -> dict[int, ListedImage]:
         """The picture list by ids, in the order of the file."""
         images: dict[int, ListedImage] = {}
+        checks = {"id": is_whole, "file_name": is_text, "width": is_side, "height": is_side}
         for entry in self._entries("images"):
-            number: Any = entry.get("id")
-            name: Any = entry.get("file_name")
-            width: Any = entry.get("width")
-            height: Any = entry.get("height")
-            if not (
-                is_whole(number, 0)
-                and isinstance(name, str)
-                and name
-                and is_whole(width, 1, _MAX_SIDE)
-                and is_whole(height, 1, _MAX_SIDE)
-            ):
-                expected = "id, file_name, width and height"
-                raise wrong_entry(self.path, "picture", entry, expected)
+            number, name, width, height = take(self.path, "picture", entry, checks)
             if not lies_inside(name):
                 expected = "a file_name inside of the folder of pictures"
                 raise wrong_entry(self.path, "picture", entry, expected)

@@ -1,21 +1,24 @@
 """COCO 2017 with COCO-Stuff: its annotations converted, and their way into the store."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from sg2im_pyg.data.scene_table import SceneTable, offsets, pack_masks, packed_bytes
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, IMAGE, UNUSED, Vocabulary
 from sg2im_pyg.errors import Sg2ImError, nearest
 from sg2im_pyg.sources.annotations import Annotations
-from sg2im_pyg.sources.coco.annotation_file import AnnotationFile, CocoObject
+from sg2im_pyg.sources.coco.annotation_file import AnnotationFile
 from sg2im_pyg.sources.coco.masks import Segmentation
 from sg2im_pyg.sources.coco.selection import CocoSelection
 from sg2im_pyg.sources.preparation import Conversion
 from sg2im_pyg.system.parallel import ordered_map
+from sg2im_pyg.system.progress import progress_bar
 
 PARTS = {"train": "train2017", "val": "val2017", "test": "val2017"}
 """The part of COCO that each split comes from (COCO's own test part has no annotations)."""
@@ -67,16 +70,13 @@ def read_coco(
         first = next(split for split in splits if PARTS[split] == part)
         paths = _annotation_paths(source, first, selection)
         whole, reasons = _read_part(paths, mask_size, selection, workers, progress)
-        if part == PARTS["train"]:
-            shares = {"train": (whole, reasons)}
-        else:
+        shares = {"train": (whole, reasons)}
+        if part != PARTS["train"]:
             shares = _divide(whole, reasons, selection.val_images)
-        for split, (annotations, left_out) in shares.items():
-            if split in splits:
-                counts = {reason: left_out.count(reason) for reason in sorted(set(left_out))}
-                counts.pop("", None)
-                annotations.skipped = counts
-                found[split] = annotations
+        for split in [split for split in splits if split in shares]:
+            found[split], left_out = shares[split]
+            counts = Counter(reason for reason in left_out if reason)
+            found[split].skipped = dict(sorted(counts.items()))
     return found
 
 
@@ -166,11 +166,7 @@ def coco_image_folder(source: Path, split: str) -> Path:
 
 
 def _read_part(
-    paths: Sequence[Path],
-    mask_size: int,
-    selection: CocoSelection,
-    workers: int,
-    progress: bool,
+    paths: Sequence[Path], mask_size: int, selection: CocoSelection, workers: int, progress: bool
 ) -> tuple[Annotations, list[str]]:
     """All pictures used of one part, and of each listed picture why it is not ("": it is)."""
     things = AnnotationFile(paths[0], progress)
@@ -193,28 +189,18 @@ def _read_part(
     corners: list[tuple[float, float, float, float]] = []
     for number, (file, categories) in enumerate(zip(files, chosen, strict=True)):
         for found in file.objects(images, selection.min_object_size, categories):
-            rows.append(
-                (
-                    position[found.image_id],
-                    number,
-                    found.entry,
-                    found.category,
-                    found.annotation_id,
-                )
-            )
+            place = position[found.image_id]
+            rows.append((place, number, found.entry, found.category, found.annotation_id))
             corners.append(found.outline.corners)
     table = np.array(rows, np.int64).reshape(-1, 5)
     boxes = np.array(corners, np.float64).reshape(-1, 4)
     del rows, corners
 
     counts = np.bincount(table[:, 0], minlength=len(images))
-    fewer, more = (
-        f"fewer than {selection.min_objects} objects",
-        (f"more than {selection.max_objects} objects"),
-    )
+    low, high = selection.min_objects, selection.max_objects
     reasons = np.full(len(images), "", object)
-    reasons[counts < selection.min_objects] = fewer
-    reasons[counts > selection.max_objects] = more
+    reasons[counts < low] = f"fewer than {low} objects"
+    reasons[counts > high] = f"more than {high} objects"
     if selection.use_stuff and not selection.all_images:
         has_stuff = np.isin(list(images), list(files[1].annotated_images))
         reasons[~has_stuff] = "no stuff annotation"
@@ -228,41 +214,28 @@ def _read_part(
     packed = None
     if mask_size:
         packed = np.zeros((len(table), packed_bytes(mask_size)), np.uint8)
-        bar = tqdm(
-            total=len(table),
-            desc=f"Masks of {paths[0].stem.split('_', 1)[1]}",
-            unit=" masks",
-            disable=None if progress else True,
-        )
-        with bar:
-            outlines = _outlines(files, chosen, selection, table)
-            for places, masks in ordered_map(
-                _decode_masks, _mask_tasks(outlines, mask_size), workers if len(table) > 500 else 1
-            ):
+        title = f"Masks of {paths[0].stem.split('_', 1)[1]}"
+        outlines = _outlines(files, chosen, selection, table)
+        tasks = iter(lambda: list(islice(outlines, _MASKS_A_TASK)), [])
+        workers = workers if len(table) > 500 else 1
+        with progress_bar(title, len(table), progress, unit=" masks") as bar:
+            for places, masks in ordered_map(partial(_decode_masks, mask_size), tasks, workers):
                 packed[places] = masks
                 bar.update(len(places))
-    listed = [
-        (image_id, images[image_id]) for image_id, use in zip(images, used, strict=True) if use
-    ]
-    return (
-        Annotations(
-            SceneTable(
-                image_ids=np.array([image_id for image_id, _ in listed], np.int64),
-                object_offset=offsets(counts[used]),
-                categories=table[:, 3].astype(np.int32),
-                boxes=(boxes / scale).clip(0, 1).astype(np.float32),
-                packed_masks=packed,
-                relationship_offset=np.zeros(len(listed) + 1, np.int64),
-                attribute_offset=np.zeros(len(table) + 1, np.int64),
-                object_ids=table[:, 4].copy(),
-            ),
-            vocabulary,
-            mask_size,
-            [found.file_name for _, found in listed],
-            sizes[used].astype(np.int32),
-        ),
-        reasons.tolist(),
+    listed = np.array(list(images), np.int64)[used]
+    scene_table = SceneTable(
+        image_ids=listed,
+        object_offset=offsets(counts[used]),
+        categories=table[:, 3].astype(np.int32),
+        boxes=(boxes / scale).clip(0, 1).astype(np.float32),
+        packed_masks=packed,
+        relationship_offset=np.zeros(len(listed) + 1, np.int64),
+        attribute_offset=np.zeros(len(table) + 1, np.int64),
+        object_ids=table[:, 4].copy(),
     )
+    names = [images[number].file_name for number in listed.tolist()]
+    stored_sizes = sizes[used].astype(np.int32)
+    return Annotations(scene_table, vocabulary, mask_size, names, stored_sizes), reasons.tolist()
 
 
 def _outlines(
@@ -275,32 +248,15 @@ def _outlines(
     for number, (file, categories) in enumerate(zip(files, chosen, strict=True)):
         rows = np.flatnonzero(table[:, 1] == number)
         row_of_entry = dict(zip(table[rows, 2].tolist(), rows.tolist(), strict=True))
-        objects: Iterator[CocoObject] = file.objects(
-            file.images, selection.min_object_size, categories
-        )
-        for found in objects:
+        for found in file.objects(file.images, selection.min_object_size, categories):
             row = row_of_entry.get(found.entry)
             if row is not None:
                 yield row, found.outline
 
 
-def _mask_tasks(
-    outlines: Iterator[tuple[int, Segmentation]], mask_size: int
-) -> Iterator[tuple[int, list[tuple[int, Segmentation]]]]:
-    task: list[tuple[int, Segmentation]] = []
-    for item in outlines:
-        task.append(item)
-        if len(task) == _MASKS_A_TASK:
-            yield mask_size, task
-            task = []
-    if task:
-        yield mask_size, task
-
-
 def _decode_masks(
-    task: tuple[int, list[tuple[int, Segmentation]]],
+    mask_size: int, outlines: list[tuple[int, Segmentation]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    mask_size, outlines = task
     masks = np.stack([outline.small_mask(mask_size) for _, outline in outlines])
     return np.array([row for row, _ in outlines]), pack_masks(masks)
 
@@ -326,10 +282,6 @@ def _annotation_paths(source: Path, split: str, selection: CocoSelection) -> lis
     kinds = ("instances", "stuff") if selection.use_stuff else ("instances",)
     paths = [source / "annotations" / f"{kind}_{PARTS[split]}.json" for kind in kinds]
     for path in paths:
-        if not source.is_dir():
-            raise Sg2ImError(
-                f"There is no folder {source}: give the folder that holds COCO; {_LAYOUT}."
-            )
         if not path.is_file():
             hint = ", or leave stuff out (--things_only)" if path.name.startswith("stuff") else ""
             raise Sg2ImError(f"The file {path} is missing: put it there{hint}; {_LAYOUT}.")

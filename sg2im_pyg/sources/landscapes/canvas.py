@@ -15,6 +15,8 @@ Colour = tuple[int, int, int]
 Fill = tuple[int, int, int] | tuple[int, int, int, int]
 """Red, green, blue and perhaps opacity, 0 to 255."""
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
 T = TypeVar("T")
 
 
@@ -117,26 +119,23 @@ class Canvas:
 
     def polygon(self, points: Sequence[Point], fill: Fill, owned: bool = True) -> None:
         """Fills a polygon; not owned is what only changes the light on things behind."""
-        corners = _corners(points)
-        (self.draw if len(fill) == 3 else self.blend).polygon(corners, fill)
-        if owned:
-            self.draw_owners.polygon(corners, len(self.names) - 1)
+        self._paint("polygon", _corners(points), fill, owned)
 
     def ellipse(
         self, x0: float, y0: float, x1: float, y1: float, fill: Fill, owned: bool = True
     ) -> None:
-        left, right = sorted((math.floor(x0 + 0.5), math.floor(x1 + 0.5)))
-        top, bottom = sorted((math.floor(y0 + 0.5), math.floor(y1 + 0.5)))
-        (self.draw if len(fill) == 3 else self.blend).ellipse((left, top, right, bottom), fill)
-        if owned:
-            self.draw_owners.ellipse((left, top, right, bottom), len(self.names) - 1)
+        box = _corners([(min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))])
+        self._paint("ellipse", box, fill, owned)
 
     def line(self, points: Sequence[Point], fill: Fill, width: float, owned: bool = True) -> None:
-        corners = _corners(points)
-        thickness = max(1, math.floor(width + 0.5))
-        (self.draw if len(fill) == 3 else self.blend).line(corners, fill, thickness)
+        self._paint("line", _corners(points), fill, owned, max(1, math.floor(width + 0.5)))
+
+    def _paint(
+        self, shape: str, corners: list[tuple[int, int]], fill: Fill, owned: bool, *width: int
+    ) -> None:
+        getattr(self.draw if len(fill) == 3 else self.blend, shape)(corners, fill, *width)
         if owned:
-            self.draw_owners.line(corners, len(self.names) - 1, thickness)
+            getattr(self.draw_owners, shape)(corners, len(self.names) - 1, *width)
 
     def gradient(self, points: Sequence[Point], top: Colour, bottom: Colour) -> None:
         """Fills a polygon with a colour that changes from its top to its bottom."""
@@ -187,30 +186,13 @@ class Pen:
         fill = self.canvas.fill(colour, alpha, glows)
         self.canvas.polygon([self.at(u, v) for u, v in points], fill)
 
-    def rectangle(
-        self,
-        u0: float,
-        v0: float,
-        u1: float,
-        v1: float,
-        colour: Colour,
-        alpha: float = 1,
-        glows: bool = False,
-    ) -> None:
+    def rectangle(self, box: Box, colour: Colour, alpha: float = 1, glows: bool = False) -> None:
+        u0, v0, u1, v1 = box
         self.polygon([(u0, v0), (u1, v0), (u1, v1), (u0, v1)], colour, alpha, glows)
 
-    def ellipse(
-        self,
-        u0: float,
-        v0: float,
-        u1: float,
-        v1: float,
-        colour: Colour,
-        alpha: float = 1,
-        glows: bool = False,
-    ) -> None:
+    def ellipse(self, box: Box, colour: Colour, alpha: float = 1, glows: bool = False) -> None:
         fill = self.canvas.fill(colour, alpha, glows)
-        self.canvas.ellipse(*self.at(u0, v0), *self.at(u1, v1), fill)
+        self.canvas.ellipse(*self.at(*box[:2]), *self.at(*box[2:]), fill)
 
     def disk(self, u: float, v: float, radius: float, colour: Colour, alpha: float = 1) -> None:
         """A circle, its radius in box heights whatever the shape of the box."""

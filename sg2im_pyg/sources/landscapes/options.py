@@ -28,17 +28,6 @@ class LandscapesOptions(PreparationOptions):
     def prepare(self) -> "Paths | None":
         from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 
-        return {
-            size: prepare_landscapes(
-                self.folder,
-                size,
-                self.mask_size,
-                self.train,
-                self.val,
-                self.test,
-                self.seed,
-                self.workers,
-                self.progress,
-            )
-            for size in self.sizes
-        }
+        names = ("mask_size", "train", "val", "test", "seed", "workers", "progress")
+        chosen = {name: getattr(self, name) for name in names}
+        return {size: prepare_landscapes(self.folder, size, **chosen) for size in self.sizes}

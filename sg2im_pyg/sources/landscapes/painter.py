@@ -2,16 +2,7 @@
 
 import math
 
-from sg2im_pyg.sources.landscapes.canvas import (
-    BLACK,
-    WHITE,
-    Canvas,
-    Colour,
-    Dice,
-    Pen,
-    Point,
-    mix,
-)
+from sg2im_pyg.sources.landscapes.canvas import BLACK, WHITE, Canvas, Colour, Dice, Pen, Point, mix
 from sg2im_pyg.sources.landscapes.things import KINDS, SKY_KINDS
 
 
@@ -287,10 +278,7 @@ class Landscape:
 
         def stripe(x0: float, x1: float, offset: float, half: float) -> list[Point]:
             ends = [(x, middle + offset + tilt * (x / w - 0.5)) for x in (x0, x1)]
-            return [
-                *[(x, y - half) for x, y in ends],
-                *[(x, y + half) for x, y in reversed(ends)],
-            ]
+            return [*[(x, y - half) for x, y in ends], *[(x, y + half) for x, y in reversed(ends)]]
 
         canvas.begin("road")
         colour = self.road_colour()

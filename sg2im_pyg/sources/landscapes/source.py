@@ -6,14 +6,12 @@ to the picture's size: the colours by averaging, the numbers by majority. Boxes 
 from the numbers and therefore show exactly what can be seen of each object.
 """
 
-import sys
-from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from sg2im_pyg.data.scene import Scene
 from sg2im_pyg.data.store import SceneWriter, read_settings, store_path
@@ -21,7 +19,9 @@ from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.landscapes.canvas import Canvas, Dice
 from sg2im_pyg.sources.landscapes.painter import Landscape
+from sg2im_pyg.sources.preparation import SPLITS, check_settings
 from sg2im_pyg.system.parallel import ordered_map, usable_cores
+from sg2im_pyg.system.progress import progress_bar
 
 LANDSCAPE_OBJECTS = (
     *("sky", "grass", "water", "sand", "road", "mountain"),
@@ -137,9 +137,8 @@ def prepare_landscapes(
             out of its range.
     """
     paths: dict[str, Path] = {}
-    missing: dict[str, dict[str, Any]] = {}
-    indices: dict[str, range] = {}
-    for number, (split, count) in enumerate((("train", train), ("val", val), ("test", test))):
+    missing: dict[str, tuple[range, dict[str, Any]]] = {}
+    for number, (split, count) in enumerate(zip(SPLITS, (train, val, test), strict=True)):
         if not 0 < count <= SPLIT_STRIDE:
             raise Sg2ImError(
                 f"The number of pictures to paint for {split!r} must lie between 1 and "
@@ -156,61 +155,37 @@ def prepare_landscapes(
         }
         paths[split] = store_path(root, image_size, split)
         if not paths[split].exists():
-            missing[split], indices[split] = settings, range(start, start + count)
+            missing[split] = range(start, start + count), settings
             continue
-        found = read_settings(paths[split])
-        if found != settings:
-            differing = sorted(
-                key for key in settings.keys() | found.keys() if settings.get(key) != found.get(key)
-            )
-            raise Sg2ImError(
-                f"{paths[split]} holds other data than asked for ("
-                + ", ".join(f"{k}: {found.get(k)!r}, not {settings.get(k)!r}" for k in differing)
-                + "); delete it, choose another root, or ask for the settings of the file."
-            )
-    total = sum(len(indices[split]) for split in missing)
+        check_settings(paths[split], read_settings(paths[split]), settings)
+    total = sum(len(indices) for indices, _ in missing.values())
     if workers is None:
         # Starting processes takes seconds; painting 500 pictures takes about two.
         workers = usable_cores() if total > 500 else 1
     if workers < 1:
         raise Sg2ImError(f"The number of workers must be at least 1, got {workers}.")
-    hidden = not (progress and sys.stderr.isatty())
-    with tqdm(total=total, unit="picture", disable=hidden or not total) as bar:
-        scenes = _paint_in_order(seed, list(indices.values()), image_size, mask_size, workers)
-        for split in missing:
+    with progress_bar(None, total, progress and total > 0, unit="picture") as bar:
+        tasks = [
+            (seed, indices[i : i + 50], image_size, mask_size)
+            for indices, _ in missing.values()
+            for i in range(0, len(indices), 50)
+        ]
+        chunks = ordered_map(_paint_chunk, tasks, min(workers, len(tasks)))
+        scenes = chain.from_iterable(chunks)
+        for split, (indices, settings) in missing.items():
             bar.set_description(f"Painting landscapes ({split})")
             with SceneWriter(
-                paths[split], landscape_vocabulary(), image_size, mask_size, missing[split]
+                paths[split], landscape_vocabulary(), image_size, mask_size, settings
             ) as writer:
-                for _ in indices[split]:
-                    writer.add(next(scenes))
+                for scene in islice(scenes, len(indices)):
+                    writer.add(scene)
                     bar.update()
     return paths
-
-
-# Painting in several processes ------------------------------------------------------------------
 
 
 def _paint_chunk(task: tuple[int, range, tuple[int, int], int]) -> list[Scene]:
     seed, indices, image_size, mask_size = task
     return [paint_landscape(seed, index, image_size, mask_size) for index in indices]
-
-
-def _paint_in_order(
-    seed: int,
-    ranges: list[range],
-    image_size: tuple[int, int],
-    mask_size: int,
-    workers: int,
-) -> Iterator[Scene]:
-    """The pictures of all ranges, one after the other, whichever process painted them."""
-    tasks = [
-        (seed, numbers[i : i + 50], image_size, mask_size)
-        for numbers in ranges
-        for i in range(0, len(numbers), 50)
-    ]
-    for scenes in ordered_map(_paint_chunk, tasks, min(workers, len(tasks))):
-        yield from scenes
 
 
 # Boxes and masks -------------------------------------------------------------------------------

@@ -16,27 +16,26 @@ _VISUAL_GENOME_PICTURES = (
 )
 
 
-def _visual_genome(
-    name: str,
-    size: int | None,
-    sha256: str | None = None,
-    *,
-    members: tuple[str, ...] = (),
-    into: str = ".",
-    unpacked_size: int | None = None,
+def _annotations(
+    name: str, size: int, sha256: str | None = None, unpacked_size: int | None = None
 ) -> RemoteFile:
-    hosts = _VISUAL_GENOME_PICTURES if into == "images" else _VISUAL_GENOME_HOSTS
-    addresses = tuple(f"{host}/{name}" for host in hosts)
-    return RemoteFile(name, addresses, size, sha256, members, into, unpacked_size)
+    addresses = tuple(f"{host}/{name}" for host in _VISUAL_GENOME_HOSTS)
+    members = (name.removesuffix(".zip"),) if name.endswith(".zip") else ()
+    return RemoteFile(name, addresses, size, sha256, members, unpacked_size=unpacked_size)
+
+
+def _pictures(name: str, size: int, folder: str) -> RemoteFile:
+    addresses = tuple(f"{host}/{name}" for host in _VISUAL_GENOME_PICTURES)
+    return RemoteFile(name, addresses, size, members=(folder,), into="images")
 
 
 VISUAL_GENOME = (
-    _visual_genome(
+    _annotations(
         "object_alias.txt",
         60_166,
         "0c8e059fc31eeebfd98231f5789892da8ae33bfa00434c70aee969dc6eaa853b",
     ),
-    _visual_genome(
+    _annotations(
         "relationship_alias.txt",
         122_102,
         "15f7f64802c95c5bf5b5690457566b1b19ee64eac7a94d8b8cbb3a4378f2ec7c",
@@ -46,27 +45,21 @@ VISUAL_GENOME = (
         ("https://raw.githubusercontent.com/google/sg2im/master/sg2im/data/vg_splits.json",),
         optional=True,
     ),
-    _visual_genome(
+    _annotations(
         "image_data.json.zip",
         1_780_854,
         "b87a94918cb2ff4d952cf1dfeca0b9cf6cd6fd204c2f8704645653be1163681a",
-        members=("image_data.json",),
         unpacked_size=20_000_000,
     ),
-    _visual_genome(
-        "objects.json.zip", 55_323_929, members=("objects.json",), unpacked_size=435_000_000
-    ),
-    _visual_genome(
-        "attributes.json.zip", 83_280_561, members=("attributes.json",), unpacked_size=485_000_000
-    ),
-    _visual_genome(
+    _annotations("objects.json.zip", 55_323_929, unpacked_size=435_000_000),
+    _annotations("attributes.json.zip", 83_280_561, unpacked_size=485_000_000),
+    _annotations(
         "relationships.json.zip",
         77_904_473,
         "e648867b8087e4aeb10019a959f914e2580909f1c3e50a21b25de8741679182f",
-        members=("relationships.json",),
         unpacked_size=745_000_000,
     ),
-    _visual_genome("images2.zip", 5_471_658_058, members=("VG_100K_2/",), into="images"),
-    _visual_genome("images.zip", 9_731_705_982, members=("VG_100K/",), into="images"),
+    _pictures("images2.zip", 5_471_658_058, "VG_100K_2/"),
+    _pictures("images.zip", 9_731_705_982, "VG_100K/"),
 )
 """Visual Genome 1.4, its pictures, and the splits of the release."""

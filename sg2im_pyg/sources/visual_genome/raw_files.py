@@ -1,8 +1,9 @@
 """Visual Genome's raw JSON files as columns of numbers; every entry is checked as it is read."""
 
+import itertools
 import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ import numpy as np
 from sg2im_pyg.data.scene_table import offsets
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.images import lies_inside
-from sg2im_pyg.sources.json_stream import is_whole, read_entries, wrong_entry
+from sg2im_pyg.sources.json_stream import (
+    is_side,
+    is_text,
+    is_whole,
+    read_entries,
+    take,
+    wrong_entry,
+)
 from sg2im_pyg.sources.preparation import SPLITS
 
 
@@ -100,18 +108,9 @@ def read_images(path: Path, progress: bool = False) -> ListedImages:
     """
     ids, sizes, files = array("q"), array("i"), []
     seen: set[int] = set()
+    checks = {"image_id": is_whole, "width": is_side, "height": is_side, "url": is_text}
     for entry in read_entries(path, None, path.name if progress else None):
-        number: Any = entry.get("image_id")
-        width: Any = entry.get("width")
-        height: Any = entry.get("height")
-        url: Any = entry.get("url")
-        if not (
-            is_whole(number)
-            and is_whole(width, 1, 100_000)
-            and is_whole(height, 1, 100_000)
-            and isinstance(url, str)
-        ):
-            raise wrong_entry(path, "picture", entry, "image_id, width, height and url")
+        number, width, height, url = take(path, "picture", entry, checks)
         file = "/".join(urlsplit(url).path.split("/")[-2:]).lstrip("/")
         if not file or not lies_inside(file):
             raise wrong_entry(path, "picture", entry, "a url that ends in a folder and a file name")
@@ -133,31 +132,20 @@ def read_objects(
         Sg2ImError: If the file is missing or malformed, has a picture twice, or one that is not
             in the picture list.
     """
-    of_image, ids, boxes = array("q"), array("q"), array("q")
-    names, counts = array("q"), array("q")
+    of_image, ids, boxes, names, counts = _columns(5)
     known: dict[str, int] = {}
-    for number, entries in _pictures(path, "objects", images, progress):
-        for entry in entries:
-            try:
-                object_id = entry["object_id"]
-                x, y, w, h = entry["x"], entry["y"], entry["w"], entry["h"]
-                given = entry["names"]
-                of_image.append(number)
-                ids.append(object_id)
-                boxes.extend((x, y, w, h))
-                if not isinstance(given, list):
-                    raise TypeError("no list")
-                unique = dict.fromkeys([aliases.get(name, name) for name in given])
-                counts.append(len(unique))
-                for name in unique:
-                    names.append(known.setdefault(name + "", len(known)))
-            except (KeyError, TypeError, OverflowError, AttributeError) as error:
-                raise wrong_entry(
-                    path,
-                    f"object of picture {number}",
-                    entry,
-                    "whole numbers object_id, x, y, w and h, and a list of names",
-                ) from error
+
+    def add(number: int, entry: Any) -> None:
+        of_image.append(number)
+        ids.append(entry["object_id"])
+        boxes.extend((entry["x"], entry["y"], entry["w"], entry["h"]))
+        unique = dict.fromkeys([aliases.get(name, name) for name in _list(entry["names"])])
+        counts.append(len(unique))
+        for name in unique:
+            names.append(known.setdefault(name + "", len(known)))
+
+    expected = "whole numbers object_id, x, y, w and h, and a list of names"
+    _read_all(path, "objects", images, progress, add, "object", expected)
     box_table = _numbers(boxes).reshape(-1, 4)
     if len(box_table) and np.abs(box_table).max() >= 2**31:
         raise Sg2ImError(f"A box of {path} lies beyond two thousand million pixels: replace it.")
@@ -173,58 +161,40 @@ def read_objects(
 
 def read_relationships(path: Path, images: Sequence[int], progress: bool = False) -> Relationships:
     """Reads ``relationships.json``; errors as in :func:`read_objects`."""
-    of_image, subjects, objects, predicates = array("q"), array("q"), array("q"), array("q")
+    of_image, subjects, objects, predicates = _columns(4)
     known: dict[str, int] = {}
-    for number, entries in _pictures(path, "relationships", images, progress):
-        for entry in entries:
-            try:
-                predicates.append(known.setdefault(entry["predicate"] + "", len(known)))
-                subjects.append(entry["subject"]["object_id"])
-                objects.append(entry["object"]["object_id"])
-                of_image.append(number)
-            except (KeyError, TypeError, OverflowError) as error:
-                raise wrong_entry(
-                    path,
-                    f"relationship of picture {number}",
-                    entry,
-                    "a predicate, and a subject and an object with their object_id",
-                ) from error
+
+    def add(number: int, entry: Any) -> None:
+        predicates.append(known.setdefault(entry["predicate"] + "", len(known)))
+        subjects.append(entry["subject"]["object_id"])
+        objects.append(entry["object"]["object_id"])
+        of_image.append(number)
+
+    expected = "a predicate, and a subject and an object with their object_id"
+    _read_all(path, "relationships", images, progress, add, "relationship", expected)
     return Relationships(
-        _numbers(of_image),
-        _numbers(subjects),
-        _numbers(objects),
-        _numbers(predicates),
-        list(known),
+        _numbers(of_image), _numbers(subjects), _numbers(objects), _numbers(predicates), list(known)
     )
 
 
 def read_attributes(path: Path, images: Sequence[int], progress: bool = False) -> Attributes:
     """Reads ``attributes.json``; errors as in :func:`read_objects`."""
-    of_image, objects, numbers, names = array("q"), array("q"), array("q"), array("q")
+    of_image, objects, entries, names = _columns(4)
     known: dict[str, int] = {}
-    count = 0
-    for number, entries in _pictures(path, "attributes", images, progress):
-        for entry in entries:
-            count += 1
-            try:
-                object_id = entry["object_id"]
-                found = entry.get("attributes") or []
-                if not isinstance(found, list):
-                    raise TypeError("no list")
-                for name in found:
-                    names.append(known.setdefault(name + "", len(known)))
-                    of_image.append(number)
-                    objects.append(object_id)
-                    numbers.append(count)
-            except (KeyError, TypeError, OverflowError) as error:
-                raise wrong_entry(
-                    path,
-                    f"entry of picture {number}",
-                    entry,
-                    "an object_id, and a list of attributes if there are any",
-                ) from error
+    numbers = itertools.count(1)
+
+    def add(number: int, entry: Any) -> None:
+        entry_number, object_id = next(numbers), entry["object_id"]
+        for name in _list(entry.get("attributes") or []):
+            names.append(known.setdefault(name + "", len(known)))
+            of_image.append(number)
+            objects.append(object_id)
+            entries.append(entry_number)
+
+    expected = "an object_id, and a list of attributes if there are any"
+    _read_all(path, "attributes", images, progress, add, "entry", expected)
     return Attributes(
-        _numbers(of_image), _numbers(objects), _numbers(numbers), _numbers(names), list(known)
+        _numbers(of_image), _numbers(objects), _numbers(entries), _numbers(names), list(known)
     )
 
 
@@ -252,14 +222,7 @@ def read_splits(path: Path, images: Sequence[int]) -> dict[str, np.ndarray]:
     Raises:
         Sg2ImError: If the file is missing or malformed, names an unknown picture, or one twice.
     """
-    try:
-        content = json.loads(_read_text(path))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, Sg2ImError):
-            raise
-        raise Sg2ImError(f"{path} is no valid JSON ({error}): replace it by a whole copy.") from (
-            error
-        )
+    content = read_json_file(path)
     known, seen = set(images), set()
     splits = {}
     for split in SPLITS:
@@ -282,13 +245,37 @@ def read_splits(path: Path, images: Sequence[int]) -> dict[str, np.ndarray]:
     return splits
 
 
-def _pictures(path: Path, key: str, images: Sequence[int], progress: bool) -> Any:
+def read_json_file(path: Path) -> Any:
+    """The content of a JSON file of moderate size.
+
+    Raises:
+        Sg2ImError: If the file is missing or no JSON in UTF-8.
+    """
+    text = _read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Sg2ImError(f"{path} is no valid JSON ({error}): replace it by a whole copy.") from (
+            error
+        )
+
+
+def _read_all(
+    path: Path,
+    key: str,
+    images: Sequence[int],
+    progress: bool,
+    add: Callable[[int, Any], None],
+    kind: str,
+    expected: str,
+) -> None:
+    """Hands out all entries below a key, each with the number of its picture."""
     known, seen = set(images), set()
-    for entry in read_entries(path, None, path.name if progress else None):
-        number: Any = entry.get("image_id", entry.get("id"))
-        entries: Any = entry.get(key)
+    for picture in read_entries(path, None, path.name if progress else None):
+        number: Any = picture.get("image_id", picture.get("id"))
+        entries: Any = picture.get(key)
         if not is_whole(number) or not isinstance(entries, list):
-            raise wrong_entry(path, "picture", entry, f"an image_id and a list of {key}")
+            raise wrong_entry(path, "picture", picture, f"an image_id and a list of {key}")
         if number not in known:
             raise Sg2ImError(
                 f"{path} has {key} of the picture {number}, which image_data.json does not list: "
@@ -297,7 +284,11 @@ def _pictures(path: Path, key: str, images: Sequence[int], progress: bool) -> An
         if number in seen:
             raise Sg2ImError(f"{path} has the picture {number} twice: replace it.")
         seen.add(number)
-        yield number, entries
+        for entry in entries:
+            try:
+                add(number, entry)
+            except (KeyError, TypeError, OverflowError, AttributeError) as error:
+                raise wrong_entry(path, f"{kind} of picture {number}", entry, expected) from error
 
 
 def _read_text(path: Path) -> str:
@@ -311,5 +302,15 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
+def _columns(count: int) -> list[array]:
+    return [array("q") for _ in range(count)]
+
+
 def _numbers(values: array) -> np.ndarray:
     return np.frombuffer(values, np.int64) if len(values) else np.zeros(0, np.int64)
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value

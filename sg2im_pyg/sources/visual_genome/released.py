@@ -18,12 +18,15 @@ from sg2im_pyg.sources.visual_genome.raw_files import read_images
 from sg2im_pyg.sources.visual_genome.rules import positions
 from sg2im_pyg.sources.visual_genome.source import load_vocabulary, visual_genome_image_folder
 
-_ARRAYS = (
-    *("image_ids", "image_paths", "object_ids", "object_names", "object_boxes"),
-    *("objects_per_image", "relationship_subjects", "relationship_predicates"),
-    *("relationship_objects", "relationships_per_image"),
-)
-"""What must be there; ``relationship_ids`` is not needed, ``object_attributes`` is misaligned."""
+_ARRAYS = {
+    **{"image_ids": 1, "image_paths": 1, "objects_per_image": 1, "relationships_per_image": 1},
+    **{"object_ids": 2, "object_names": 2, "object_boxes": 3},
+    **{"relationship_subjects": 2, "relationship_predicates": 2, "relationship_objects": 2},
+}
+"""What must be there, with the number of dimensions; ``relationship_ids`` is not needed,
+``object_attributes`` is misaligned."""
+
+_TRIPLE = ("subjects", "predicates", "objects")
 
 
 def is_released(folder: str | Path) -> bool:
@@ -66,35 +69,23 @@ def read_released(
         files: list[str] = arrays.pop("image_paths").tolist()
         sizes = _stored_sizes(source, folder, arrays["image_ids"], files)
         objects, relationships = arrays["objects_per_image"], arrays["relationships_per_image"]
-        is_object = _rows(path, "objects_per_image", objects, arrays["object_names"].shape[1])
-        is_relationship = _rows(
-            path,
-            "relationships_per_image",
-            relationships,
-            arrays["relationship_predicates"].shape[1],
-        )
+        is_object = _rows(path, "objects_per_image", objects, arrays["object_names"])
+        triples = np.stack([arrays[f"relationship_{end}"] for end in _TRIPLE], axis=2)
+        is_triple = _rows(path, "relationships_per_image", relationships, triples)
+        categories = arrays["object_names"][is_object]
         boxes = arrays["object_boxes"][is_object].astype(np.float64)
         scale = np.repeat(sizes[:, ::-1], objects, axis=0)
         corners = np.concatenate([boxes[:, :2] / scale, (boxes[:, :2] + boxes[:, 2:]) / scale], 1)
-        if (boxes[:, 2:] < 0).any() or (arrays["object_names"][is_object] < 1).any():
-            raise Sg2ImError(
-                f"{path} holds an object without a name or with a box of negative size: replace "
-                "it by a whole copy."
-            )
+        if (boxes[:, 2:] < 0).any() or (categories < 1).any():
+            raise _damage(path, "it holds an object without a name or with a box of negative size")
         table = SceneTable(
             image_ids=arrays["image_ids"].astype(np.int64),
             object_offset=offsets(objects),
-            categories=arrays["object_names"][is_object].astype(np.int32),
+            categories=categories.astype(np.int32),
             boxes=corners.clip(0, 1).astype(np.float32),
             packed_masks=None,
             relationship_offset=offsets(relationships),
-            relationships=np.stack(
-                [
-                    arrays[f"relationship_{name}"][is_relationship]
-                    for name in ("subjects", "predicates", "objects")
-                ],
-                axis=1,
-            ).astype(np.int32),
+            relationships=triples[is_triple].astype(np.int32),
             attribute_offset=np.zeros(int(objects.sum()) + 1, np.int64),
             object_ids=arrays["object_ids"][is_object].astype(np.int64),
         )
@@ -150,48 +141,36 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         try:
             arrays = {name: file[name][:] for name in _ARRAYS}
         except (OSError, TypeError, ValueError) as error:
-            raise Sg2ImError(
-                f"{path} can not be read ({error}): replace it by a whole copy."
-            ) from error
+            raise _damage(path, f"it can not be read ({error})") from error
     count = len(arrays["image_ids"])
     files = [
-        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+        (name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name))
         for name in arrays["image_paths"]
     ]
     arrays["image_paths"] = np.array([file.replace("\\", "/") for file in files], object)
-    for name, dimensions in {**dict.fromkeys(_ARRAYS, 2), "object_boxes": 3}.items():
+    for name, dimensions in _ARRAYS.items():
         values = arrays[name]
-        if name in ("image_ids", "image_paths") or name.endswith("_per_image"):
-            dimensions = 1
-        if name != "image_paths" and values.dtype.kind not in "iu":
-            raise Sg2ImError(f"{path}: {name} holds no whole numbers: replace it by a whole copy.")
-        if name != "image_paths" and values.size:
-            low, high = int(values.min()), int(values.max())
-            if high >= 2**31 or low < (-(2**31) if name == "object_boxes" else -1):
-                raise Sg2ImError(
-                    f"{path}: {name} holds numbers out of range: replace it by a whole copy."
-                )
-            arrays[name] = values = values.astype(np.int64)
+        if name != "image_paths":
+            if values.dtype.kind not in "iu":
+                raise _damage(path, f"{name} holds no whole numbers")
+            low = -(2**31) if name == "object_boxes" else -1
+            if values.size and (int(values.max()) >= 2**31 or int(values.min()) < low):
+                raise _damage(path, f"{name} holds numbers out of range")
+            arrays[name] = values.astype(np.int64)
         if values.ndim != dimensions or len(values) != count:
-            raise Sg2ImError(
-                f"{path}: {name} has the shape {values.shape}, expected are {dimensions} "
-                f"dimensions and {count} pictures: replace it by a whole copy."
+            raise _damage(
+                path,
+                f"{name} has the shape {values.shape}, expected are {dimensions} dimensions and "
+                f"{count} pictures",
             )
-    for names in (
-        ("object_names", "object_ids", "object_boxes"),
-        ("relationship_predicates", "relationship_subjects", "relationship_objects"),
-    ):
-        widths = {arrays[name].shape[1] for name in names}
-        if len(widths) != 1 or (arrays[names[0]].ndim == 3):
-            raise Sg2ImError(
-                f"{path}: {', '.join(names)} have different widths: replace it by a whole copy."
-            )
+    for kind in ("object_", "relationship_"):
+        names = [name for name in _ARRAYS if name.startswith(kind)]
+        if len({arrays[name].shape[1] for name in names}) != 1:
+            raise _damage(path, f"{', '.join(names)} have different widths")
     if arrays["object_boxes"].shape[2] != 4:
-        raise Sg2ImError(f"{path}: object_boxes holds no four numbers a box.")
+        raise _damage(path, "object_boxes holds no four numbers a box")
     if count and (arrays["image_ids"].min() < 0 or len(set(arrays["image_ids"].tolist())) < count):
-        raise Sg2ImError(
-            f"{path}: image_ids holds a number twice or a negative one: replace it by a whole copy."
-        )
+        raise _damage(path, "image_ids holds a number twice or a negative one")
     for file in arrays["image_paths"]:
         if not lies_inside(file):
             raise Sg2ImError(
@@ -200,14 +179,18 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _rows(path: Path, name: str, counts: np.ndarray, width: int) -> np.ndarray:
+def _rows(path: Path, name: str, counts: np.ndarray, padded: np.ndarray) -> np.ndarray:
     """Which places of a padded array hold something, shape (N, width)."""
+    width = padded.shape[1]
     if (counts < 0).any() or (counts > width).any():
-        raise Sg2ImError(
-            f"{path}: {name} names more than the {width} that there is room for, or fewer than "
-            "none: replace it by a whole copy."
+        raise _damage(
+            path, f"{name} names more than the {width} that there is room for, or fewer than none"
         )
     return np.arange(width) < counts[:, None]
+
+
+def _damage(path: Path, what: str) -> Sg2ImError:
+    return Sg2ImError(f"{path} is damaged, {what}: replace it by a whole copy.")
 
 
 def _stored_sizes(

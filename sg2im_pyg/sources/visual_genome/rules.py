@@ -64,20 +64,14 @@ class VisualGenomeColumns:
         )
         predicates, predicate_names = self._predicates(selection, train, ids)
         if vocabulary is None:
-            between = self._between_used(train, ids)
+            between = predicates[self._between_used(train, ids)]
+            in_train = self._attributes_of_train(train)
+            least = selection.min_relationship_instances
+            least_attributes = selection.min_attribute_instances
             vocabulary = Vocabulary(
                 names,
-                frequent_names(
-                    predicates[between],
-                    predicate_names,
-                    selection.min_relationship_instances,
-                    by_count=False,
-                ),
-                frequent_names(
-                    self._attributes_of_train(train),
-                    self.attributes.known_names,
-                    selection.min_attribute_instances,
-                ),
+                frequent_names(between, predicate_names, least, by_count=False),
+                frequent_names(in_train, self.attributes.known_names, least_attributes),
             )
         attributes = self._attributes_of(ids, vocabulary.attributes)
         predicates = _indices(predicate_names, vocabulary.predicates[1:])[predicates] + 1
@@ -237,21 +231,18 @@ def select_pictures(
     """Leaves out pictures with too few or too many objects or relationships, and counts them."""
     remaining = np.ones(len(table), bool)
     left_out = {}
-    for counts, low, high, what in (
-        (np.diff(table.object_offset), selection.min_objects, selection.max_objects, "objects"),
-        (
-            np.diff(table.relationship_offset),
-            selection.min_relationships,
-            selection.max_relationships,
-            "relationships",
-        ),
+    for what, offset in (
+        ("objects", table.object_offset),
+        ("relationships", table.relationship_offset),
     ):
+        counts = np.diff(offset)
+        low, high = getattr(selection, f"min_{what}"), getattr(selection, f"max_{what}")
         for unfit, reason in (
             (counts < low, f"fewer than {low} {what}"),
             (counts > high, f"more than {high} {what}"),
         ):
-            if (remaining & unfit).any():
-                left_out[reason] = int((remaining & unfit).sum())
+            if count := np.count_nonzero(remaining & unfit):
+                left_out[reason] = int(count)
             remaining &= ~unfit
     return table.select(np.flatnonzero(remaining)), left_out
 

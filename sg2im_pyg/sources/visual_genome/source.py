@@ -1,6 +1,5 @@
 """Visual Genome: the release's preprocessing rule by rule, and the way into the store."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from sg2im_pyg.sources.visual_genome.raw_files import (
     read_aliases,
     read_attributes,
     read_images,
+    read_json_file,
     read_objects,
     read_relationships,
     read_splits,
@@ -33,12 +33,7 @@ SPLIT_LIST = "vg_splits.json"
 
 _AS_RELEASED = VisualGenomeSelection()
 
-
-_SHARES = {
-    "train": 0.855,
-    "val": 0.075,
-    "test": 0.07,
-}  # those of the pictures that the release kept
+_SHARES = {"train": 0.855, "val": 0.075, "test": 0.07}  # of the pictures that the release kept
 _LAYOUT = (
     f"expected are {', '.join(FILES)}, and the pictures in images/VG_100K and images/VG_100K_2 "
     "(or VG_100K and VG_100K_2)"
@@ -57,12 +52,7 @@ def load_vocabulary(path: str | Path) -> Vocabulary:
         Sg2ImError: If the file is missing or malformed.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise Sg2ImError(f"There is no vocabulary {path}: give a JSON file.") from error
-    except (ValueError, RecursionError) as error:
-        raise Sg2ImError(f"The vocabulary {path} is no valid JSON ({error}).") from error
+    content = read_json_file(path)
     lists = []
     for ours, theirs in (
         ("objects", "object_idx_to_name"),

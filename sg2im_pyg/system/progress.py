@@ -1,0 +1,24 @@
+"""Bars and lines that show how far long work has come."""
+
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(title: str | None, total: int | None, progress: bool, **options: Any) -> tqdm:
+    """A bar, on a terminal only.
+
+    Args:
+        title: What stands before it.
+        total: Where it ends, :obj:`None` where not known.
+        progress: Whether it is to be shown at all.
+        **options: Others of :class:`tqdm.tqdm`; without a :obj:`unit` it counts bytes.
+    """
+    options = {"unit": "B", "unit_scale": True} | options if "unit" not in options else options
+    return tqdm(total=total, desc=title, disable=None if progress else True, **options)
+
+
+def say(text: str, progress: bool) -> None:
+    """Prints a line past the bars."""
+    if progress:
+        tqdm.write(text)
