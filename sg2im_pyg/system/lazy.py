@@ -22,6 +22,7 @@ def lazy_names(package: str) -> tuple[list[str], Callable[[str], Any], Callable[
         package: Name of the package, which is being imported.
 
     Examples:
+        >>> import sg2im_pyg.nn
         >>> names, getattr_, dir_ = lazy_names("sg2im_pyg.nn")
         >>> getattr_("TripleConv") is getattr_("triple_conv").TripleConv
         True
