@@ -263,7 +263,7 @@ def test_unreadable_pictures_are_left_out_when_asked(source, tmp_path):
     for size, path in paths.items():
         store = SceneReader(path)
         for name in vars(expected):
-            np.testing.assert_array_equal(getattr(store.table, name), getattr(expected, name))
+            np.testing.assert_array_equal(getattr(store, name), getattr(expected, name))
         for row, i in enumerate(rest):
             image = load_image(source / annotations.files[i], size)
             np.testing.assert_array_equal(store.image(row), image)
