@@ -32,7 +32,6 @@ from sg2im_pyg.formats.native import (
     checkpoint_of,
     open_checkpoint,
     open_released,
-    read_checkpoint,
 )
 from sg2im_pyg.formats.released import from_native
 from sg2im_pyg.formats.torch_file import save_entries
@@ -171,16 +170,3 @@ def _entries(
     if discriminators:
         entries["discriminators"] = discriminators
     return entries
-
-
-__all__ = [
-    "FORMAT",
-    "VERSION",
-    "LoadedPlayers",
-    "load_players",
-    "load_released",
-    "players_from_entries",
-    "read_checkpoint",
-    "save_checkpoint",
-    "save_released",
-]

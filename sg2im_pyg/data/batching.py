@@ -11,8 +11,9 @@ checked with its versions 2.6 to 2.8.1.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -223,10 +224,7 @@ def rearrange(
     graph.batch, graph.ptr = groups, ends
     of_relationships = groups[graph.edge_index[0]]
     relationship_ends = pointer(of_relationships, len(ends) - 1)
-    for names, *where in (
-        (keys[0], groups, ends),
-        (keys[1], of_relationships, relationship_ends),
-    ):
+    for names, *where in ((keys[0], groups, ends), (keys[1], of_relationships, relationship_ends)):
         for key in names:
             if f"{key}_batch" in entries:  # asked for by `follow_batch`
                 graph[f"{key}_batch"], graph[f"{key}_ptr"] = where
@@ -354,24 +352,13 @@ class AssembledGraphs(Sequence[Data]):
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self._graphs: list[Data] | None = None
 
     def __len__(self) -> int:
         return self.batch.num_graphs
 
-    @overload
-    def __getitem__(self, index: int) -> Data: ...
+    def __getitem__(self, index: Any) -> Any:
+        return self._graphs[index]
 
-    @overload
-    def __getitem__(self, index: slice) -> list[Data]: ...
-
-    def __getitem__(self, index: int | slice) -> Data | list[Data]:
-        return self._separated()[index]
-
-    def __iter__(self) -> Iterator[Data]:
-        return iter(self._separated())
-
-    def _separated(self) -> list[Data]:
-        if self._graphs is None:
-            self._graphs = separate(self.batch)
-        return self._graphs
+    @cached_property
+    def _graphs(self) -> list[Data]:
+        return separate(self.batch)

@@ -170,26 +170,19 @@ class SceneDataset(Dataset):
             raise Sg2ImError(
                 f"There must be one key for each item, got {len(keys)} for {len(stored)}."
             )
-        if type(self).get is not SceneDataset.get:
-            return self._own_items(stored, keys)
-        if self.transform is None or not len(stored):
-            return AssembledGraphs(self._gather(stored))
-        batch = self._gather(stored, keys)
-        if takes_batches(self.transform):
-            return AssembledGraphs(_without_key(self.transform(batch)))
-        items: list[Any] = []
-        for i, graph in enumerate(separate(batch)):
-            with nullcontext() if keys is None else _seeded(int(keys[i]), self.device):
-                items.append(_without_key(self.transform(graph)))
-        return items
-
-    def _own_items(self, stored: np.ndarray, keys: np.ndarray | Tensor | None) -> list[Any]:
-        """Items of a subclass that makes its graphs itself."""
+        graphs: list[Data] | None = None
+        if type(self).get is SceneDataset.get:  # and not a subclass that makes its graphs itself
+            if self.transform is None or not len(stored):
+                return AssembledGraphs(self._gather(stored))
+            batch = self._gather(stored, keys)
+            if takes_batches(self.transform):
+                return AssembledGraphs(_without_key(self.transform(batch)))
+            graphs = separate(batch)
         items: list[Any] = []
         for i, index in enumerate(stored.tolist()):
             with nullcontext() if keys is None else _seeded(int(keys[i]), self.device):
-                graph = self.get(index)
-                if keys is not None and isinstance(graph, Data):
+                graph = self.get(index) if graphs is None else graphs[i]
+                if graphs is None and keys is not None and isinstance(graph, Data):
                     graph.draw_key = torch.as_tensor(keys[i : i + 1], device=self.device)
                 made = graph if self.transform is None else self.transform(graph)
                 items.append(_without_key(made))

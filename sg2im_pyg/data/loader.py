@@ -7,6 +7,7 @@ the number of worker processes nor on the batch that it comes in.
 import operator
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ class SceneLoader(DataLoader):
             num_workers=num_workers,
             **options,
         )
-        self.collate_fn = SceneCollater(self.collate_fn, self.follow_batch, self.exclude_keys)
+        self.collate_fn = SceneCollater(self.collate_fn, (self.follow_batch, self.exclude_keys))
 
     def __iter__(self) -> Any:
         # torch asks its sampler once or twice a pass, depending on the workers: it is counted here.
@@ -115,23 +116,14 @@ class SceneLoader(DataLoader):
         self.batch_sampler.epoch = epoch
 
 
+@dataclass
 class SceneCollater:
-    """Puts items together as PyG's loader does; batches that are assembled stay as they are.
+    """Puts items together as PyG's loader does; batches that are assembled stay as they are."""
 
-    Args:
-        plain: What PyG's loader does.
-        follow_batch: See PyG's loader.
-        exclude_keys: Likewise.
-    """
-
-    def __init__(
-        self,
-        plain: Callable[[Any], Any],
-        follow_batch: list[str] | None,
-        exclude_keys: list[str] | None,
-    ) -> None:
-        self.plain = plain
-        self.options = follow_batch, exclude_keys
+    plain: Callable[[Any], Any]
+    """What PyG's loader does."""
+    options: tuple[list[str] | None, list[str] | None]
+    """Its ``follow_batch`` and ``exclude_keys``."""
 
     def __call__(self, items: Sequence[Any]) -> Any:
         if isinstance(items, AssembledGraphs) and not any(self.options):
@@ -143,17 +135,14 @@ class SceneCollater:
         return whole if get_worker_info() is None else Parcel(whole)
 
 
+@dataclass(eq=False)
 class SeededScenes(Dataset):
-    """Items of a data set, each with the draws of an epoch of a run.
+    """Items of a data set, each with the draws of an epoch of a run."""
 
-    Args:
-        dataset: The data set, with its transforms.
-        seed: Seed of the run.
-    """
-
-    def __init__(self, dataset: SceneDataset, seed: int) -> None:
-        self.dataset = dataset
-        self.seed = seed
+    dataset: SceneDataset
+    """The data set, with its transforms."""
+    seed: int
+    """Seed of the run."""
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -172,43 +161,38 @@ class SeededScenes(Dataset):
         return self.dataset.items_at(indices, draw_keys(self.seed, epochs, indices))
 
 
+@dataclass(eq=False)
 class EpochBatches(Sampler[list[Draw]]):
-    """Batches of draws of one epoch.
+    """Batches of draws of one epoch."""
 
-    Args:
-        pictures: Number of pictures.
-        batch_size: Pictures a batch.
-        shuffle: Whether each epoch has an order of its own.
-        seed: Seed of the orders.
-        drop_last: Whether to leave out the pictures that do not fill a last batch.
+    pictures: int
+    """Number of pictures."""
+    batch_size: int
+    """Pictures a batch."""
+    shuffle: bool
+    """Whether each epoch has an order of its own."""
+    seed: int
+    """Seed of the orders."""
+    drop_last: bool = False
+    """Whether to leave out the pictures that do not fill a last batch."""
+    epoch: int = 0
+    """The epoch of the next pass."""
 
-    Attributes:
-        epoch: The epoch of the next pass.
-    """
-
-    def __init__(
-        self, pictures: int, batch_size: int, shuffle: bool, seed: int, drop_last: bool = False
-    ) -> None:
-        if batch_size < 1:
-            raise Sg2ImError(f"batch_size must be at least 1, got {batch_size}.")
-        if seed < 0:
-            raise Sg2ImError(f"seed must be at least 0, got {seed}.")
-        self.pictures = pictures
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.drop_last = drop_last
-        self.epoch = 0
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise Sg2ImError(f"{name} must be at least {least}, got {getattr(self, name)}.")
 
     def __iter__(self) -> Iterator[list[Draw]]:
         # No generator itself: which epoch it is counts from here on, not from the first batch.
-        return self._batches(self.epoch)
+        return self.batches(self.epoch)
 
-    def _batches(self, epoch: int) -> Iterator[list[Draw]]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[list[Draw]]:
+        """The batches of an epoch, from one on."""
         order: Sequence[int] = range(self.pictures)
         if self.shuffle:
             order = epoch_order(self.pictures, self.seed, epoch)
-        for batch in range(len(self)):
+        for batch in range(first, len(self)):
             chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
             yield [(epoch, index) for index in chosen]
 

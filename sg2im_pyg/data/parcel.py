@@ -6,6 +6,7 @@ one piece.
 """
 
 import io
+import math
 import pickle
 from typing import Any
 
@@ -75,7 +76,5 @@ class _Unpacker(pickle.Unpickler):
 
 
 def _view(memory: Tensor, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    count = 1
-    for side in shape:
-        count *= side
-    return memory[start : start + count * dtype.itemsize].view(dtype).view(shape)
+    size = math.prod(shape) * dtype.itemsize
+    return memory[start : start + size].view(dtype).view(shape)

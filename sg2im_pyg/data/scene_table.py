@@ -14,7 +14,7 @@ def _no_rows(*shape: int, dtype: type = np.int32) -> np.ndarray:
     return np.zeros((0, *shape), dtype)
 
 
-@dataclass
+@dataclass(eq=False)
 class SceneTable:
     """Objects and relationships of :math:`N` pictures, one row each, in the order of the pictures.
 

@@ -36,7 +36,6 @@ import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import h5py
@@ -118,27 +117,13 @@ class SceneWriter:
         self._file = self._rows.open("wb")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            with self._file:
-                if error is None:
-                    self._file.flush()
-            if error is None:
+            self._file.close()
+            if kind is None:
                 table = SceneTable.from_scenes(self._scenes, self.mask_size)
-                write_store(
-                    self.path,
-                    table,
-                    self._rows,
-                    self.vocabulary,
-                    self.image_size,
-                    self.mask_size,
-                    self.settings,
-                )
+                sizes = self.image_size, self.mask_size
+                write_store(self.path, table, self._rows, self.vocabulary, *sizes, self.settings)
         finally:
             self._rows.unlink(missing_ok=True)
 
@@ -229,16 +214,10 @@ def write_columns(
     table.check(where, vocabulary)
     names = vocabulary.to_dict()
     attribute_names = names.pop("attributes", [])
-    attributes = file.attrs
-    attributes["schema"] = schema
-    attributes["schema_version"] = SCHEMA_VERSION
-    attributes["mask_size"] = mask_size
-    for name, value in (
-        ("vocabulary", names),
-        ("attribute_names", attribute_names),
-        ("settings", settings),
-    ):
-        _write_text(file, name, json.dumps(value, sort_keys=True))
+    file.attrs.update(schema=schema, schema_version=SCHEMA_VERSION, mask_size=mask_size)
+    _write_json(file, "vocabulary", names)
+    _write_json(file, "attribute_names", attribute_names)
+    _write_json(file, "settings", settings)
     for name, (field, _) in _COLUMNS.items():
         values = getattr(table, field)
         if values is None or (name.startswith("attribute") and not attribute_names):
@@ -266,15 +245,12 @@ def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
             f"{SCHEMA_VERSION}: update sg2im_pyg, or prepare the data again with this version."
         )
     mask_size = int(attributes["mask_size"])
-    attribute_names = json.loads(_read_text(file, "attribute_names", "[]"))
+    attribute_names = _read_json(file, "attribute_names", "[]")
+    optional = {"object_id"} | ({"object_mask"} if not mask_size else set())
+    optional |= {"attribute", "attribute_offset"} if not attribute_names else set()
     columns: dict[str, Any] = {}
     for name, (field, kinds) in _COLUMNS.items():
-        is_optional = (
-            (name == "object_mask" and not mask_size)
-            or (name.startswith("attribute") and not attribute_names)
-            or name == "object_id"
-        )
-        if is_optional and name not in file:
+        if name in optional and name not in file:
             continue
         dataset = file[name]
         if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
@@ -297,10 +273,10 @@ def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
         found = getattr(table, field)
         if shape is not None and found.shape != shape:
             raise ValueError(f"{field} has the shape {found.shape} instead of {shape}")
-    names = json.loads(_read_text(file, "vocabulary"))
+    names = _read_json(file, "vocabulary")
     vocabulary = Vocabulary.from_dict({**names, "attributes": attribute_names})
     table.check(f"The data file {path}", vocabulary)
-    settings = json.loads(_read_text(file, "settings"))
+    settings = _read_json(file, "settings")
     if not isinstance(settings, dict):
         raise ValueError("its settings are no settings")
     return Columns(table, vocabulary, mask_size, settings)
@@ -316,10 +292,11 @@ class Columns:
     settings: dict[str, Any]
 
 
-class SceneReader:
+class SceneReader(SceneTable):
     """Reads a store. Annotations are held in memory, pictures stay in the file, mapped to memory.
 
-    It can be pickled to worker processes; each process opens the file for itself.
+    It is the table of the annotations. It can be pickled to worker processes; each process opens
+    the file for itself.
 
     Args:
         path: File written by :class:`SceneWriter` or :func:`write_store`.
@@ -339,7 +316,11 @@ class SceneReader:
                 columns = read_columns(file, SCHEMA, self.path)
                 height, width = (int(side) for side in file.attrs["image_size"])
                 self.image_size = (height, width)
-                self._check_images(file, len(columns.table))
+                images, shape = file["image"], (len(columns.table), height, width, 3)
+                if not isinstance(images, h5py.Dataset) or images.dtype != np.uint8:
+                    raise ValueError("image is no dataset of the type uint8")
+                if images.shape != shape:
+                    raise ValueError(f"image has the shape {images.shape} instead of {shape}")
             except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
                 if isinstance(error, Sg2ImError):
                     raise
@@ -347,22 +328,10 @@ class SceneReader:
                     f"The data file {self.path} is damaged ({str(error).strip(chr(39))}): prepare "
                     "it again with datasets/prepare.py."
                 ) from error
-        self.table = table = columns.table
+        super().__init__(**vars(columns.table))
         self.vocabulary = columns.vocabulary
         self.mask_size = columns.mask_size
         self.settings = columns.settings
-        self.image_ids = table.image_ids
-        self.object_offset = table.object_offset
-        self.categories = table.categories
-        self.boxes = table.boxes
-        self.packed_masks = table.packed_masks
-        self.relationship_offset = table.relationship_offset
-        self.relationships = table.relationships
-        self.attribute_offset = table.attribute_offset
-        self.attributes = table.attributes
-
-    def __len__(self) -> int:
-        return len(self.image_ids)
 
     def __getitem__(self, index: int) -> Scene:
         index = range(len(self))[index]  # from the end where it is negative; else an IndexError
@@ -421,15 +390,6 @@ class SceneReader:
                 "the folder that holds it."
             )
         return open_hdf5(self.path)
-
-    def _check_images(self, file: h5py.File, count: int) -> None:
-        dataset = file["image"]
-        if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.uint8:
-            raise ValueError("image is no dataset of the type uint8")
-        if dataset.shape != (count, *self.image_size, 3):
-            raise ValueError(
-                f"image has the shape {dataset.shape} instead of {(count, *self.image_size, 3)}"
-            )
 
     def _stamp(self) -> tuple[int, int, int]:
         """What tells this file from another one at the same place."""
@@ -497,16 +457,15 @@ def _copy(source: BinaryIO, target: BinaryIO, count: int) -> None:
         count -= len(piece)
 
 
-def _write_text(file: h5py.File, name: str, text: str) -> None:
+def _write_json(file: h5py.File, name: str, value: Any) -> None:
+    text = json.dumps(value, sort_keys=True)
     if len(text.encode()) < _MAX_ATTRIBUTE_BYTES:
         file.attrs[name] = text
     else:
         file.create_dataset(f"text/{name}", data=np.frombuffer(text.encode(), np.uint8))
 
 
-def _read_text(file: h5py.File, name: str, default: str | None = None) -> str:
+def _read_json(file: h5py.File, name: str, default: str | None = None) -> Any:
     if f"text/{name}" in file:
-        return bytes(file[f"text/{name}"][:]).decode()
-    if default is not None and name not in file.attrs:
-        return default
-    return file.attrs[name]
+        return json.loads(bytes(file[f"text/{name}"][:]))
+    return json.loads(file.attrs[name] if default is None else file.attrs.get(name, default))

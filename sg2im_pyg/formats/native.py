@@ -255,12 +255,9 @@ def _checked(entries: Any, path: Path) -> dict[str, Any]:
             f"{path} has version {shortened(entries['version'])}, this program reads up to "
             f"{VERSION}: update sg2im_pyg."
         )
-    parts = {"vocabulary": dict, "model_config": dict, "generator": dict}
-    for name in ("training", "discriminators"):
-        if entries.get(name) is not None:
-            parts[name] = dict
-    for name, kind in parts.items():
-        if not isinstance(entries.get(name), kind):
+    optional = [name for name in ("training", "discriminators") if entries.get(name) is not None]
+    for name in ("vocabulary", "model_config", "generator", *optional):
+        if not isinstance(entries.get(name), dict):
             raise Sg2ImError(
                 f"The checkpoint {path} lacks its part {name!r}, so it is damaged: give a file "
                 "that train/run.py wrote."

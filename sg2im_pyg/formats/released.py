@@ -11,13 +11,14 @@ import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import LeakyReLU
+from torch.nn import BatchNorm1d, LeakyReLU, Linear, Module, ReLU, Sequential
 
 from sg2im_pyg.data.vocabulary import UNUSED, Vocabulary
 from sg2im_pyg.errors import Sg2ImError, shortened
@@ -46,15 +47,15 @@ _DEFAULTS = {"embedding_dim": 64, "layout_noise_dim": 0}  # where they differ fr
 
 # ---- Names of weights: what those of the release begin with, and ours; none for what is left out.
 
-_OBJECT_DISCRIMINATOR = {
-    "discriminator.cnn.0.": "convs.",
-    "discriminator.cnn.2.": "linear.",
-    "discriminator.real_classifier.": "real_head.",
-    "discriminator.obj_classifier.": "category_head.",
-}
-_IMAGE_DISCRIMINATOR = {
-    "cnn.": "convs.",
-    "classifier.": None,  # made by the release, but never called
+_DISCRIMINATORS: dict[str, dict[str, str | None]] = {
+    "object_discriminator": {
+        "discriminator.cnn.0.": "convs.",
+        "discriminator.cnn.2.": "linear.",
+        "discriminator.real_classifier.": "real_head.",
+        "discriminator.obj_classifier.": "category_head.",
+    },
+    # The classifier is made by the release, but never called.
+    "image_discriminator": {"cnn.": "convs.", "classifier.": None},
 }
 
 
@@ -84,9 +85,7 @@ def _generator_names(options: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def _names(network: str, options: Mapping[str, Any]) -> Mapping[str, str | None]:
-    if network == "generator":
-        return _generator_names(options)
-    return _OBJECT_DISCRIMINATOR if network == "object_discriminator" else _IMAGE_DISCRIMINATOR
+    return _DISCRIMINATORS[network] if network in _DISCRIMINATORS else _generator_names(options)
 
 
 def _inverse(names: Mapping[str, str | None]) -> dict[str, str | None]:
@@ -448,21 +447,14 @@ def _with_auxiliary_head(
     """Weights with those of the head that the release has for relations, which are zero: it took
     two boxes and two object vectors, and gave a predicate."""
     widths = [2 * 4 + 2 * options["gconv_dim"], options["gconv_hidden_dim"], predicates]
-    position = 0
-    head: dict[str, Tensor] = {}
-    for fan_in, fan_out in zip(widths, widths[1:], strict=False):
-        head[f"{position}.weight"] = torch.zeros(fan_out, fan_in)
-        head[f"{position}.bias"] = torch.zeros(fan_out)
-        position += 1
-        if options["mlp_normalization"] == "batch":
-            norm = torch.nn.BatchNorm1d(fan_out).state_dict()
-            head |= {f"{position}.{name}": value for name, value in norm.items()}
-            position += 1
-        position += 1  # ReLU
-    first = next(key for key in state if key.startswith("refinement_net."))
-    whole: OrderedDict[str, Tensor] = OrderedDict()
-    for key, value in state.items():
-        if key == first:
-            whole.update((f"rel_aux_net.{name}", weight) for name, weight in head.items())
-        whole[key] = value
-    return whole
+    layers: list[Module] = []
+    for fan_in, fan_out in pairwise(widths):
+        norm = [BatchNorm1d(fan_out)] if options["mlp_normalization"] == "batch" else []
+        layers += [Linear(fan_in, fan_out, device="meta"), *norm, ReLU()]
+    head = {
+        f"rel_aux_net.{name}": torch.zeros(value.shape) if value.is_meta else value
+        for name, value in Sequential(*layers).state_dict().items()
+    }
+    weights = list(state.items())
+    place = next(i for i, (key, _) in enumerate(weights) if key.startswith("refinement_net."))
+    return OrderedDict([*weights[:place], *head.items(), *weights[place:]])

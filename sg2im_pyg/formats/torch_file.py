@@ -84,7 +84,6 @@ def load_entries(path: str | os.PathLike[str]) -> Any:
         raise Sg2ImError(f"There is no checkpoint {path}: check the path, or download the file.")
     path.open("rb").close()  # says what the system refuses; all that follows is about the contents
     try:
-        _check_archive(path)
         _check_pickles(path)
         with warnings.catch_warnings(), _only_safe_globals():
             warnings.simplefilter("ignore")  # about old pickles: they are read, or refused below
@@ -131,39 +130,28 @@ def weight_shapes(make: Callable[[], Module]) -> dict[str, torch.Size]:
         return {key: value.shape for key, value in make().state_dict().items()}
 
 
-def _check_archive(path: Path) -> None:
-    """Checks that a zip archive does not grow when it is read; torch's own never do."""
-    with path.open("rb") as file:
-        if not _is_archive(file):
-            return
-    with zipfile.ZipFile(path) as archive:
-        claimed = sum(part.file_size for part in archive.infolist())
-    if claimed > path.stat().st_size:
-        raise Sg2ImError(
-            f"{path} has {path.stat().st_size:,} bytes and claims to hold {claimed:,}, which "
-            "torch.save never writes: it is refused; save the file again with torch.save."
-        )
-
-
-def _is_archive(file: IO[bytes]) -> bool:
-    """Whether torch will take it for a zip archive: today's format."""
-    return file.read(4) == b"PK\x03\x04"
-
-
 def _check_pickles(path: Path) -> None:
     """Checks what the pickles of a file name, before anything is made of them.
 
     Raises:
-        Sg2ImError: At a name that is not among :data:`_NAMES`.
+        Sg2ImError: At a name that is not among :data:`_NAMES`, and at a zip archive that grows when
+            it is read; torch's own never do.
     """
     with path.open("rb") as file:
-        if not _is_archive(file):
+        if file.read(4) != b"PK\x03\x04":  # torch takes it for no zip archive, today's format
             file.seek(0)
             for _ in range(_PICKLES):
                 _check_pickle(file, path)
             return
     with zipfile.ZipFile(path) as archive:
-        for part in archive.infolist():
+        parts, size = archive.infolist(), path.stat().st_size
+        claimed = sum(part.file_size for part in parts)
+        if claimed > size:
+            raise Sg2ImError(
+                f"{path} has {size:,} bytes and claims to hold {claimed:,}, which torch.save never "
+                "writes: it is refused; save the file again with torch.save."
+            )
+        for part in parts:
             if part.filename.lower().endswith(".pkl"):  # torch's reader does not mind the case
                 _check_pickle(io.BytesIO(archive.read(part)), path)
 

@@ -12,7 +12,41 @@ from sg2im_pyg.nn.layout import crop_objects
 from sg2im_pyg.nn.refinement import norm_layers
 
 
-class PatchDiscriminator(Module):
+class _Discriminator(Module):
+    """The convolutions of a discriminator, and all of its options."""
+
+    def __init__(
+        self,
+        layers: tuple[tuple[int, int, int], ...],
+        normalization: str,
+        negative_slope: float,
+        in_channels: int,
+        others: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.layers = tuple(tuple(layer) for layer in layers)
+        self.options = {
+            "layers": [list(layer) for layer in layers],
+            "normalization": normalization,
+            "negative_slope": negative_slope,
+            **others,
+        }
+        modules: list[Module] = []
+        for i, (kernel, channels, stride) in enumerate(layers):
+            if i:
+                modules += norm_layers(in_channels, normalization)
+                modules.append(LeakyReLU(negative_slope, inplace=True))
+            modules.append(Conv2d(in_channels, channels, kernel, stride))
+            in_channels = channels
+        self.convs = Sequential(*modules)
+
+    def reset_parameters(self) -> None:
+        for module in self.modules():
+            if isinstance(module, (Conv2d, Linear, BatchNorm2d)):
+                module.reset_parameters()
+
+
+class PatchDiscriminator(_Discriminator):
     """Judges every patch of a picture: real or generated (paper, Section 3, "Discriminators").
 
     Convolutions without padding; normalization and LeakyReLU stand before each but the first.
@@ -49,20 +83,9 @@ class PatchDiscriminator(Module):
         patch_scores: bool = False,
         negative_slope: float = 0.2,
     ) -> None:
-        super().__init__()
-        self.layers = tuple(tuple(layer) for layer in layers)
-        self.options = {
-            "layers": [list(layer) for layer in layers],
-            "normalization": normalization,
-            "negative_slope": negative_slope,
-            "in_channels": in_channels,
-            "patch_scores": patch_scores,
-        }
-        self.convs = _convolutions(in_channels, layers, normalization, negative_slope)
+        others = {"in_channels": in_channels, "patch_scores": patch_scores}
+        super().__init__(layers, normalization, negative_slope, in_channels, others)
         self.classifier = Conv2d(layers[-1][1], 1, 1) if patch_scores else None
-
-    def reset_parameters(self) -> None:
-        _reset(self)
 
     def parts_to_compile(self) -> list[CompiledPart]:
         return [CompiledPart(self.convs)]
@@ -75,7 +98,7 @@ class PatchDiscriminator(Module):
         return f"{self.__class__.__name__}({self.layers})"
 
 
-class ObjectDiscriminator(Module):
+class ObjectDiscriminator(_Discriminator):
     """Judges each object's crop: real or generated, and of which category (paper, Section 3).
 
     The convolutions of :class:`PatchDiscriminator`, global average pooling, a linear layer, and
@@ -116,24 +139,16 @@ class ObjectDiscriminator(Module):
         hidden_channels: int = 1024,
         negative_slope: float = 0.2,
     ) -> None:
-        super().__init__()
-        self.layers = tuple(tuple(layer) for layer in layers)
-        self.object_size = object_size
-        self.options = {
-            "layers": [list(layer) for layer in layers],
-            "normalization": normalization,
-            "negative_slope": negative_slope,
+        others = {
             "num_categories": num_categories,
             "object_size": object_size,
             "hidden_channels": hidden_channels,
         }
-        self.convs = _convolutions(3, layers, normalization, negative_slope)
+        super().__init__(layers, normalization, negative_slope, 3, others)
+        self.object_size = object_size
         self.linear = Linear(layers[-1][1], hidden_channels)
         self.real_head = Linear(hidden_channels, 1)
         self.category_head = Linear(hidden_channels, num_categories)
-
-    def reset_parameters(self) -> None:
-        _reset(self)
 
     def parts_to_compile(self) -> list[CompiledPart]:
         return [CompiledPart(self.convs, varying=(0,))]
@@ -145,28 +160,6 @@ class ObjectDiscriminator(Module):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layers}, object_size={self.object_size})"
-
-
-def _convolutions(
-    in_channels: int,
-    layers: tuple[tuple[int, int, int], ...],
-    normalization: str,
-    negative_slope: float,
-) -> Sequential:
-    modules: list[Module] = []
-    for i, (kernel, channels, stride) in enumerate(layers):
-        if i:
-            modules += [*norm_layers(in_channels, normalization)]
-            modules.append(LeakyReLU(negative_slope, inplace=True))
-        modules.append(Conv2d(in_channels, channels, kernel, stride))
-        in_channels = channels
-    return Sequential(*modules)
-
-
-def _reset(discriminator: Module) -> None:
-    for module in discriminator.modules():
-        if isinstance(module, (Conv2d, Linear, BatchNorm2d)):
-            module.reset_parameters()
 
 
 class DiscriminatorKind(NamedTuple):

@@ -56,12 +56,7 @@ def factor_layout(
         most: Number of objects :math:`K` in the picture with the most of them, if it is known:
             nothing then waits for the device of the tensors.
     """
-    warped = _warp_checked(vectors, boxes, masks, batch, size)
-    batch, images = batch.long(), _batch_size(batch, batch_size)
-    rank = _rank_in_image(batch, images)
-    if most is None:
-        most = int(rank.max()) + 1 if len(rank) else 1
-    return _factor(vectors, warped, batch, rank, images, most)
+    return _factor(*_placed(vectors, boxes, masks, batch, size, batch_size, most))
 
 
 def pays_to_factor(objects: int, channels: int) -> bool:
@@ -123,38 +118,35 @@ def compose_layout(
         tensor([[1., 1., 1., 1.],
                 [2., 2., 2., 2.]])
     """
-    if torch.compiler.is_compiling():  # the slabs below depend on the data
-        return factor_layout(vectors, boxes, masks, batch, size, batch_size, most).multiply()
-    warped = _warp_checked(vectors, boxes, masks, batch, size)
-    batch, images = batch.long(), _batch_size(batch, batch_size)
-    layout = vectors.new_zeros(images, vectors.size(1), size[0] * size[1])
+    placed = _placed(vectors, boxes, masks, batch, size, batch_size, most)
+    _, warped, batch, rank, images, most = placed
+    depth = max(vectors.size(1), 1)
+    if most <= depth or torch.compiler.is_compiling():  # the slabs below depend on the data
+        return _factor(*placed).multiply()
     # Objects are dealt to pictures in slabs of at most D, and a slab holds only pictures that
     # have objects left: the padding is then never larger than the layout itself, also where one
     # picture has a hundred times the objects of another.
-    depth = max(vectors.size(1), 1)
-    rank = _rank_in_image(batch, images)
-    if most is not None and most <= depth:
-        return _factor(vectors, warped, batch, rank, images, most).multiply()
-    slabs = int(rank.max()) // depth + 1 if len(rank) else 0
-    for slab in range(slabs):
-        chosen = None
-        if slabs > 1:
-            chosen = ((rank >= slab * depth) & (rank < (slab + 1) * depth)).nonzero().view(-1)
-        members = batch if chosen is None else batch[chosen]
-        slots = (rank if chosen is None else rank[chosen]) - slab * depth
-        rows = warped if chosen is None else warped[chosen]
-        weights = vectors if chosen is None else vectors[chosen]
-        if slabs > 1:
-            present, members = members.unique(return_inverse=True)
-        count, width = images if slabs == 1 else len(present), int(slots.max()) + 1
-        part = _factor(weights, rows, members, slots, count, width).multiply().flatten(2)
-        layout = part if slabs == 1 else layout.index_add(0, present, part)
-    return layout.view(images, vectors.size(1), *size)
+    layout = vectors.new_zeros(images, vectors.size(1), *size)
+    for first in range(0, int(rank.max()) + 1, depth):
+        chosen = ((rank >= first) & (rank < first + depth)).nonzero().view(-1)
+        present, members = batch[chosen].unique(return_inverse=True)
+        slots = rank[chosen] - first
+        width = int(slots.max()) + 1
+        part = _factor(vectors[chosen], warped[chosen], members, slots, len(present), width)
+        layout = layout.index_add(0, present, part.multiply())
+    return layout
 
 
-def _warp_checked(
-    vectors: Tensor, boxes: Tensor, masks: Tensor | None, batch: Tensor, size: tuple[int, int]
-) -> Tensor:
+def _placed(
+    vectors: Tensor,
+    boxes: Tensor,
+    masks: Tensor | None,
+    batch: Tensor,
+    size: tuple[int, int],
+    batch_size: int | None,
+    most: int | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, int, int]:
+    """The arguments of :func:`_factor`, from those of :func:`compose_layout`."""
     _check_floating(vectors=vectors, boxes=boxes)
     warped = warp_masks(boxes, masks, size).to(vectors.dtype)
     if vectors.dim() != 2 or len(vectors) != len(boxes) or batch.shape != boxes.shape[:1]:
@@ -162,7 +154,13 @@ def _warp_checked(
             "vectors (O, D), boxes (O, 4) and batch (O,) must hold the same objects, got "
             f"{tuple(vectors.shape)}, {tuple(boxes.shape)} and {tuple(batch.shape)}"
         )
-    return warped
+    batch, images = batch.long(), batch_size
+    if images is None:
+        images = int(batch.max()) + 1 if len(batch) else 0
+    rank = _rank_in_image(batch, images)
+    if most is None:
+        most = int(rank.max()) + 1 if len(rank) else 1
+    return vectors, warped, batch, rank, images, most
 
 
 def _factor(
@@ -281,12 +279,6 @@ def _sample(images: Tensor, map_x: Tensor, map_y: Tensor) -> Tensor:
 
 def _linspace(steps: int, like: Tensor) -> Tensor:
     return torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device)
-
-
-def _batch_size(batch: Tensor, batch_size: int | None) -> int:
-    if batch_size is not None:
-        return batch_size
-    return int(batch.max()) + 1 if len(batch) else 0
 
 
 def _rank_in_image(batch: Tensor, images: int) -> Tensor:

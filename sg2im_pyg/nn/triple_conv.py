@@ -124,11 +124,7 @@ class TripleConv(MessagePassing):
         return candidates
 
     def aggregate(
-        self,
-        inputs: Tensor,
-        index: Tensor,
-        ptr: OptTensor = None,
-        dim_size: OptInt = None,
+        self, inputs: Tensor, index: Tensor, ptr: OptTensor = None, dim_size: OptInt = None
     ) -> Tensor:
         if self.reduce is None and not len(inputs):
             # Without any edge some aggregations fail; all nodes pool zeros.

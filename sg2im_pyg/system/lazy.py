@@ -4,33 +4,47 @@ torch and PyG take seconds to import; the processes that draw landscapes need ne
 they are there Ctrl-C is already answered with a word instead of a traceback.
 """
 
-from collections.abc import Callable, Mapping
+import ast
+import inspect
+import sys
+from collections.abc import Callable
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 
-def lazy_names(
-    package: str, modules: Mapping[str, tuple[str, ...]]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """The functions ``__getattr__`` and ``__dir__`` of a package (PEP 562).
+def lazy_names(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """``__all__``, ``__getattr__`` and ``__dir__`` of a package (PEP 562).
+
+    It offers the names that it imports ``if TYPE_CHECKING``, and its modules as attributes.
 
     Args:
-        package: Name of the package.
-        modules: Its modules that may be reached as attributes, each with the names that the
-            package itself offers from it.
+        package: Name of the package, which is being imported.
 
     Examples:
-        >>> getattr_, dir_ = lazy_names("os", {"path": ("join",)})
-        >>> getattr_("join")("a", "b") == getattr_("path").join("a", "b"), dir_()
-        (True, ['join', 'path'])
+        >>> import sg2im_pyg.nn
+        >>> names, getattr_, dir_ = lazy_names("sg2im_pyg.nn")
+        >>> getattr_("TripleConv") is getattr_("triple_conv").TripleConv
+        True
     """
-    homes = {name: module for module, names in modules.items() for name in names}
+    module = sys.modules[package]
+    homes = {
+        name.name: statement.module
+        for block in ast.parse(inspect.getsource(module)).body
+        if isinstance(block, ast.If)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for name in statement.names
+    }
+
+    def modules() -> list[str]:
+        return [found.name for found in iter_modules(module.__path__) if found.name[0] != "_"]
 
     def get_name(name: str) -> Any:
         if name in homes:
-            return getattr(import_module(f"{package}.{homes[name]}"), name)
-        if name in modules:
+            return getattr(import_module(str(homes[name])), name)
+        if name in modules():
             return import_module(f"{package}.{name}")
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
-    return get_name, lambda: sorted([*homes, *modules])
+    return sorted(homes), get_name, lambda: sorted([*homes, *modules()])

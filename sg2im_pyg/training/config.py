@@ -49,29 +49,29 @@ class DataConfig:
 
 
 @dataclass
-class ImageDiscriminatorConfig:
-    """The discriminator of whole pictures. The defaults are the release's."""
+class DiscriminatorConfig:
+    """What both discriminators have. The defaults are the release's."""
 
     enabled: bool = True
-    """False removes it and its loss."""
+    """False removes it and its losses."""
     layers: tuple[tuple[int, int, int], ...] = option(PUBLISHED_LAYERS, least=1, most=MOST_CHANNELS)
     """Kernel, channels and stride of each convolution."""
     normalization: Literal["batch", "instance", "none"] = "batch"
     """Normalization before each convolution but the first."""
+
+
+@dataclass
+class ImageDiscriminatorConfig(DiscriminatorConfig):
+    """The discriminator of whole pictures. The defaults are the release's."""
+
     patch_scores: bool = False
     """True: one score a patch (paper); False: all channels of the last convolution (release)."""
 
 
 @dataclass
-class ObjectDiscriminatorConfig:
+class ObjectDiscriminatorConfig(DiscriminatorConfig):
     """The discriminator of objects' crops. The defaults are the release's."""
 
-    enabled: bool = True
-    """False removes it and its two losses."""
-    layers: tuple[tuple[int, int, int], ...] = option(PUBLISHED_LAYERS, least=1, most=MOST_CHANNELS)
-    """Kernel, channels and stride of each convolution."""
-    normalization: Literal["batch", "instance", "none"] = "batch"
-    """Normalization before each convolution but the first."""
     object_size: int = option(32, least=1)
     """Side of the crops in pixels."""
 
@@ -203,6 +203,24 @@ class TrainingConfig:
 def options_to_yaml(options: dict[str, Any]) -> str:
     """All options of a run as YAML, readable by ``train/run.py --config``."""
     return yaml.safe_dump(plain_options(options), sort_keys=False)
+
+
+def differing_options(part: str, there: Any, here: Any) -> list[tuple[str, Any, Any]]:
+    """Names and values of the options that a part of a run has otherwise than a file.
+
+    Args:
+        part: Name of the part.
+        there: Its options in the file.
+        here: Its options in the run; only those that both have are compared.
+    """
+    there, here = plain_options(there), plain_options(here)
+    both = [name for name in there if name in here] if isinstance(there, dict) else []
+    return [(f"{part}.{n}", there[n], here[n]) for n in both if there[n] != here[n]]
+
+
+def listed_differences(differing: list[tuple[str, Any, Any]]) -> str:
+    """What :func:`differing_options` found, in words."""
+    return ", ".join(f"{name}: {there} there, {here} here" for name, there, here in differing)
 
 
 def plain_options(value: Any) -> Any:

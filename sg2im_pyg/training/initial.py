@@ -12,15 +12,11 @@ from sg2im_pyg.checkpoint import LoadedPlayers, load_players
 from sg2im_pyg.data.vocabulary import IMAGE, IN_IMAGE, UNUSED, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.model_config import ModelConfig
-from sg2im_pyg.nn.discriminators import DISCRIMINATORS
-from sg2im_pyg.training.config import TrainingConfig, plain_options
+from sg2im_pyg.training.config import TrainingConfig, differing_options, listed_differences
 from sg2im_pyg.training.players import Players
 
 ROWS = {
-    "generator": {
-        "object_embedding.weight": "objects",
-        "predicate_embedding.weight": "predicates",
-    },
+    "generator": {"object_embedding.weight": "objects", "predicate_embedding.weight": "predicates"},
     "object_discriminator": {"category_head.weight": "objects", "category_head.bias": "objects"},
 }
 """Weights with one row for each name of a vocabulary."""
@@ -117,22 +113,21 @@ def _check_options(
     path: Path, loaded: LoadedPlayers, players: Players, config: TrainingConfig
 ) -> None:
     """Compares the options that weights depend on, of the networks that both have."""
-    differing = _differing("model", _weighty(loaded.model.config), _weighty(config.model))
-    for name in DISCRIMINATORS:
-        there = getattr(loaded, name)
-        player = getattr(players, name)
-        if there is None or player is None:
+    there, here = _weighty(loaded.model.config), _weighty(config.model)
+    differing = differing_options("model", there, here)
+    for name, player in players.named():
+        source = getattr(loaded, name, None)  # none of the generator, and of what is not there
+        if source is None:
             continue
-        found, wanted = dict(there.options), dict(player.bare.options)
-        for free in _WITHOUT_WEIGHT if len(found["layers"]) > 1 else _WITHOUT_WEIGHT_IN_ONE_LAYER:
-            found.pop(free, None)
-            wanted.pop(free, None)
-        differing += _differing(name, found, wanted)
+        options: dict[str, Any] = source.options
+        free = _WITHOUT_WEIGHT if len(options["layers"]) > 1 else _WITHOUT_WEIGHT_IN_ONE_LAYER
+        there = {option: value for option, value in options.items() if option not in free}
+        differing += differing_options(name, there, player.bare.options)
     if differing:
-        shown = ", ".join(f"{name}: {there} there, {here} here" for name, there, here in differing)
         given = " ".join(_as_option(name, there) for name, there, _ in differing)
         raise Sg2ImError(
-            f"The networks in {path} have other options than this run ({shown}): pass {given}."
+            f"The networks in {path} have other options than this run "
+            f"({listed_differences(differing)}): pass {given}."
         )
 
 
@@ -145,17 +140,6 @@ def _weighty(config: ModelConfig) -> dict[str, Any]:
     if not config.gconv_num_layers:
         del options["gconv_pooling"]
     return options
-
-
-def _differing(
-    part: str, there: Mapping[str, Any], here: Mapping[str, Any]
-) -> list[tuple[str, Any, Any]]:
-    there, here = plain_options(dict(there)), plain_options(dict(here))
-    return [
-        (f"{part}.{name}", there[name], here[name])
-        for name in there
-        if name in here and there[name] != here[name]
-    ]
 
 
 def _as_option(name: str, value: Any) -> str:

@@ -7,7 +7,7 @@ and the epoch, and the draws of an item's transforms from the seed, the epoch an
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import count, pairwise
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from torch_geometric.data import Batch
 
 from sg2im_pyg.data import SceneDataset
 from sg2im_pyg.data.draws import draw_keys
-from sg2im_pyg.data.loader import Draw, epoch_order
+from sg2im_pyg.data.loader import Draw, EpochBatches
 
 
 class TrainingBatches(Sampler[list[Draw]]):
@@ -45,9 +45,8 @@ class TrainingBatches(Sampler[list[Draw]]):
         world_size: int = 1,
         parts: int = 1,
     ) -> None:
-        self.pictures = pictures
         self.batch_size = min(batch_size, pictures)
-        self.seed = seed
+        self.epochs = EpochBatches(pictures, self.batch_size, True, seed, drop_last=True)
         self.start_step = start_step
         self.rank = rank
         self.world_size = world_size
@@ -60,18 +59,11 @@ class TrainingBatches(Sampler[list[Draw]]):
         return [list(own[first:end]) for first, end in pairwise(ends)]
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        epoch, first = divmod(self.start_step, self.batches_per_epoch)
-        while True:
-            order = epoch_order(self.pictures, self.seed, epoch)
-            for batch in range(first, self.batches_per_epoch):
-                chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+        start, first = divmod(self.start_step, len(self.epochs))
+        for epoch in count(start):
+            for batch in self.epochs.batches(epoch, first if epoch == start else 0):
                 for places in self.places():
-                    yield [(epoch, chosen[place]) for place in places]
-            epoch, first = epoch + 1, 0
-
-    @property
-    def batches_per_epoch(self) -> int:
-        return self.pictures // self.batch_size
+                    yield [batch[place] for place in places]
 
 
 class DeviceBatches(Iterator[Batch]):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -35,8 +36,8 @@ class Players:
     """The generator and its opponents; a discriminator that is switched off is absent."""
 
     generator: Player
-    image_discriminator: Player | None
-    object_discriminator: Player | None
+    image_discriminator: Player | None = None
+    object_discriminator: Player | None = None
     average: AveragedModel | None = None
     """The moving average of the generator's weights, if one is wanted."""
 
@@ -62,22 +63,19 @@ class Players:
 
 def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary) -> Players:
     """Constructs the networks and their optimizers on Fabric's device."""
-    networks: dict[str, Module | None] = {"generator": Sg2Im(vocabulary, config.model)}
+    networks: dict[str, Module] = {"generator": Sg2Im(vocabulary, config.model)}
     for name, kind in DISCRIMINATORS.items():
         options = asdict(getattr(config, name))
-        enabled = options.pop("enabled")
-        networks[name] = kind.make(options, len(vocabulary.objects)) if enabled else None
+        if options.pop("enabled"):
+            networks[name] = kind.make(options, len(vocabulary.objects))
     if fabric.world_size > 1 and config.hardware.sync_batchnorm:
         for network in networks.values():
-            if network is not None:
-                share_statistics(network, fabric.device)
-    players = {
-        name: None
-        if network is None
-        else Player(*fabric.setup(network, adam(network, config, fabric.device)))
+            share_statistics(network, fabric.device)
+    players: dict[str, Any] = {
+        name: Player(*fabric.setup(network, adam(network, config, fabric.device)))
         for name, network in networks.items()
     }
-    result = Players(**players)  # type: ignore[arg-type]
+    result = Players(**players)
     if config.optimizer.ema_decay is not None:
         result.average = AveragedModel(result.generator.bare)
         result.average.requires_grad_(False)

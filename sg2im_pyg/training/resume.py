@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 from sg2im_pyg.data import Vocabulary
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.formats.native import read_checkpoint
-from sg2im_pyg.training.config import TrainingConfig, plain_options
+from sg2im_pyg.nn.discriminators import DISCRIMINATORS
+from sg2im_pyg.training.config import TrainingConfig, differing_options, listed_differences
 from sg2im_pyg.training.players import Players, adam, bare_optimizer
 
 
@@ -139,14 +140,11 @@ def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 def _changed_options(training: dict[str, Any], config: TrainingConfig) -> str:
     """Options of the networks that a checkpoint was made with otherwise."""
-    changed = []
-    stored = training.get("config")
-    for part in ("model", "image_discriminator", "object_discriminator"):
-        before = stored.get(part) if isinstance(stored, dict) else None
-        for name, value in plain_options(asdict(getattr(config, part))).items():
-            if isinstance(before, dict) and name in before and plain_options(before[name]) != value:
-                changed.append(f"{part}.{name}: {plain_options(before[name])} there, {value} here")
-    return ", ".join(changed)
+    stored, changed = training.get("config"), []
+    if isinstance(stored, dict):
+        for part in ("model", *DISCRIMINATORS):
+            changed += differing_options(part, stored.get(part), asdict(getattr(config, part)))
+    return listed_differences(changed)
 
 
 def freeze_statistics(fabric: Fabric, players: Players, config: TrainingConfig) -> None:

@@ -84,35 +84,24 @@ def closing(run: "Run", whole: bool) -> str:
         whole: Whether it came to its end.
     """
     progress, folder = run.progress, run.folder.absolute()
-    lines = []
-    if not whole:
-        lines.append(
-            f"Stopped after step {progress.step} of {run.config.steps}; everything is saved."
-        )
-        lines.append(f'Go on with: python train/run.py --resume "{folder}"')
-    elif run.stopped_early:
-        lines.append(
-            f"Ended at step {progress.step}: no better validation since step {progress.best_step}."
-        )
-    else:
-        lines.append(f"Done: {progress.step} steps.")
-    if progress.skipped_steps:
-        lines.append(f"Skipped steps (loss not finite): {progress.skipped_steps}")
-    if progress.best_step:
-        lines.append(f"Best validation loss: {progress.best_loss:.4f} at step {progress.best_step}")
-    lines.append(f"Run directory: {folder}")
-    checkpoints = [
-        str(path.relative_to(folder)) for path in sorted((folder / "checkpoints").glob("*.pt"))
+    step, best, loss = progress.step, progress.best_step, f"{progress.best_loss:.4f}"
+    skipped, samples = progress.skipped_steps, folder / "samples.png"
+    found = sorted((folder / "checkpoints").glob("*.pt"))
+    checkpoints = ", ".join(str(path.relative_to(folder)) for path in found)
+    generate = f'python eval/generate.py --checkpoint "{best_checkpoint(folder)}"'
+    lines = [
+        (not whole, f"Stopped after step {step} of {run.config.steps}; everything is saved."),
+        (not whole, f'Go on with: python train/run.py --resume "{folder}"'),
+        (run.stopped_early, f"Ended at step {step}: no better validation since step {best}."),
+        (whole and not run.stopped_early, f"Done: {step} steps."),
+        (skipped, f"Skipped steps (loss not finite): {skipped}"),
+        (best, f"Best validation loss: {loss} at step {best}"),
+        (True, f"Run directory: {folder}"),
+        (True, f"Checkpoints: {checkpoints}"),
+        (samples.is_file(), f"Sample pictures: {samples}"),
+        (whole, f"Generate from your own graphs: {generate}"),
     ]
-    lines.append(f"Checkpoints: {', '.join(checkpoints)}")
-    if (folder / "samples.png").is_file():
-        lines.append(f"Sample pictures: {folder / 'samples.png'}")
-    if whole:
-        chosen = best_checkpoint(folder)
-        lines.append(
-            f'Generate from your own graphs: python eval/generate.py --checkpoint "{chosen}"'
-        )
-    return as_started("\n".join(lines))
+    return as_started("\n".join(line for holds, line in lines if holds))
 
 
 def newest_run(runs: Path, *needed: str) -> Path | None:

@@ -19,6 +19,7 @@ from torch_geometric.data import Batch
 
 from sg2im_pyg.images import normalize_images
 from sg2im_pyg.model import Sg2ImOutput
+from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.internals import changing_nothing_where
 from sg2im_pyg.training.losses import (
@@ -129,37 +130,17 @@ def training_step(
         assert config.optimizer.ema_decay is not None
         update_average(players.average, player.bare, config.optimizer.ema_decay)
 
-    # ---- Image discriminator
-    kind = config.losses.adversarial_kind
-    if players.image_discriminator is not None:
-        player = players.image_discriminator
+    # ---- Discriminators
+    for name, player in players.named():
+        if name == "generator":
+            continue
         player.optimizer.zero_grad()
         for i, (part, fake) in enumerate(zip(parts, fakes, strict=True)):
             with synchronized(fabric, player, i == len(parts) - 1):
-                real_scores, fake_scores = player.network(part.images), player.network(fake)
-                loss = discriminator_loss(kind, real_scores, fake_scores) * part.shares["pictures"]
-                result.record("image_discriminator", {"adversarial": loss})
-                fabric.backward(loss * fabric.world_size)
-        finish(player, "image_discriminator", before["image_discriminator"], config, result)
-
-    # ---- Object discriminator
-    if players.object_discriminator is not None:
-        player = players.object_discriminator
-        player.optimizer.zero_grad()
-        for i, (part, fake) in enumerate(zip(parts, fakes, strict=True)):
-            where = (part.graphs.boxes, part.graphs.batch)
-            with synchronized(fabric, player, i == len(parts) - 1):
-                real_scores, real_logits = player.network(part.images, *where)
-                fake_scores, fake_logits = player.network(fake, *where)
-                losses = {
-                    "adversarial": discriminator_loss(kind, real_scores, fake_scores),
-                    "auxiliary_real": F.cross_entropy(real_logits, part.graphs.x),
-                    "auxiliary_fake": F.cross_entropy(fake_logits, part.graphs.x),
-                }
-                losses = {name: loss * part.shares["objects"] for name, loss in losses.items()}
-                result.record("object_discriminator", losses)
+                losses = discriminator_losses(name, player.network, fake, part, config.losses)
+                result.record(name, losses)
                 fabric.backward(torch.stack(list(losses.values())).sum() * fabric.world_size)
-        finish(player, "object_discriminator", before["object_discriminator"], config, result)
+        finish(player, name, before[name], config, result)
     return result
 
 
@@ -226,6 +207,24 @@ def generator_losses(
     }
 
 
+def discriminator_losses(
+    name: str, network: Module, fake: Tensor, part: Part, weights: LossConfig
+) -> dict[str, Tensor]:
+    """The losses of one of :data:`DISCRIMINATORS`, each by the part's share in it."""
+    graphs, kind = part.graphs, weights.adversarial_kind
+    if not DISCRIMINATORS[name].of_objects:
+        loss = discriminator_loss(kind, network(part.images), network(fake))
+        return {"adversarial": loss * part.shares["pictures"]}
+    real_scores, real_logits = network(part.images, graphs.boxes, graphs.batch)
+    fake_scores, fake_logits = network(fake, graphs.boxes, graphs.batch)
+    losses = {
+        "adversarial": discriminator_loss(kind, real_scores, fake_scores),
+        "auxiliary_real": F.cross_entropy(real_logits, graphs.x),
+        "auxiliary_fake": F.cross_entropy(fake_logits, graphs.x),
+    }
+    return {name: loss * part.shares["objects"] for name, loss in losses.items()}
+
+
 def synchronized(fabric: Fabric, player: Player, last: bool) -> AbstractContextManager[None]:
     """Within it a backward pass averages the gradients over the processes, if it is the last."""
     if fabric.world_size == 1 or last:
@@ -248,11 +247,7 @@ class Statistics:
 
 @torch.no_grad()
 def finish(
-    player: Player,
-    name: str,
-    before: Statistics,
-    config: TrainingConfig,
-    result: StepResult,
+    player: Player, name: str, before: Statistics, config: TrainingConfig, result: StepResult
 ) -> None:
     """Moves a player along its gradient, unless a loss or the gradient is not finite."""
     scaled = config.hardware.precision == "16-mixed"

@@ -87,14 +87,8 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
         from_true = model(graphs, graphs.boxes, graphs.get("masks"), noise)
         predicted = model(graphs, noise=noise)
     true_masks = graphs.get("masks")
-    pictures = [
-        to_pil(images)
-        for images in (
-            graphs.image,
-            denormalize_images(from_true.images),
-            denormalize_images(predicted.images),
-        )
-    ]
+    made = (denormalize_images(output.images) for output in (from_true, predicted))
+    pictures = [to_pil(images) for images in (graphs.image, *made)]
     categories = torch.as_tensor(graphs.x)
     rows = []
     for i in range(graphs.num_graphs):
@@ -107,10 +101,7 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
                 model.vocabulary,
                 size=model.config.image_size,
             )
-            for boxes, masks in (
-                (graphs.boxes, true_masks),
-                (predicted.boxes, predicted.masks),
-            )
+            for boxes, masks in ((graphs.boxes, true_masks), (predicted.boxes, predicted.masks))
         ]
         rows.append([pictures[0][i], layouts[0], pictures[1][i], pictures[2][i], layouts[1]])
     return contact_sheet(rows, list(SAMPLE_COLUMNS))

@@ -88,7 +88,7 @@ def test_the_stores_hold_pictures_and_annotations(source, tmp_path):
             np.testing.assert_array_equal(store.image(i), load_image(source / file, size))
         for name in vars(annotations.table):
             np.testing.assert_array_equal(
-                getattr(store.table, name), getattr(annotations.table, name), err_msg=name
+                getattr(store, name), getattr(annotations.table, name), err_msg=name
             )
         assert store.vocabulary.attributes == ("red", "tall")
         report = {"report": {"skipped_pictures": {"no reason": 2}, "notes": {"odd boxes": 3}}}
@@ -263,7 +263,7 @@ def test_unreadable_pictures_are_left_out_when_asked(source, tmp_path):
     for size, path in paths.items():
         store = SceneReader(path)
         for name in vars(expected):
-            np.testing.assert_array_equal(getattr(store.table, name), getattr(expected, name))
+            np.testing.assert_array_equal(getattr(store, name), getattr(expected, name))
         for row, i in enumerate(rest):
             image = load_image(source / annotations.files[i], size)
             np.testing.assert_array_equal(store.image(row), image)

@@ -402,7 +402,7 @@ def test_the_store_holds_what_was_read(own_dump, tmp_path, into):
             assert store.vocabulary == annotations.vocabulary
             for name in ("image_ids", "categories", "boxes", "relationships", "attributes"):
                 expected = getattr(annotations.table, name)
-                np.testing.assert_array_equal(getattr(store.table, name), expected)
+                np.testing.assert_array_equal(getattr(store, name), expected)
             assert store.settings["report"]["skipped_pictures"] == annotations.skipped
             number = int(store.image_ids[-1])
             colour = np.array([number % 256, number // 256, 99])
