@@ -1,6 +1,6 @@
 """Trains, or takes, each row of the paper's Tables 1 and 2, and prints both tables.
 
-    python eval/ablation.py                                   landscapes, about an hour on two cores
+    python eval/ablation.py                                   landscapes, 45 minutes on two cores
     python eval/ablation.py --config coco64 --data.root DIR   a published configuration
     python eval/ablation.py --rows full no_gconv --steps 200  some rows, with a smaller budget
     python eval/ablation.py --config coco64 --take full=coco64 no_gconv=coco64_no_gconv

@@ -66,13 +66,15 @@ def grow(entries: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         [(['sky'], []), (['sky', 'sea'], []), (['sky', 'sea'], [[0, 'above', 1]])]
     """
     objects = entries["objects"]
+    of_objects = {key: entries[key] for key in ("objects", "attributes") if key in entries}
     waiting: dict[int, list[Any]] = {}
     for relationship in entries.get("relationships", []):
         subject, _, obj = relationship
         waiting.setdefault(max(subject, obj), []).append(relationship)
     there: list[Any] = []
     for last in range(len(objects)):
-        yield {"objects": objects[: last + 1], "relationships": there}
+        own = {key: names[: last + 1] for key, names in of_objects.items()}
+        yield {**own, "relationships": there}
         for relationship in waiting.get(last, []):
             there = [*there, relationship]
-            yield {"objects": objects[: last + 1], "relationships": there}
+            yield {**own, "relationships": there}

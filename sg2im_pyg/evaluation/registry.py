@@ -171,8 +171,8 @@ for _metric in (
         heads=("mask", "IoU"),
         group="layout",
         compute=mean_mask_iou,
-        meaning="Intersection over union of predicted and true mask, each within its own box, "
-        "averaged over all objects.",
+        meaning="Intersection over union of predicted and true mask as if both lay in the same "
+        "box, averaged over all objects.",
         by_category=True,
         share=True,
     ),

@@ -330,6 +330,11 @@ def test_each_step_is_painted_with_the_same_noise(checkpoint, generate, tmp_path
     assert f"{out / '000_00_image.png'} ... 001_04_image.png" in printed
 
 
+def test_attributes_grow_with_their_objects():
+    entries = {"objects": ["sky", "boat"], "attributes": [[], ["red"]]}
+    assert [step["attributes"] for step in grow(entries)] == [[[]], [[], ["red"]]]
+
+
 def test_long_growth_is_named_with_enough_digits():
     entries = [{"objects": ["sky"] * 101}]
     names = [name for name, _, _ in program.number_steps(entries, landscape_vocabulary())]
