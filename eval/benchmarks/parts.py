@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -131,15 +132,10 @@ def plan(options: BenchmarkOptions, accelerator: str, repository: Path) -> list[
         precision=options.precision,
         compile=options.compile,
     )
+    config = replace(config, hardware=hardware)
     return [
-        replace(
-            config,
-            model=replace(config.model, image_size=(size, size)),
-            hardware=hardware,
-            batch_size=batch,
-        )
-        for size in options.sizes
-        for batch in options.batches
+        replace(config, model=replace(config.model, image_size=(size, size)), batch_size=batch)
+        for size, batch in product(options.sizes, options.batches)
     ]
 
 
