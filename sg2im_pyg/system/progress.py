@@ -14,7 +14,8 @@ def progress_bar(title: str | None, total: int | None, progress: bool, **options
         progress: Whether it is to be shown at all.
         **options: Others of :class:`tqdm.tqdm`; without a :obj:`unit` it counts bytes.
     """
-    options = {"unit": "B", "unit_scale": True} | options if "unit" not in options else options
+    if "unit" not in options:
+        options |= {"unit": "B", "unit_scale": True}
     return tqdm(total=total, desc=title, disable=None if progress else True, **options)
 
 

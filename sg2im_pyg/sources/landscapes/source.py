@@ -232,10 +232,10 @@ def _paint(
         canvas = Canvas(image_size)
         Landscape(canvas, dice).paint()
         image, owners = canvas.reduce()
-        names: list[str | None] = list(canvas.names)
-        for number in range(len(names)):
-            if not _worth_keeping(owners == number):
-                names[number] = None
+        names = [
+            name if _worth_keeping(owners == number) else None
+            for number, name in enumerate(canvas.names)
+        ]
         if MIN_OBJECTS <= len(names) - names.count(None) <= MAX_OBJECTS:
             return image, owners, names
 

@@ -60,11 +60,7 @@ def read_released(
     found = {}
     for split in splits:
         path = source / f"{split}.h5"
-        if not path.is_file():
-            raise Sg2ImError(
-                f"The file {path} is missing: put it there beside vocab.json, as the release's "
-                "preprocessing writes it."
-            )
+        _check_there(path)
         arrays = _read_arrays(path)
         files: list[str] = arrays.pop("image_paths").tolist()
         sizes = _stored_sizes(source, folder, arrays["image_ids"], files)
@@ -102,11 +98,7 @@ def released_conversion(source: Path) -> Conversion:
     """
     folder = visual_genome_image_folder(source)
     for name in ("vocab.json", *(f"{split}.h5" for split in SPLITS)):
-        if not (source / name).is_file():
-            raise Sg2ImError(
-                f"The file {source / name} is missing: put it there, as the release's "
-                "preprocessing writes it."
-            )
+        _check_there(source / name)
     settings = {
         split: {
             "source": "visual_genome",
@@ -128,6 +120,13 @@ def released_conversion(source: Path) -> Conversion:
         note=f"{source} holds the files of the release's preprocessing: they are read as they are, "
         "whatever the options say of vocabulary, objects and pictures.",
     )
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise Sg2ImError(
+            f"The file {path} is missing: put it there, as the release's preprocessing writes it."
+        )
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

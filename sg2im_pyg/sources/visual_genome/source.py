@@ -167,16 +167,18 @@ def visual_genome_conversion(
     folder = visual_genome_image_folder(source)
     chosen = split_source(source, splits)
     names = None if vocabulary is None else load_vocabulary(vocabulary)
-    note = f"Splits: {chosen}"
     if isinstance(chosen, int):
+        known_by = f"seed {chosen}"
         note = (
             f"Pictures are divided into train, val and test at random, seed {chosen}: results are "
             "not comparable with those of the release's own splits (vg_splits.json)."
         )
+    else:
+        known_by, note = _fingerprint(chosen), f"Splits: {chosen}"
     settings: dict[str, Any] = {
         "source": "visual_genome",
         **selection.settings(),
-        "splits": f"seed {chosen}" if isinstance(chosen, int) else _fingerprint(chosen),
+        "splits": known_by,
         "vocabulary": None if vocabulary is None else _fingerprint(Path(vocabulary)),
         "annotation_bytes": {name: (source / name).stat().st_size for name in FILES},
     }
