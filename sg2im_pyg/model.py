@@ -252,7 +252,7 @@ class Sg2Im(ObjectEncoder):
     def from_file(cls, file: CheckpointFile) -> "Sg2Im":
         """See :meth:`from_pretrained`, for a file that is read already."""
         vocabulary, config = file.vocabulary_and_options()
-        return file.fill("generator", lambda: cls(vocabulary, config))
+        return file.fill("generator", lambda: cls(vocabulary, config), file.entries["generator"])
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.vocabulary}, image_size={self.config.image_size})"

@@ -51,13 +51,8 @@ class SceneGraph(Data):
         attributes: Tensor | None = None,
         **kwargs: Any,
     ) -> None:
-        optional = {
-            "boxes": boxes,
-            "masks": masks,
-            "image": image,
-            "image_id": image_id,
-            "attributes": attributes,
-        }
+        optional: dict[str, Any] = {"boxes": boxes, "masks": masks, "image": image}
+        optional |= {"image_id": image_id, "attributes": attributes}
         kwargs.update({key: value for key, value in optional.items() if value is not None})
         super().__init__(x=x, edge_index=edge_index, edge_attr=edge_attr, **kwargs)
 
@@ -114,28 +109,24 @@ class SceneGraph(Data):
     def to_json(self, vocabulary: Vocabulary) -> dict[str, Any]:
         """The inverse of :meth:`from_json`: node :obj:`"__image__"` and its edges are dropped."""
         assert self.x is not None and self.edge_index is not None and self.edge_attr is not None
-        kept = (self.x != 0).tolist()
-        position = (torch.cumsum(self.x != 0, 0) - 1).tolist()
+        is_kept = self.x != 0
+        kept, position = is_kept.tolist(), (torch.cumsum(is_kept, 0) - 1).tolist()
         names: dict[str, Any] = {
-            "objects": [
-                vocabulary.objects[c] for c, keep in zip(self.x.tolist(), kept, strict=True) if keep
-            ],
+            "objects": [vocabulary.objects[c] for c in self.x[is_kept].tolist()]
         }
         flags = self.get("attributes")
         if flags is not None and flags.any():
             names["attributes"] = [
                 [vocabulary.attributes[a] for a in row.nonzero().view(-1).tolist()]
-                for row in flags[self.x != 0]
+                for row in flags[is_kept]
             ]
-        return names | {
-            "relationships": [
-                [position[s], vocabulary.predicates[p], position[o]]
-                for (s, o), p in zip(
-                    self.edge_index.t().tolist(), self.edge_attr.tolist(), strict=True
-                )
-                if kept[s] and kept[o] and p != 0
-            ],
-        }
+        triples = torch.cat([self.edge_index, self.edge_attr.unsqueeze(0)]).t().tolist()
+        names["relationships"] = [
+            [position[s], vocabulary.predicates[p], position[o]]
+            for s, o, p in triples
+            if kept[s] and kept[o] and p != 0
+        ]
+        return names
 
 
 def add_image_node(graph: Data) -> Data:

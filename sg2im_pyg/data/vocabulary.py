@@ -1,6 +1,7 @@
 """Names of object categories, predicates and attributes of objects, in index order."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sg2im_pyg.errors import Sg2ImError, nearest, shortened
@@ -13,6 +14,7 @@ GEOMETRIC_PREDICATES = ("left of", "right of", "above", "below", "inside", "surr
 """The relations that follow from boxes and masks alone, in the release's order."""
 
 
+@dataclass(init=False, repr=False, unsafe_hash=True)
 class Vocabulary:
     """Object categories, predicates and attributes of a data set, and the way from names to
     indices.
@@ -37,6 +39,10 @@ class Vocabulary:
         >>> vocabulary.predicate_index("below")
         2
     """
+
+    objects: tuple[str, ...]
+    predicates: tuple[str, ...]
+    attributes: tuple[str, ...]
 
     def __init__(
         self, objects: Iterable[str], predicates: Iterable[str], attributes: Iterable[str] = ()
@@ -85,20 +91,9 @@ class Vocabulary:
             raise Sg2ImError("'attributes' of a vocabulary must be a list of names.")
         return cls(entries["objects"], entries["predicates"], attributes)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and (
-            (self.objects, self.predicates, self.attributes)
-            == (other.objects, other.predicates, other.attributes)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.objects, self.predicates, self.attributes))
-
     def __repr__(self) -> str:
-        counts = f"objects={len(self.objects)}, predicates={len(self.predicates)}"
-        return f"Vocabulary({counts}" + (
-            f", attributes={len(self.attributes)})" if self.attributes else ")"
-        )
+        counts = ", ".join(f"{kind}={len(names)}" for kind, names in self.to_dict().items())
+        return f"Vocabulary({counts})"
 
 
 def _checked(names: Iterable[str], kind: str, special: str | None = None) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def is_plain_option(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         flat: list[Any] = []
         for entry in value[:_MOST_ENTRIES]:
-            flat += _entries_of(entry)
+            flat += entry[:_MOST_ENTRIES] if isinstance(entry, (list, tuple)) else [entry]
             if len(flat) > _MOST_ENTRIES:  # the same list a thousand times takes few bytes
                 return False
         return len(value) < _MOST_ENTRIES and all(map(_is_short, flat))
@@ -120,10 +120,6 @@ def check_extent(
             f"The checkpoint {path} asks for pictures of more than {MOST_PIXELS} pixels a side: "
             "use another file."
         )
-
-
-def _entries_of(entry: Any) -> list[Any]:
-    return list(entry[:_MOST_ENTRIES]) if isinstance(entry, (list, tuple)) else [entry]
 
 
 def _is_short(value: Any) -> bool:

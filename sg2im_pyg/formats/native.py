@@ -94,20 +94,50 @@ class CheckpointFile:
             if kind.of_objects:
                 size = check_object_size(options["object_size"], options["layers"], self.path)
                 options["object_size"] = size
-            return self._filled(name, lambda: kind.network(**options), found[1])
+            return self.fill(name, lambda: kind.network(**options), found[1])
 
-    def fill(self, name: str, make: Callable[[], _M]) -> _M:
-        """A network with the weights of an entry, in eval mode; all must be there and fit.
+    def fill(self, name: str, make: Callable[[], _M], weights: Mapping[str, Any]) -> _M:
+        """A network with weights of the file, in eval mode; all must be there and fit.
 
         Args:
-            name: The entry, :obj:`"generator"`.
+            name: The network: :obj:`"generator"` or one of :data:`DISCRIMINATORS`.
             make: Makes the network. It is first called without memory for the weights.
+            weights: Its weights.
 
         Raises:
             Sg2ImError: If a weight is missing, too many, or does not fit.
         """
+
+        def shown(key: Any) -> str:
+            if self.released:
+                key = weight_name(name, key, self.entries["model_config"])
+            return repr(key)[:100]
+
         with self._damage_named():
-            return self._filled(name, make, self.entries[name])
+            shapes = weight_shapes(make)
+            unknown = [key for key in weights if key not in shapes]
+            if unknown:
+                raise Sg2ImError(
+                    f"The checkpoint {self.path} holds the parameter {shown(unknown[0])}, which a "
+                    f"model with its options does not have: {self._advice}."
+                )
+            missing = [key for key in shapes if key not in weights]
+            if missing:
+                raise Sg2ImError(
+                    f"The checkpoint {self.path} lacks parameters, {len(missing)} in all, for "
+                    f"example those of {shown(missing[0])}: {self._advice}."
+                )
+            for key, shape in shapes.items():
+                problem = weight_problem(weights[key], shape, key)
+                if problem:
+                    diverged = ", from a training that diverged" if "not finite" in problem else ""
+                    raise Sg2ImError(
+                        f"The parameter {shown(key)} of the checkpoint {self.path} {problem}"
+                        f"{diverged}: {self._advice}."
+                    )
+            network = make()
+            network.load_state_dict(weights)
+            return network.eval()
 
     def _options_and_weights(self, name: str) -> tuple[Mapping[str, Any], Any] | None:
         alone = (self.entries.get("discriminators") or {}).get(name)
@@ -123,37 +153,6 @@ class CheckpointFile:
         if DISCRIMINATORS[name].of_objects:
             options["num_categories"] = len(self.entries["vocabulary"]["objects"])
         return options, weights
-
-    def _filled(self, name: str, make: Callable[[], _M], weights: Mapping[str, Any]) -> _M:
-        def shown(key: Any) -> str:
-            if self.released:
-                key = weight_name(name, key, self.entries["model_config"])
-            return repr(key)[:100]
-
-        shapes = weight_shapes(make)
-        unknown = [key for key in weights if key not in shapes]
-        if unknown:
-            raise Sg2ImError(
-                f"The checkpoint {self.path} holds the parameter {shown(unknown[0])}, which a "
-                f"model with its options does not have: {self._advice}."
-            )
-        missing = [key for key in shapes if key not in weights]
-        if missing:
-            raise Sg2ImError(
-                f"The checkpoint {self.path} lacks parameters, {len(missing)} in all, for example "
-                f"those of {shown(missing[0])}: {self._advice}."
-            )
-        for key, shape in shapes.items():
-            problem = weight_problem(weights[key], shape, key)
-            if problem:
-                diverged = ", from a training that diverged" if "not finite" in problem else ""
-                raise Sg2ImError(
-                    f"The parameter {shown(key)} of the checkpoint {self.path} {problem}{diverged}"
-                    f": {self._advice}."
-                )
-        network = make()
-        network.load_state_dict(weights)
-        return network.eval()
 
     @property
     def _advice(self) -> str:
@@ -223,13 +222,24 @@ def checkpoint_of(
     return file
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_checkpoint(path: str | os.PathLike[str], to_train: bool = False) -> dict[str, Any]:
     """Reads and checks the entries of a checkpoint of this library, tensors on the CPU.
 
+    Args:
+        path: The file.
+        to_train: Whether a training is to go on from it.
+
     Raises:
-        Sg2ImError: If the file is missing, damaged, of another kind or of a newer version.
+        Sg2ImError: If the file is missing, damaged, of another kind or of a newer version; if it
+            lacks a training that is wanted.
     """
-    return _checked(load_entries(path), Path(path).absolute())
+    entries = _checked(load_entries(path), Path(path).absolute())
+    if to_train and entries.get("training") is None:
+        raise Sg2ImError(
+            f"{path} holds only the generator, so training can not go on from it: give a "
+            "checkpoint that train/run.py wrote."
+        )
+    return entries
 
 
 def _check_plain(options: Mapping[str, Any]) -> None:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
-from torch.nn import BatchNorm2d, Conv2d, LeakyReLU, Linear, Module, Sequential
+from torch.nn import Conv2d, LeakyReLU, Linear, Module, Sequential
+from torch_geometric.nn.inits import reset
 
 from sg2im_pyg.nn.compiled_part import CompiledPart
 from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS
@@ -41,9 +42,8 @@ class _Discriminator(Module):
         self.convs = Sequential(*modules)
 
     def reset_parameters(self) -> None:
-        for module in self.modules():
-            if isinstance(module, (Conv2d, Linear, BatchNorm2d)):
-                module.reset_parameters()
+        for child in self.children():
+            reset(child)
 
 
 class PatchDiscriminator(_Discriminator):

@@ -13,6 +13,7 @@ from torch.nn import (
     Sigmoid,
     Upsample,
 )
+from torch_geometric.nn.inits import reset
 
 from sg2im_pyg.nn.economical import convolve_normalized, pays_to_merge
 from sg2im_pyg.nn.triple_conv import triple_mlp
@@ -48,9 +49,7 @@ class BoxHead(Module):
         self._start_in_the_middle()
 
     def reset_parameters(self) -> None:
-        for layer in self.layers:
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()  # type: ignore[operator]
+        reset(self.layers)
         self._start_in_the_middle()
 
     def _start_in_the_middle(self) -> None:
@@ -107,24 +106,17 @@ class MaskHead(Module):
         modules: list[Module] = []
         for _ in range(mask_size.bit_length() - 1):
             if transposed:
-                up: list[Module] = [
-                    ConvTranspose2d(channels, channels, 4, stride=2, padding=1),
-                    BatchNorm2d(channels),
-                ]
+                modules.append(ConvTranspose2d(channels, channels, 4, stride=2, padding=1))
+                modules.append(BatchNorm2d(channels))
             else:
-                up = [
-                    Upsample(scale_factor=2, mode="nearest"),
-                    BatchNorm2d(channels),
-                    Conv2d(channels, channels, 3, padding=1),
-                ]
-            modules += [*up, ReLU(inplace=True)]
+                modules += [Upsample(scale_factor=2, mode="nearest"), BatchNorm2d(channels)]
+                modules.append(Conv2d(channels, channels, 3, padding=1))
+            modules.append(ReLU(inplace=True))
         self.layers = Sequential(*modules, Conv2d(channels, 1, 1), Sigmoid())
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def reset_parameters(self) -> None:
-        for layer in self.layers:
-            if isinstance(layer, (Conv2d, ConvTranspose2d, BatchNorm2d)):
-                layer.reset_parameters()
+        reset(self.layers)
 
     def forward(self, vectors: Tensor) -> Tensor:
         features = vectors.view(*vectors.shape, 1, 1)

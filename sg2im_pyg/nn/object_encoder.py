@@ -3,6 +3,7 @@
 from torch import Tensor
 from torch.nn import Embedding, Linear, Module
 from torch_geometric.data import Data
+from torch_geometric.nn.inits import reset
 
 from sg2im_pyg.nn.triple_conv import TripleConvNet
 
@@ -51,7 +52,7 @@ class ObjectEncoder(Module):
 
     def reset_parameters(self) -> None:
         for module in self.children():
-            module.reset_parameters()  # type: ignore[operator]
+            reset(module)
 
     def object_vectors(self, graphs: Data) -> Tensor:
         """One vector for each object, shape :math:`(O, D)`.

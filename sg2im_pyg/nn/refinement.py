@@ -175,10 +175,9 @@ class RefinementNetwork(Module):
 
 def norm_layers(channels: int, normalization: str) -> list[Module]:
     """No or one normalization layer for feature maps of :obj:`channels` channels."""
-    if normalization == "none":
-        return []
-    if normalization == "batch":
-        return [BatchNorm2d(channels)]
-    if normalization == "instance":
-        return [InstanceNorm2d(channels)]
-    raise ValueError(f"normalization must be 'batch', 'instance' or 'none', got {normalization!r}")
+    kinds: dict[str, list[type[BatchNorm2d] | type[InstanceNorm2d]]]
+    kinds = {"batch": [BatchNorm2d], "instance": [InstanceNorm2d], "none": []}
+    if normalization not in kinds:
+        names = "'batch', 'instance' or 'none'"
+        raise ValueError(f"normalization must be {names}, got {normalization!r}")
+    return [kind(channels) for kind in kinds[normalization]]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import Linear, Module, ModuleList, ReLU, Sequential
 from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.aggr import Aggregation
+from torch_geometric.nn.inits import reset
 from torch_geometric.nn.resolver import normalization_resolver
 from torch_geometric.typing import OptTensor
 
@@ -100,8 +101,7 @@ class TripleConv(MessagePassing):
     def reset_parameters(self) -> None:
         super().reset_parameters()
         for layer in [*self.net1, *self.net2]:
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
+            reset(layer)
             if isinstance(layer, Linear):
                 torch.nn.init.kaiming_normal_(layer.weight)  # release; the bias is torch's default
 
@@ -187,8 +187,7 @@ class TripleConvNet(Module):
         )
 
     def reset_parameters(self) -> None:
-        for conv in self.convs:
-            conv.reset_parameters()  # type: ignore[operator]
+        reset(self.convs)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> tuple[Tensor, Tensor]:
         for conv in self.convs:
@@ -215,11 +214,11 @@ def triple_mlp(channels: list[int], norm: str | Callable[..., Module] | None) ->
     layers: list[Module] = []
     for fan_in, fan_out in pairwise(channels):
         layers.append(Linear(fan_in, fan_out))
-        if isinstance(norm, str) and norm.lower().replace("_", "") == "batchnorm":
+        if isinstance(norm, str):
             # One row has no variance: PyG's layer then uses the running statistics.
-            layers.append(normalization_resolver(norm, fan_out, allow_single_element=True))
-        elif isinstance(norm, str):
-            layers.append(normalization_resolver(norm, fan_out))
+            is_batch_norm = norm.lower().replace("_", "") == "batchnorm"
+            options = {"allow_single_element": True} if is_batch_norm else {}
+            layers.append(normalization_resolver(norm, fan_out, **options))
         elif norm is not None:
             layers.append(norm(fan_out))
         layers.append(ReLU(inplace=norm is None))  # a linear layer does not need its result again

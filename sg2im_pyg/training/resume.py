@@ -33,6 +33,10 @@ class Progress:
 
 def training_state(players: Players, config: TrainingConfig, progress: Progress) -> dict[str, Any]:
     """The entry ``training`` of a checkpoint."""
+    average: dict[str, Any] = {}  # what is kept beside it: it is the checkpoint's generator itself
+    if players.average is not None:
+        average["generator"] = players.generator.bare.state_dict()
+        average["averaged_steps"] = int(players.average.n_averaged)
     return {
         "config": asdict(config),
         "progress": asdict(progress),
@@ -42,19 +46,9 @@ def training_state(players: Players, config: TrainingConfig, progress: Progress)
             if name != "generator"
         },
         "optimizers": {name: player.optimizer.state_dict() for name, player in players.named()},
-        **_average_state(players),
+        **average,
         "random_state": torch.get_rng_state(),
         "cuda_random_state": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-
-
-def _average_state(players: Players) -> dict[str, Any]:
-    """What is kept beside the moving average, which is the checkpoint's generator."""
-    if players.average is None:
-        return {}
-    return {
-        "generator": players.generator.bare.state_dict(),
-        "averaged_steps": int(players.average.n_averaged),
     }
 
 
@@ -70,13 +64,8 @@ def restore(
     Raises:
         Sg2ImError: If the checkpoint has another vocabulary or other networks.
     """
-    entries = read_checkpoint(checkpoint)
-    training = entries.get("training")
-    if training is None:
-        raise Sg2ImError(
-            f"{checkpoint} holds only the generator, so training can not go on from it: give a "
-            "file that train/run.py wrote."
-        )
+    entries = read_checkpoint(checkpoint, to_train=True)
+    training = entries["training"]
     stored = Vocabulary.from_dict(entries["vocabulary"])
     if stored != vocabulary:
         raise Sg2ImError(

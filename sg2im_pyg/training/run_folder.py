@@ -152,12 +152,7 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
     if path.is_file():
         from sg2im_pyg.formats.native import read_checkpoint
 
-        training = read_checkpoint(path).get("training")
-        if training is None:
-            raise Sg2ImError(
-                f"{path} holds only the generator, so training can not go on from it: give a "
-                "checkpoint that train/run.py wrote."
-            )
+        training = read_checkpoint(path, to_train=True)["training"]
         inside = path.absolute().parent.name == "checkpoints"
         run_dir = path.absolute().parent.parent if inside else None
         if not isinstance(training.get("config"), dict):

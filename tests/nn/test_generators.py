@@ -134,7 +134,7 @@ def test_its_row_checks_options():
     ("name", "sentence"),
     [
         ("tyo", "There is no generator 'tyo': did you mean 'toy'"),
-        ("CRN.", "did you mean crn"),
+        ("CRN.", "did you mean 'crn'"),
         ("diffusion", "give one of crn, toy, factored_toy"),
         (["toy"], "generator"),
         ("x" * 10_000, "There is no generator 'x"),
