@@ -1,7 +1,7 @@
 """The console command ``sg2im``, also ``python -m sg2im_pyg``: all programs under one name."""
 
-from sg2im_pyg.commands import COMMANDS, run_command
-from sg2im_pyg.system.program import run_program
+from sg2im_pyg.commands import run_command
+from sg2im_pyg.system.program import COMMANDS, run_program
 
 
 def main() -> None:
@@ -11,7 +11,8 @@ def main() -> None:
         from sg2im_pyg.system.command_line import choose  # Ctrl-C is answered from here on
 
         description = "Image generation from scene graphs, on PyTorch Geometric."
-        run_command(*choose(None, COMMANDS, "COMMAND", "sg2im", description))
+        purposes = {name: command.purpose for name, command in COMMANDS.items()}
+        run_command(*choose(None, purposes, "COMMAND", "sg2im", description))
 
     run_program(choose_and_run)
 

@@ -9,19 +9,6 @@ from pathlib import Path
 
 from sg2im_pyg.system.program import run_program
 
-COMMANDS = {
-    "prepare": "prepare data for training",
-    "train": "train a generator and its discriminators",
-    "generate": "generate pictures from scene graphs",
-    "evaluate": "evaluate checkpoints, and pictures of other systems",
-    "ablation": "make the rows of the paper's Tables 1 and 2",
-    "fetch": "fetch the models that the paper's authors published",
-    "convert": "convert checkpoints between the format of the 2018 release and that of sg2im_pyg",
-}
-"""The commands of ``sg2im``, each with what it does. A command is ``main(arguments, base)`` of the
-module of its name: the words after its name (by default those that Python was given), and the
-folder below which data and runs lie (by default :func:`~sg2im_pyg.system.places.base_folder`)."""
-
 
 def run_command(name: str, arguments: list[str] | None = None, base: Path | None = None) -> None:
     """Runs a command as a program of its own: mistakes and Ctrl-C end with a sentence.

@@ -26,11 +26,11 @@ from sg2im_pyg.evaluation.config import AblationOptions
 from sg2im_pyg.system.command_line import CommandLine
 from sg2im_pyg.system.files import make_output, write_json
 from sg2im_pyg.system.places import base_folder
-from sg2im_pyg.system.program import INTERRUPTED, PROGRAMS, as_started, program_name
+from sg2im_pyg.system.program import COMMANDS, INTERRUPTED, as_started, program_name
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
-    """Makes the tables as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`."""
+    """Makes the tables as a command line says; see :data:`~sg2im_pyg.system.program.COMMANDS`."""
     words = sys.argv[1:] if arguments is None else arguments
     program = program_name("ablation")
     line = CommandLine(
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     result = {
         "format": "sg2im_pyg.ablation",
         "version": 1,
-        "command": as_started(f"python {PROGRAMS['ablation']}") + f" {shlex.join(words)}",
+        "command": as_started(f"python {COMMANDS['ablation'].program}") + f" {shlex.join(words)}",
         "steps": None if ablation.taken else ablation.config.steps,
         **evaluated[-1][1],
         "rows": [entry for entry, _ in evaluated],
@@ -112,6 +112,6 @@ def training_command() -> list[str]:
     """Starts a training as this program was started: by a file of the repository, or by the
     library, which may be installed without one."""
     if program_name("ablation").endswith(".py"):
-        program = Path(sys.argv[0]).resolve().parents[1] / PROGRAMS["train"]
+        program = Path(sys.argv[0]).resolve().parents[1] / COMMANDS["train"].program
         return [sys.executable, str(program)]
     return [sys.executable, "-m", "sg2im_pyg", "train"]

@@ -44,7 +44,7 @@ class ConvertOptions:
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
-    """Converts as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`."""
+    """Converts as a command line says; see :data:`~sg2im_pyg.system.program.COMMANDS`."""
     options = parse_options(ConvertOptions, arguments, program_name("convert"), __doc__)
     source, output = Path(options.file).absolute(), Path(options.output).absolute()
     if output.is_dir():

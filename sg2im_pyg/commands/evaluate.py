@@ -21,7 +21,7 @@ from sg2im_pyg.system.command_line import CommandLine
 from sg2im_pyg.system.files import make_output, write_json
 from sg2im_pyg.system.options import option
 from sg2im_pyg.system.places import base_folder
-from sg2im_pyg.system.program import PROGRAMS, as_started, program_name
+from sg2im_pyg.system.program import COMMANDS, as_started, program_name
 
 
 @dataclass
@@ -34,7 +34,7 @@ class OutputOptions:
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
-    """Evaluates as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`."""
+    """Evaluates as a command line says; see :data:`~sg2im_pyg.system.program.COMMANDS`."""
     words = sys.argv[1:] if arguments is None else arguments
     line = CommandLine(
         EvaluationConfig, OutputOptions, program=program_name("evaluate"), description=__doc__
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     from sg2im_pyg.evaluation.table import format_categories, format_table, notes_of
     from sg2im_pyg.evaluation.text import clean
 
-    command = as_started(f"python {PROGRAMS['evaluate']}") + f" {shlex.join(words)}"
+    command = as_started(f"python {COMMANDS['evaluate'].program}") + f" {shlex.join(words)}"
     evaluation = evaluate(config, output / "images" if config.save_images else None, command)
     result = evaluation.result
 

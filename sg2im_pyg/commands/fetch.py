@@ -39,7 +39,7 @@ class FetchOptions:
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
-    """Fetches as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`."""
+    """Fetches as a command line says; see :data:`~sg2im_pyg.system.program.COMMANDS`."""
     options = parse_options(FetchOptions, arguments, program_name("fetch"), __doc__)
     folder = Path(options.cache).absolute() if options.cache else cache_folder()
     names = list(dict.fromkeys(options.names))  # each once

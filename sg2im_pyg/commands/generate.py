@@ -82,7 +82,7 @@ class GenerateOptions:
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
-    """Generates pictures as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`."""
+    """Generates pictures as a command line says; see :data:`~sg2im_pyg.system.program.COMMANDS`."""
     options = parse_options(GenerateOptions, arguments, program_name("generate"), __doc__)
     base = base or base_folder()
     source = find_graphs(options.graphs)

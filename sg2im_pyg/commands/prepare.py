@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
-    """Prepares as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`.
+    """Prepares as a command line says; see :data:`~sg2im_pyg.system.program.COMMANDS`.
 
     Written are the stores of a source, and a text and pictures that show what they hold; said is
     how to train on them.

@@ -21,7 +21,7 @@ from sg2im_pyg.training.stores import find_store
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
-    """Trains as a command line says; see :data:`~sg2im_pyg.commands.COMMANDS`."""
+    """Trains as a command line says; see :data:`~sg2im_pyg.system.program.COMMANDS`."""
     command = parse_command(arguments, base or base_folder(), __doc__)
     find_store(command.config, "train", to_be_made=True)  # said at once if it is missing
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from sg2im_pyg.errors import Sg2ImError
 
@@ -15,16 +16,30 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells count it (128 + signal 2)."""
 
 
-PROGRAMS = {
-    "prepare": "datasets/prepare.py",
-    "train": "train/run.py",
-    "generate": "eval/generate.py",
-    "evaluate": "eval/run.py",
-    "ablation": "eval/ablation.py",
-    "fetch": "eval/fetch.py",
-    "convert": "eval/convert.py",
+class Command(NamedTuple):
+    """A row of :data:`COMMANDS`."""
+
+    program: str
+    """The same as a program of the repository."""
+    purpose: str
+    """What it does."""
+
+
+COMMANDS = {
+    "prepare": Command("datasets/prepare.py", "prepare data for training"),
+    "train": Command("train/run.py", "train a generator and its discriminators"),
+    "generate": Command("eval/generate.py", "generate pictures from scene graphs"),
+    "evaluate": Command("eval/run.py", "evaluate checkpoints, and pictures of other systems"),
+    "ablation": Command("eval/ablation.py", "make the rows of the paper's Tables 1 and 2"),
+    "fetch": Command("eval/fetch.py", "fetch the models that the paper's authors published"),
+    "convert": Command(
+        "eval/convert.py",
+        "convert checkpoints between the format of the 2018 release and that of sg2im_pyg",
+    ),
 }
-"""The commands of ``sg2im``, and the same as programs of the repository."""
+"""The commands of ``sg2im``. Each is ``main(arguments, base)`` of the module of its name in
+``commands/``: the words after its name (by default those that Python was given), and the folder
+below which data and runs lie (by default :func:`~sg2im_pyg.system.places.base_folder`)."""
 
 
 class UsageError(Sg2ImError):
@@ -67,16 +82,16 @@ def command_to_type(command: str, base: Path) -> str:
     """A command as it is typed in any folder.
 
     Args:
-        command: One of :data:`PROGRAMS`.
+        command: One of :data:`COMMANDS`.
         base: The repository, where the running program is one of its programs.
     """
-    return f'python "{base / PROGRAMS[command]}"' if _is_file() else f"sg2im {command}"
+    return f'python "{base / COMMANDS[command].program}"' if _is_file() else f"sg2im {command}"
 
 
 def as_started(text: str) -> str:
     """A text in which programs of the repository are called as the running one was."""
     if not _is_file():
-        for command, program in PROGRAMS.items():
+        for command, (program, _) in COMMANDS.items():
             text = text.replace(f"python {program}", f"sg2im {command}")
     return text
 

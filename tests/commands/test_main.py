@@ -8,10 +8,9 @@ import pytest
 
 import sg2im_pyg
 from sg2im_pyg import __main__, commands
-from sg2im_pyg.commands import COMMANDS
 from sg2im_pyg.commands.generate import GRAPHS, find_graphs
 from sg2im_pyg.system import places
-from sg2im_pyg.system.program import PROGRAMS
+from sg2im_pyg.system.program import COMMANDS
 from sg2im_pyg.training.command_line import CONFIGURATIONS, find_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -37,12 +36,11 @@ def test_the_commands_are_listed(sg2im):
     for words in (["--help"], ["-h"]):
         status, said = sg2im(*words)
         assert status == 0
-        assert all(f"  {name} " in said and text in said for name, text in COMMANDS.items())
+        assert all(f"  {name} " in said and text in said for name, (_, text) in COMMANDS.items())
 
 
 def test_commands_are_the_programs_of_the_repository():
-    assert COMMANDS.keys() == PROGRAMS.keys()
-    for name, program in PROGRAMS.items():
+    for name, (program, _) in COMMANDS.items():
         assert (REPOSITORY / program).is_file()
         assert (Path(commands.__file__).parent / f"{name}.py").is_file()
 

@@ -49,8 +49,8 @@ class Segmentation:
     def decode(self) -> np.ndarray:
         """Mask of an object at the picture's size, shape (height, width), uint8.
 
-        Runs are decoded here: pycocotools reads and writes outside of its memory when they do not
-        add up to the picture.
+        Everything is checked first: pycocotools reads and writes outside of its memory when the
+        runs do not add up to the picture.
         """
         segmentation, height, width = self.content, self.height, self.width
         if isinstance(segmentation, list):
@@ -76,8 +76,10 @@ class Segmentation:
                 f"The {self.where} has a damaged mask, whose runs do not add up to its picture of "
                 f"{width} x {height} pixels: replace the file by a whole copy."
             )
-        values = np.arange(len(lengths)).astype(np.uint8) & 1
-        return np.repeat(values, lengths).reshape(width, height).T
+        runs = {"size": [height, width], "counts": counts}
+        return coco_mask.decode(
+            runs if isinstance(counts, str) else coco_mask.frPyObjects(runs, height, width)
+        )
 
     def _polygons(self, polygons: list[Any]) -> list[list[float]]:
         """The polygons that enclose an area; two corners or fewer (pycocotools: a box) do not."""
@@ -100,7 +102,7 @@ class Segmentation:
 def _uncompress(counts: str) -> np.ndarray | None:
     """Lengths of the runs of a compressed RLE, :obj:`None` where it breaks the format.
 
-    The format (pycocotools, ``maskApi.c``): five bits a character from "0"
+    Only to check them. The format (pycocotools, ``maskApi.c``): five bits a character from "0"
     on, lowest first, the sixth bit says that more follow, the fifth of the last is the sign; from
     the fourth run on, the difference to the run two before.
     """
