@@ -55,19 +55,26 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    """A copy of the repository in which `make train` has been run, on little data."""
+def repository(tmp_path_factory):
+    """A copy of the repository."""
     copy = tmp_path_factory.mktemp("copy") / "sg2im_pyg"
     copy.mkdir()
     for folder in ("sg2im_pyg", "train", "eval"):
         shutil.copytree(REPOSITORY / folder, copy / folder)
     (copy / "datasets").mkdir()
     shutil.copy(REPOSITORY / "datasets" / "prepare.py", copy / "datasets")
+    (copy / "small.yaml").write_text(SMALL, encoding="utf-8")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def copy(repository):
+    """A copy of the repository in which `make train` has been run, on little data."""
+    copy = repository
     small_coco(copy / "COCO_FOLDER")
     released_visual_genome(copy / "VG_FOLDER")
     for i, graph in enumerate(json_blocks()):
         (copy / ("graphs.json" if not i else f"graphs{i}.json")).write_text(json.dumps(graph))
-    (copy / "small.yaml").write_text(SMALL, encoding="utf-8")
     # The landscapes are there, with fewer pictures: nothing is drawn.
     prepare_landscapes(copy / "datasets" / "landscapes", (64, 64), 16, 4, 4, 4, 0, 1, False)
     run(copy, ["train/run.py", *SHORT])
@@ -159,7 +166,7 @@ def test_the_commands_run(copy, released_models):
 
     for command in sorted(COMMANDS, key=turn):
         program, *words = shlex.split(command, comments=True)
-        if program == "python" and words[0] != "-m":
+        if program == "python" and not words[0].startswith(("-m", "eval/benchmark")):
             run(copy, adapted(words, copy, released_models))
         if program == "torchrun":
             words = [word.replace("--nproc-per-node=8", "--nproc-per-node=2") for word in words]
@@ -170,7 +177,6 @@ def test_the_commands_run(copy, released_models):
     assert (copy / "runs" / "generated" / "coco" / "figure.png").is_file()
     assert (copy / "runs" / "ablation-landscapes" / "tables.md").is_file()
     assert (newest_run(copy) / "evaluation" / "test" / "report.html").is_file()
-    assert (copy / "measured" / "benchmark.json").is_file()
     for folder in ("COCO_FOLDER", "VG_FOLDER"):
         for name in ("train.h5", "summary.txt", "preview.png"):
             assert (copy / folder / "64x64" / name).is_file()
@@ -184,6 +190,15 @@ def test_the_commands_run(copy, released_models):
             assert float(printed.split()[-1]) > 0.9, page
     assert (copy / "boat.png").is_file()
     assert (copy / "runs" / "from_python" / "checkpoints" / "last.pt").is_file()
+
+
+@pytest.mark.slow
+def test_the_commands_that_measure_run(repository):
+    measuring = [command for command in COMMANDS if command.startswith("python eval/benchmark")]
+    for command in measuring:
+        _, *words = shlex.split(command, comments=True)
+        run(repository, adapted(words, repository, None))
+    assert len(measuring) > 5 and (repository / "measured" / "benchmark.json").is_file()
 
 
 @pytest.mark.slow
