@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     """Generates pictures as a command line says; see :data:`~sg2im_pyg.system.program.COMMANDS`."""
     options = parse_options(GenerateOptions, arguments, program_name("generate"), __doc__)
     base = base or base_folder()
-    source = find_graphs(options.graphs)
+    source = find_graphs(options.graphs, base)
     entries, is_list = read_graphs(source)
     checkpoint = find_checkpoint(options.checkpoint, base / "runs")
     output = Path(options.output or base / "runs" / "generated" / source.stem).absolute()
@@ -139,11 +139,11 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
         print(f"{title:14} {output / file}{beyond}")
 
 
-def find_graphs(given: str) -> Path:
+def find_graphs(given: str, base: Path) -> Path:
     """A graph file, or an example that comes with the library."""
     path = Path(given)
     example = path.parent != Path() or not path.suffix  # graphs.json is somebody's own
-    return (example and find_supplied([path], GRAPHS, "eval/graphs") or path).absolute()
+    return (example and find_supplied([path], GRAPHS, base / "eval" / "graphs") or path).absolute()
 
 
 def find_checkpoint(given: str | None, runs: Path) -> Path:

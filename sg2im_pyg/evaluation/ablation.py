@@ -12,6 +12,7 @@ from sg2im_pyg.data.store import SceneReader
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import AblationOptions, EvaluationConfig
 from sg2im_pyg.formats.published import checkpoint_path
+from sg2im_pyg.system.command_line import is_option, name_of
 from sg2im_pyg.system.files import read_json, sha256_of, write_json
 from sg2im_pyg.training.command_line import parse_command
 from sg2im_pyg.training.config import TrainingConfig, plain_options
@@ -211,10 +212,10 @@ def plan_ablation(options: AblationOptions, rest: list[str], base: Path) -> Abla
     given = _parse_taken(options.take, [row.slug for row in rows])
     places = {row.slug: given.get(row.slug) or given.get(row.training) for row in rows}
     taken = {slug: path for slug, path in places.items() if path}
-    for name in ("--resume", "--run_dir", "--init"):
-        if any(argument == name or argument.startswith(f"{name}=") for argument in rest):
+    for name in ("resume", "run_dir", "init"):
+        if name in map(name_of, filter(is_option, rest)):
             raise Sg2ImError(
-                f"{name} can not be given here: each row has a folder and weights of its own."
+                f"--{name} can not be given here: each row has a folder and weights of its own."
             )
 
     def parsed(names: list[str]) -> tuple[list[str], TrainingConfig]:

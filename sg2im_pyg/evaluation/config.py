@@ -79,7 +79,7 @@ class EvaluationConfig:
 class AblationOptions:
     """Which rows of the paper's tables are made, and how they are evaluated."""
 
-    config: list[str] = option(list, metavar="FILE")
+    config: list[str] = option(list, metavar="FILE", adds_up=True)
     """Configuration of the data set, as for train/run.py; default: landscapes."""
     rows: list[str] = option(list, metavar="ROW")
     """Rows to make; default: all."""

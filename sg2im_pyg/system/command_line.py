@@ -19,12 +19,12 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from sg2im_pyg.errors import Sg2ImError, nearest, shortened
-from sg2im_pyg.system.options import BARE, METAVAR, POSITIONAL, RANGE, expected, shown
+from sg2im_pyg.system.options import ADDS_UP, BARE, METAVAR, POSITIONAL, RANGE, expected, shown
 from sg2im_pyg.system.program import UsageError, as_started
 
 T = TypeVar("T")
 _SEE_HELP = "see --help for all options"
-_TRUTHS = ("true", "false", "yes", "no")
+_TRUTHS = ("true", "false", "yes", "no", "on", "off")
 
 
 def parse_options(
@@ -174,10 +174,10 @@ class CommandLine:
             if word == "--":
                 loose += reversed(waiting)
                 break
-            if not _is_option(word):
+            if not is_option(word):
                 loose.append(word)
                 continue
-            name, (_, equals, value) = _name_of(word), word.partition("=")
+            name, (_, equals, value) = name_of(word), word.partition("=")
             if name not in self.hints or name in self.positional:
                 raise UsageError(self._unknown(name))
             values = [value] if equals else self._take(name, waiting)
@@ -190,7 +190,8 @@ class CommandLine:
             elif len(values) == 1 and (values[0].startswith("[") or values[0] == "null"):
                 given[name] = _loaded(values[0])
             else:
-                given[name] = [*(given.get(name) or []), *values]
+                adds_up = ADDS_UP in self.options[name].metadata or "+" in word.partition("=")[0]
+                given[name] = [*(given.get(name) or []), *values] if adds_up else values
         for name in self.positional:
             if loose and _is_list(self.hints[name]):
                 given[name], loose = loose, []
@@ -229,8 +230,8 @@ class CommandLine:
         others: list[str] = []
         chosen = own
         for word in arguments:
-            if _is_option(word):
-                known = _name_of(word) in self.hints or word in ("-h", "--help")
+            if is_option(word):
+                known = name_of(word) in self.hints or word in ("-h", "--help")
                 chosen = own if known else others
             chosen.append(word)
         return own, others
@@ -250,7 +251,7 @@ class CommandLine:
         or those that it has without any."""
         hint = self.hints[name]
         values: list[str] = []
-        while waiting and not _is_option(waiting[-1]) and (not values or _is_list(hint)):
+        while waiting and not is_option(waiting[-1]) and (not values or _is_list(hint)):
             if hint is bool and waiting[-1].lower() not in _TRUTHS:
                 break
             values.append(waiting.pop())
@@ -331,11 +332,13 @@ class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter)
     """Keeps the lines of the description, which are commands to type."""
 
 
-def _is_option(word: str) -> bool:
+def is_option(word: str) -> bool:
+    """Whether a word of a command line names an option."""
     return word.startswith("-") and len(word) > 1 and not re.match(r"-\.?\d", word)
 
 
-def _name_of(word: str) -> str:
+def name_of(word: str) -> str:
+    """The option that such a word names, with underscores."""
     return word.partition("=")[0].lstrip("-").replace("-", "_").removesuffix("+")
 
 

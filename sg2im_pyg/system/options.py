@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from sg2im_pyg.errors import Sg2ImError, shortened
 
 RANGE, METAVAR, POSITIONAL, BARE = "range", "metavar", "positional", "bare"
+ADDS_UP = "adds up"
 """What :func:`option` keeps in a field's metadata."""
 
 _BOUNDS = {
@@ -31,6 +32,7 @@ def option(
     metavar: str | None = None,
     positional: bool = False,
     bare: str | None = None,
+    adds_up: bool = False,
 ) -> Any:
     """A field of a dataclass with the range of its value, or of each number of its list, and how
     it is given on a command line.
@@ -46,6 +48,7 @@ def option(
         positional: Given on a command line without its name; the last one may be a list, and then
             has a :obj:`metavar` such as :obj:`"NAME ..."`.
         bare: What the name alone means on a command line.
+        adds_up: Whether a list that is given several times adds up; otherwise the last one counts.
 
     Examples:
         >>> from dataclasses import dataclass
@@ -60,6 +63,7 @@ def option(
     """
     bounds = {"least": least, "most": most, "above": above, "below": below}
     others = {METAVAR: metavar, POSITIONAL: positional or None, BARE: bare}
+    others |= {ADDS_UP: adds_up or None}
     metadata = {
         RANGE: {name: bound for name, bound in bounds.items() if bound is not None},
         **{name: value for name, value in others.items() if value is not None},
@@ -118,6 +122,8 @@ def expected(hint: Any, bounds: dict[str, float] | None = None) -> str:
         count = f"{len(kinds)} " if origin is tuple and Ellipsis not in arguments else ""
         if get_origin(kinds[0]) in (list, tuple):
             return f"a list of {count}lists, each {expected(kinds[0], bounds)}"
+        if get_origin(kinds[0]) is Literal:
+            return f"a list of {count}words, each {expected(kinds[0])}"
         noun = {int: "whole numbers", float: "numbers", str: "texts"}.get(kinds[0], "values")
         return f"a list of {count}{noun}" + (f", each {within}" if within else "")
     noun = _NOUNS.get(hint, getattr(hint, "__name__", "a value"))

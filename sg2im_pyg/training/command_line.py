@@ -27,7 +27,7 @@ _EITHER = "--init starts a new training and --resume goes on with one: give one 
 class RunOptions:
     """What a training starts from, and where its folder is."""
 
-    config: list[str] = option(list, metavar="FILE")
+    config: list[str] = option(list, metavar="FILE", adds_up=True)
     """YAML file with options, or name of one that comes with the library; may be given several
     times, later ones win, and options on the command line win over all. Default: landscapes"""
     resume: str | None = option(None, metavar="RUN", bare=NEWEST)
@@ -129,7 +129,7 @@ def find_config(name: str, base: Path) -> Path:
     """
     own = base / "train" / "configs" / name  # of a repository
     places = [Path(name), base / name, own, own.with_name(f"{own.name}.yaml")]
-    path = find_supplied(places, CONFIGURATIONS, "train/configs")
+    path = find_supplied(places, CONFIGURATIONS, base / "train" / "configs")
     if path is None:
         known = ", ".join(sorted(path.stem for path in CONFIGURATIONS.glob("*.yaml")))
         raise Sg2ImError(

@@ -99,7 +99,7 @@ def register_loss(
         weight: Default of the weight.
 
     Raises:
-        Sg2ImError: If an option can not be called so.
+        Sg2ImError: If an option can not be called so, or there is such a loss.
 
     Examples:
         >>> @register_loss("width", label="width", mean_over="objects", weight=0.0)
@@ -110,8 +110,10 @@ def register_loss(
         (2.0, 0.0)
         >>> unregister_loss("width")
     """
-    if not name.isidentifier() or name in (*_KINDS, "total"):
+    if not name.isidentifier() or name in (*_KINDS, *LOSSES, "total"):
         raise Sg2ImError(f"A loss can not be called {name!r}: give it another name.")
+    if mean_over not in ("objects", "pictures"):
+        raise Sg2ImError(f"A loss is a mean over objects or pictures, got {mean_over!r}.")
 
     def register(compute: ComputeLoss) -> ComputeLoss:
         LOSSES[name] = Loss(label, mean_over, weight, compute)

@@ -9,6 +9,7 @@ import pytest
 import sg2im_pyg
 from sg2im_pyg import __main__, commands
 from sg2im_pyg.commands.generate import GRAPHS, find_graphs
+from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system import places
 from sg2im_pyg.system.program import COMMANDS
 from sg2im_pyg.training.command_line import CONFIGURATIONS, find_config
@@ -73,7 +74,8 @@ def test_configurations_have_a_name_and_a_path(tmp_path, monkeypatch):
     expected = CONFIGURATIONS / "coco64.yaml"
     for name in ("coco64", "coco64.yaml", "train/configs/coco64.yaml"):
         assert find_config(name, tmp_path) == expected
-    assert find_config(str(REPOSITORY / "train" / "configs" / "coco64.yaml"), tmp_path) == expected
+    inside = REPOSITORY / "train" / "configs" / "coco64.yaml"
+    assert find_config(str(inside), REPOSITORY) == expected
     for name in ("mine/coco64.yaml", "coco65"):
         with pytest.raises(sg2im_pyg.Sg2ImError, match="There is no configuration"):
             find_config(name, tmp_path)
@@ -82,6 +84,11 @@ def test_configurations_have_a_name_and_a_path(tmp_path, monkeypatch):
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "a.yaml").write_text("steps: 1")
     assert find_config("a.yaml", tmp_path / "own") == tmp_path / "own" / "a.yaml"
+    for wrong in (tmp_path / "train" / "configs" / "coco64.yaml", "notrain/configs/coco64.yaml"):
+        with pytest.raises(Sg2ImError, match="There is no configuration"):
+            find_config(str(wrong), REPOSITORY)
+    monkeypatch.chdir(REPOSITORY / "train")  # as an IDE starts programs
+    assert find_config("configs/vg64.yaml", REPOSITORY).name == "vg64.yaml"
 
 
 def test_example_graphs_have_a_name_and_a_path(tmp_path, monkeypatch):
@@ -91,9 +98,11 @@ def test_example_graphs_have_a_name_and_a_path(tmp_path, monkeypatch):
         "eval/graphs/coco.json",
         str(REPOSITORY / "eval" / "graphs" / "coco.json"),
     ):
-        assert find_graphs(name) == GRAPHS / "coco.json"
-    for name in ("coco.json", "other/coco.json"):  # somebody's own, which is not there
-        assert find_graphs(name) == tmp_path / name
+        assert find_graphs(name, REPOSITORY) == GRAPHS / "coco.json"
+    for name in ("coco.json", "other/coco.json", "myeval/graphs/coco.json"):
+        assert find_graphs(name, REPOSITORY) == tmp_path / name  # somebody's own, not there
     (tmp_path / "coco").write_text("{}")
-    assert find_graphs("coco") == tmp_path / "coco"
+    assert find_graphs("coco", REPOSITORY) == tmp_path / "coco"
+    monkeypatch.chdir(REPOSITORY / "eval")  # as an IDE starts programs
+    assert find_graphs("graphs/coco.json", REPOSITORY) == GRAPHS / "coco.json"
     assert all(json.loads(path.read_text("utf-8")) for path in GRAPHS.iterdir())

@@ -172,6 +172,7 @@ def test_sigterm_ends_the_training_too_and_the_same_command_goes_on(root, tmp_pa
         (["--take", "full=none.pt"], "There is no checkpoint"),
         (["--resume"], "--resume can not be given here"),
         (["--run_dir=a"], "--run_dir can not be given here"),
+        (["--run-dir", "a"], "--run_dir can not be given here"),
         (["--stepz", "3"], "stepz"),
         (["--data.name=coco"], "There is no data file"),
         (["--limit=0"], "limit must be a whole number"),

@@ -38,6 +38,8 @@ class Options:
     """How it learns."""
     image_size: list[str] = option(list, metavar="SIZE")
     """Sizes."""
+    config: list[str] = option(list, adds_up=True)
+    """Files of options."""
     counts: list[int] = field(default_factory=list)
     """Counts."""
     limit: int | None = option(None, least=1)
@@ -61,7 +63,10 @@ def parse(*words):
     ("words", "name", "value"),
     [
         (["--image_size", "64", "48x64"], "image_size", ["64", "48x64"]),
-        (["--image-size", "64", "--image-size=32"], "image_size", ["64", "32"]),
+        (["--image-size", "64", "--image-size=32"], "image_size", ["32"]),
+        (["--image-size+", "64", "--image-size+=32"], "image_size", ["64", "32"]),
+        (["--config", "a", "--config", "b"], "config", ["a", "b"]),
+        (["--overwrite", "off"], "overwrite", False),
         (["--image_size", "[64x64, a]"], "image_size", ["64x64", "a"]),
         (["--image_size", '"', "\x1b", "\ud83d\ude00", "\udc80"], "image_size", None),
         (["--counts", "1", "-2"], "counts", [1, -2]),
