@@ -29,7 +29,8 @@ class RunOptions:
 
     config: list[str] = option(list, metavar="FILE", adds_up=True)
     """YAML file with options, or name of one that comes with the library; may be given several
-    times, later ones win, and options on the command line win over all. Default: landscapes"""
+    times, later ones win, and options on the command line win over all. Default: landscapes. The
+    defaults below are the published settings, for what no file says."""
     resume: str | None = option(None, metavar="RUN", bare=NEWEST)
     """Go on with an interrupted run: its folder, one of its checkpoints, or nothing for the newest
     run. Its options are kept; those given here win over them."""
