@@ -5,6 +5,8 @@ Each is started as a program of the repository or as a command of ``sg2im``, and
 
 import errno
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +87,8 @@ def command_to_type(command: str, base: Path) -> str:
         command: One of :data:`COMMANDS`.
         base: The repository, where the running program is one of its programs.
     """
-    return f'python "{base / COMMANDS[command].program}"' if _is_file() else f"sg2im {command}"
+    program = f'python "{base / COMMANDS[command].program}"'
+    return to_type(program) if _is_file() else f"sg2im {command}"
 
 
 def as_started(text: str) -> str:
@@ -94,6 +97,18 @@ def as_started(text: str) -> str:
         for command, (program, _) in COMMANDS.items():
             text = text.replace(f"python {program}", f"sg2im {command}")
     return text
+
+
+def to_type(text: str) -> str:
+    """A text whose commands can be typed as they stand: :func:`as_started`, and with the Python
+    that runs now where ``python`` would be another one."""
+    found, own = shutil.which("python"), Path(sys.executable)
+    if found and Path(found).absolute() == own:
+        return as_started(text)
+    python = f'"{own}"' if " " in str(own) else str(own)
+    return re.sub(
+        r'\bpython (?=(train|eval|datasets)/|")', lambda _: f"{python} ", as_started(text)
+    )
 
 
 def _is_file() -> bool:
@@ -119,5 +134,5 @@ def _sentence(error: OSError) -> str:
 
 
 def _end(sentence: str, status: int) -> None:
-    print(as_started(sentence), file=sys.stderr, flush=True)
+    print(to_type(sentence), file=sys.stderr, flush=True)
     sys.exit(status)

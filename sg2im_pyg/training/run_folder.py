@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.files import replace_when_whole
-from sg2im_pyg.system.program import as_started
+from sg2im_pyg.system.program import to_type
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 
 if TYPE_CHECKING:  # a command line looks for runs before torch is there
@@ -88,7 +88,7 @@ def closing(run: "Run", whole: bool) -> str:
     skipped, samples = progress.skipped_steps, folder / "samples.png"
     found = sorted((folder / "checkpoints").glob("*.pt"))
     checkpoints = ", ".join(str(path.relative_to(folder)) for path in found)
-    generate = f'python eval/generate.py --checkpoint "{best_checkpoint(folder)}"'
+    generate = f'python eval/generate.py graphs.json --checkpoint "{best_checkpoint(folder)}"'
     lines = [
         (not whole, f"Stopped after step {step} of {run.config.steps}; everything is saved."),
         (not whole, f'Go on with: python train/run.py --resume "{folder}"'),
@@ -101,7 +101,7 @@ def closing(run: "Run", whole: bool) -> str:
         (samples.is_file(), f"Sample pictures: {samples}"),
         (whole, f"Generate from your own graphs: {generate}"),
     ]
-    return as_started("\n".join(line for holds, line in lines if holds))
+    return to_type("\n".join(line for holds, line in lines if holds))
 
 
 def newest_run(runs: Path, *needed: str) -> Path | None:

@@ -5,7 +5,7 @@ for them, and whether a player may move is decided on the device too.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -112,7 +112,7 @@ def training_step(
     player.optimizer.zero_grad()
     before = {name: Statistics(each) for name, each in players.named()}
     fakes = []
-    with frozen(players.image_discriminator), frozen(players.object_discriminator):
+    with frozen(each for name, each in players.named() if name != "generator"):
         for i, part in enumerate(parts):
             with synchronized(fabric, player, i == len(parts) - 1):
                 output = player.network(
@@ -279,9 +279,9 @@ def finish(
 
 
 @contextmanager
-def frozen(player: Player | None) -> Iterator[None]:
-    """Within it no gradient is computed for the player's weights, only through them."""
-    parameters = [] if player is None else list(player.network.parameters())
+def frozen(players: Iterable[Player]) -> Iterator[None]:
+    """Within it no gradient is computed for the players' weights, only through them."""
+    parameters = [weight for player in players for weight in player.network.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:

@@ -104,7 +104,8 @@ def test_options_of_coco(prepare, tmp_path, capsys):
     }
     assert expected.items() <= store.settings.items()
     command = shlex.split(output.splitlines()[-1].split(": ", 1)[1].replace("\\", "/"))
-    assert command[:2] == ["python", (PROGRAM.parents[1] / "train" / "run.py").as_posix()]
+    assert command[0] in ("python", sys.executable)
+    assert command[1] == (PROGRAM.parents[1] / "train" / "run.py").as_posix()
     assert command[2:] == [
         *("--config", "coco64", "--data.root", (tmp_path.resolve() / "out").as_posix()),
         *("--model.image_size", "[16, 24]", "--model.mask_size", "4"),

@@ -1,12 +1,13 @@
 import errno
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.system.program import UsageError, as_started, program_name, run_program
+from sg2im_pyg.system.program import UsageError, as_started, program_name, run_program, to_type
 
 
 def raising(error):
@@ -86,6 +87,18 @@ def test_a_pipe_without_a_reader_ends_it_quietly(lines):
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(60) == 1
+
+
+def test_what_is_to_be_typed_names_the_python_that_runs(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["train/run.py"])
+    text = 'Go on with: python train/run.py --resume "a python run"'
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
+    typed = text.replace("python train", f"{sys.executable} train")
+    assert to_type(text) == typed
+    monkeypatch.setattr(shutil, "which", lambda name: sys.executable)  # it is activated
+    assert to_type(text) == text
+    monkeypatch.setattr("sys.argv", ["bin/sg2im"])
+    assert to_type(text) == text.replace("python train/run.py", "sg2im train")
 
 
 def test_programs_are_called_as_they_were_started(monkeypatch):

@@ -109,7 +109,7 @@ def test_a_step_equals_the_reference_s_step(setting, config):
 def test_no_gradient_is_computed_for_the_discriminators_in_the_generator_s_step(setting, config):
     fabric, players, graphs = setting
     discriminator = players.image_discriminator
-    with frozen(discriminator):
+    with frozen([discriminator]):
         images = torch.rand(2, 3, 16, 16, requires_grad=True)
         discriminator.bare(images).sum().backward()
     assert images.grad.abs().sum() > 0
