@@ -30,8 +30,9 @@ def find_store(config: TrainingConfig, split: str, to_be_made: bool = False) -> 
     path = store_path(data_root(config), (height, width), split)
     later = to_be_made and find_source(config.data.name).made_on_first_use
     if not later and not path.is_file():
+        command = f"python datasets/prepare.py {config.data.name} --image_size {height}x{width}"
         raise Sg2ImError(
-            f"There is no data file {path}: run 'python datasets/prepare.py {config.data.name}' "
-            f"for pictures of {height} x {width} first, or say with --data.root where it lies."
+            f"There is no data file {path}: run '{command}' for pictures of {height} x {width} "
+            "first, or say with --data.root where it lies."
         )
     return path
