@@ -9,9 +9,8 @@ before torch is there.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from sg2im_pyg.errors import Sg2ImError
@@ -43,25 +42,23 @@ class LossContext:
     """True pictures in the ImageNet normalisation, shape :math:`(N, 3, H, W)`."""
     options: LossConfig
     """Weights and kinds of the losses."""
-    image_discriminator: Callable[..., Any] | None = None
-    """The frozen discriminator of pictures; none if it is switched off, and in a validation."""
-    object_discriminator: Callable[..., Any] | None = None
-    """The frozen discriminator of objects, likewise."""
+    discriminators: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """The frozen discriminators by name; none in a validation."""
+    _scores: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property
-    def image_scores(self) -> Tensor | None:
-        """Scores of the generated pictures."""
-        if self.image_discriminator is None:
-            return None
-        return self.image_discriminator(self.output.images)
+    def scores(self, discriminator: str) -> Any:
+        """What a discriminator says of the generated pictures, asked once; :obj:`None` where it is
+        switched off. One of objects also gives logits of their categories, :math:`(O, C)`."""
+        from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 
-    @cached_property
-    def object_scores(self) -> tuple[Tensor, Tensor] | None:
-        """Scores of the objects in the generated pictures, and logits of their categories,
-        :math:`(O, C)`."""
-        if self.object_discriminator is None:
+        if discriminator not in self.discriminators:
             return None
-        return self.object_discriminator(self.output.images, self.graphs.boxes, self.graphs.batch)
+        if discriminator not in self._scores:
+            objects = (self.graphs.boxes, self.graphs.batch)
+            where = objects if DISCRIMINATORS[discriminator].of_objects else ()
+            judge = self.discriminators[discriminator]
+            self._scores[discriminator] = judge(self.output.images, *where)
+        return self._scores[discriminator]
 
 
 ComputeLoss = Callable[[LossContext], "Tensor | None"]
@@ -203,17 +200,15 @@ def _pixel(given: LossContext) -> Tensor:
 @register_loss("image_adversarial", label="img", mean_over="pictures", weight=0.01)
 def _image_adversarial(given: LossContext) -> Tensor | None:
     """The image discriminator's judgement."""
-    if given.image_scores is None:
-        return None
-    return generator_loss(given.options.adversarial_kind, given.image_scores)
+    scores = given.scores("image_discriminator")
+    return None if scores is None else generator_loss(given.options.adversarial_kind, scores)
 
 
 @register_loss("object_adversarial", label="obj", mean_over="objects", weight=0.01)
 def _object_adversarial(given: LossContext) -> Tensor | None:
     """The object discriminator's judgement."""
-    if given.object_scores is None:
-        return None
-    return generator_loss(given.options.adversarial_kind, given.object_scores[0])
+    scores = given.scores("object_discriminator")
+    return None if scores is None else generator_loss(given.options.adversarial_kind, scores[0])
 
 
 @register_loss("auxiliary", label="aux", mean_over="objects", weight=0.1)
@@ -221,9 +216,8 @@ def _auxiliary(given: LossContext) -> Tensor | None:
     """The cross-entropy of the categories seen by the object discriminator."""
     import torch.nn.functional as F
 
-    if given.object_scores is None:
-        return None
-    return F.cross_entropy(given.object_scores[1], given.graphs.x)
+    scores = given.scores("object_discriminator")
+    return None if scores is None else F.cross_entropy(scores[1], given.graphs.x)
 
 
 # --- What they are made of ------------------------------------------------------------------------

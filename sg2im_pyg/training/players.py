@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -36,16 +35,14 @@ class Players:
     """The generator and its opponents; a discriminator that is switched off is absent."""
 
     generator: Player
-    image_discriminator: Player | None = None
-    object_discriminator: Player | None = None
+    discriminators: dict[str, Player]
+    """Those of :data:`DISCRIMINATORS`, in its order."""
     average: AveragedModel | None = None
     """The moving average of the generator's weights, if one is wanted."""
 
     def named(self) -> Iterator[tuple[str, Player]]:
-        for name in ("generator", *DISCRIMINATORS):
-            player = getattr(self, name)
-            if player is not None:
-                yield name, player
+        yield "generator", self.generator
+        yield from self.discriminators.items()
 
     def set_learning_rate(self, rate: float) -> None:
         for _, player in self.named():
@@ -71,11 +68,11 @@ def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary
     if fabric.world_size > 1 and config.hardware.sync_batchnorm:
         for network in networks.values():
             share_statistics(network, fabric.device)
-    players: dict[str, Any] = {
+    players = {
         name: Player(*fabric.setup(network, adam(network, config, fabric.device)))
         for name, network in networks.items()
     }
-    result = Players(**players)
+    result = Players(players.pop("generator"), players)
     if config.optimizer.ema_decay is not None:
         result.average = AveragedModel(result.generator.bare)
         result.average.requires_grad_(False)

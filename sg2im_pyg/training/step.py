@@ -112,7 +112,7 @@ def training_step(
     player.optimizer.zero_grad()
     before = {name: Statistics(each) for name, each in players.named()}
     fakes = []
-    with frozen(each for name, each in players.named() if name != "generator"):
+    with frozen(players.discriminators.values()):
         for i, part in enumerate(parts):
             with synchronized(fabric, player, i == len(parts) - 1):
                 output = player.network(
@@ -131,9 +131,7 @@ def training_step(
         update_average(players.average, player.bare, config.optimizer.ema_decay)
 
     # ---- Discriminators
-    for name, player in players.named():
-        if name == "generator":
-            continue
+    for name, player in players.discriminators.items():
         player.optimizer.zero_grad()
         for i, (part, fake) in enumerate(zip(parts, fakes, strict=True)):
             with synchronized(fabric, player, i == len(parts) - 1):
@@ -193,11 +191,8 @@ def generator_losses(
     switched off or that has no truth is left out."""
     # The discriminators are called without Fabric's wrapper, which would wait for gradients that
     # never come while they are frozen.
-    opponents = (
-        None if player is None else player.bare
-        for player in (players.image_discriminator, players.object_discriminator)
-    )
-    given = LossContext(output, part.graphs, part.images, weights, *opponents)
+    opponents = {name: player.bare for name, player in players.discriminators.items()}
+    given = LossContext(output, part.graphs, part.images, weights, opponents)
     with fabric.autocast():
         losses = {name: loss.compute(given) for name, loss in LOSSES.items()}
     return {

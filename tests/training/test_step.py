@@ -108,7 +108,7 @@ def test_a_step_equals_the_reference_s_step(setting, config):
 
 def test_no_gradient_is_computed_for_the_discriminators_in_the_generator_s_step(setting, config):
     fabric, players, graphs = setting
-    discriminator = players.image_discriminator
+    discriminator = players.discriminators["image_discriminator"]
     with frozen([discriminator]):
         images = torch.rand(2, 3, 16, 16, requires_grad=True)
         discriminator.bare(images).sum().backward()
@@ -123,7 +123,7 @@ def test_a_discriminator_that_is_off_is_not_there(config, off):
     fabric = launch_fabric(config)
     dataset = open_split(config, "train", augment=True)
     players = build_players(fabric, config, dataset.vocabulary)
-    assert getattr(players, off) is None
+    assert off not in players.discriminators
     graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
     values = training_step(fabric, players, graphs, config).values
     assert not any(name.startswith(off) for name in values)
@@ -154,7 +154,8 @@ def test_every_kind_of_loss_trains(config, kind, distance):
     graphs = fixed_batches(dataset, range(4), 4, seed=0)[0]
     assert not training_step(fabric, players, graphs, config).read()[1]
     if kind == "wgan":
-        weights = [p.abs().max() for p in players.image_discriminator.bare.parameters()]
+        judge = players.discriminators["image_discriminator"].bare
+        weights = [p.abs().max() for p in judge.parameters()]
         assert max(weights) <= 0.01
 
 
