@@ -37,7 +37,7 @@ from benchmarks.works import (
 from sg2im_pyg.data import SceneLoader
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.nn import compose_layout
-from sg2im_pyg.system.files import make_output, replace_when_whole
+from sg2im_pyg.system.files import check_output, replace_when_whole
 from sg2im_pyg.system.parallel import usable_cores
 from sg2im_pyg.training.command_line import parse_command
 from sg2im_pyg.training.config import TrainingConfig
@@ -76,7 +76,7 @@ def measure_parts(options: BenchmarkOptions, repository: Path) -> None:
     configs = plan(options, accelerator, repository)
     options = replace(options, processes=process_counts(options.processes, accelerator))
     path = Path(options.output or repository / "runs" / "benchmark").absolute() / "benchmark.json"
-    make_output(path.parent)
+    check_output(path.parent)
     result: dict[str, Any] = {
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(["python", "eval/benchmark.py", *sys.argv[1:]]),

@@ -24,7 +24,7 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.ablation import Training, plan_ablation
 from sg2im_pyg.evaluation.config import AblationOptions
 from sg2im_pyg.system.command_line import CommandLine
-from sg2im_pyg.system.files import make_output, write_json
+from sg2im_pyg.system.files import check_output, write_json
 from sg2im_pyg.system.places import base_folder
 from sg2im_pyg.system.program import COMMANDS, INTERRUPTED, as_started, program_name
 
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     # ---- What is to be done: whatever is wrong is said before anything is trained
     ablation = plan_ablation(options, rest, base or base_folder())
     network = ablation.check_evaluations()
-    make_output(ablation.output)
+    check_output(ablation.output)
     print(f"output       {ablation.output}")
     for row in ablation.rows:
         print(f"{row.title:38} {ablation.describe(row)}")

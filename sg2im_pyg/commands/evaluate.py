@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.system.command_line import CommandLine
-from sg2im_pyg.system.files import make_output, write_json
+from sg2im_pyg.system.files import check_output, write_json
 from sg2im_pyg.system.options import option
 from sg2im_pyg.system.places import base_folder
 from sg2im_pyg.system.program import COMMANDS, as_started, program_name
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     )
     config, given = line.parse(words)
     output = choose_output(given.output, config, base or base_folder())
-    make_output(output)
+    check_output(output)
 
     from sg2im_pyg.evaluation.curves import write_curves
     from sg2im_pyg.evaluation.evaluate import evaluate

@@ -31,7 +31,7 @@ from sg2im_pyg.data.graph_files import count_steps, grow, read_graphs
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.published import checkpoint_path
 from sg2im_pyg.system.command_line import parse_options
-from sg2im_pyg.system.files import make_output, replace_when_whole
+from sg2im_pyg.system.files import check_output, replace_when_whole
 from sg2im_pyg.system.options import option
 from sg2im_pyg.system.places import base_folder, find_supplied
 from sg2im_pyg.system.program import program_name
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     model = Sg2Im.from_pretrained(checkpoint).to(device).for_generation()
     for i, graph in enumerate(entries):
         check_graph(graph, f"{source}, graph {i}" if is_list else str(source), model.vocabulary)
-    make_output(output)
+    check_output(output)
     remove_earlier(output)
     print(f"checkpoint     {checkpoint}")
     print(f"graphs         {source} ({len(entries)})")
@@ -189,7 +189,7 @@ def number_steps(
 
 def remove_earlier(folder: Path) -> None:
     """Removes the numbered pictures of an earlier run, which had other graphs."""
-    for path in folder.iterdir():
+    for path in list(folder.glob("*.png")):
         if WRITTEN.fullmatch(path.name) and path.is_file():
             path.unlink()
 

@@ -39,21 +39,20 @@ def replace_when_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def make_output(folder: Path) -> None:
-    """Makes the folder of a program's option ``--output``, before its work begins.
+def check_output(folder: Path) -> None:
+    """Checks, before a program's work begins, that the folder of its option ``--output`` can be
+    written to. Nothing is made yet: a mistake that shows later leaves no empty folder.
 
     Raises:
         Sg2ImError: If it is a file, or lies below one.
         OSError: If nothing can be written there.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):  # refused now, not after hours of work
-            pass
-    except (FileExistsError, NotADirectoryError) as error:
-        raise Sg2ImError(
-            f"--output {folder} is a file, or lies below one: give a folder."
-        ) from error
+    places = (place for place in (folder, *folder.parents) if os.path.lexists(place))
+    there = next(places, folder)
+    if not there.is_dir():
+        raise Sg2ImError(f"--output {folder} is a file, or lies below one: give a folder.")
+    with TemporaryFile(dir=there):  # refused now, not after hours of work
+        pass
 
 
 def sha256_of(path: str | os.PathLike[str], advance: Callable[[int], object] | None = None) -> str:
