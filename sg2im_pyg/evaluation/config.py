@@ -39,8 +39,9 @@ class EvaluationConfig:
     """Evaluate on the first so many pictures of the split."""
     network: str = "auto"
     """Network for Inception score, FID and KID: inception (weights of 2015, fetched on first use),
-    landscapes (the small classifier that comes with sg2im_pyg), a TorchScript or ONNX file, or
-    none; auto: landscapes for landscapes, inception for all other data."""
+    imagenet (EfficientNet-Lite0, from the packages of the extra imagenet), landscapes (the small
+    classifier that comes with sg2im_pyg), a TorchScript or ONNX file, or none; auto: landscapes
+    for landscapes, inception for all other data."""
     network_output: Literal["auto", "logits", "probabilities", "features"] = "auto"
     """What such a file gives for a picture; auto: logits, which serve as features too."""
     network_size: int | None = option(None, least=8, most=4096)

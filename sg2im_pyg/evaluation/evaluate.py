@@ -162,8 +162,8 @@ def _open_network(
         if name != "inception":
             raise
         raise Sg2ImError(
-            f"{error} To do without it, give --network FILE, or --network none for no "
-            f"{picture_titles()}."
+            f"{error} To do without it, give --network imagenet, --network FILE, or --network "
+            f"none for no {picture_titles()}."
         ) from error
 
 

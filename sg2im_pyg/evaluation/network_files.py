@@ -1,4 +1,4 @@
-"""Feature networks from files: TorchScript, ONNX, the classifier of landscapes.
+"""Feature networks from files: TorchScript, ONNX, the classifier of landscapes, that of ImageNet.
 
 Files are not trusted. TorchScript is a small language of its own, compiled when a file is loaded:
 it computes with tensors and can neither start programs nor open connections, but two of its
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.evaluation.features import FeatureNetwork, Output, last_line
+from sg2im_pyg.evaluation.imagenet import imagenet_weights, load_imagenet_classifier
 from sg2im_pyg.evaluation.landscape_classifier import SHIPPED_WEIGHTS, load_classifier
 from sg2im_pyg.system.cache import fetch_file
 from sg2im_pyg.system.device import choose_device
@@ -41,6 +42,7 @@ TorchScript."""
 
 NETWORKS: dict[str, Callable[[], Path]] = {
     "inception": lambda: fetch_file(INCEPTION),
+    "imagenet": imagenet_weights,
     "landscapes": lambda: SHIPPED_WEIGHTS,
 }
 """Networks that have a name, each with what gives its file; the row of a source of data names
@@ -60,7 +62,8 @@ def load_feature_network(
 
     Args:
         source: One of :data:`NETWORKS`: :obj:`"landscapes"`, the small classifier that comes with
-            the package, or :obj:`"inception"`, the weights of 2015, fetched on first use into the
+            the package, :obj:`"imagenet"`, EfficientNet-Lite0 from the packages of the extra
+            ``imagenet``, or :obj:`"inception"`, the weights of 2015, fetched on first use into the
             user's cache; or a path (a file with one of these names: ``./landscapes``). A file is
             recognised by its contents:
 
@@ -85,8 +88,8 @@ def load_feature_network(
             uint8) before the network; none: it takes what it gets.
 
     Raises:
-        Sg2ImError: If a file is missing, damaged, of another kind or refused, if it can not be
-            fetched, or if the size does not fit.
+        Sg2ImError: If a file or a package is missing, if a file is damaged, of another kind or
+            refused, if it can not be fetched, or if the size does not fit.
     """
     if size is not None and not 8 <= size <= 4096:
         raise Sg2ImError(f"The side for a feature network must lie between 8 and 4096, got {size}.")
@@ -102,6 +105,8 @@ def load_feature_network(
             f"The feature network {path} {kind}: give {', '.join(NETWORKS)}, or a TorchScript or "
             "ONNX file."
         )
+    if source == "imagenet":  # a file of weights alone, which does not say what of
+        return _load_imagenet(path, device, output, sides)
     with path.open("rb") as file:
         is_pickle = file.read(1) == b"\x80"
     load = _load_onnx
@@ -212,6 +217,17 @@ def _load_classifier(
     name = "landscape classifier of sg2im_pyg" if shipped else f"landscape classifier {path.name}"
     output = "features" if output == "features" else "logits"
     return FeatureNetwork(name, path, run, output, size, device)
+
+
+# The classifier of ImageNet ---------------------------------------------------------------------
+
+
+def _load_imagenet(
+    path: Path, device: torch.device, output: Output, size: tuple[int, int] | None
+) -> FeatureNetwork:
+    classifier = load_imagenet_classifier(path).to(device)
+    output = "features" if output == "features" else "logits"
+    return FeatureNetwork("EfficientNet-Lite0 (ImageNet)", path, classifier, output, size, device)
 
 
 # ONNX ------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def test_every_command_is_known():
     """A command of a new kind needs a test."""
     known = (
         r"make (train|test|lint)$|python (train|eval|datasets)/|tensorboard --logdir runs$|conda "
-        r"|py -m|torchrun --standalone|python -m pip wheel"
+        r"|py -m|torchrun --standalone|python -m pip (wheel|install)"
     )
     for command in COMMANDS:
         assert re.match(known + r"|\.venv\\Scripts\\python ", command), command
