@@ -74,7 +74,6 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
         raise Sg2ImError(f"There is no checkpoint {source}: check the path.")
 
     from sg2im_pyg.checkpoint import (
-        LoadedPlayers,
         players_from_entries,
         save_checkpoint,
         save_released,
@@ -92,15 +91,15 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     after = options.to or ("released" if before == "sg2im_pyg" else "sg2im_pyg")
     beyond = left_out(entries, after)
     if after == "safetensors":
-        if any(players[1:]):
+        if any(player is not None for player in players[1:]):
             beyond = "the discriminators" + ("" if beyond == "nothing" else f", {beyond}")
-        players = LoadedPlayers(players.model, None, None)
         save_safetensors(output, players.model, origin(entries, options.note), options.half)
     else:
         save = save_released if after == "released" else save_checkpoint
         save(output, **players._asdict())
 
-    named = zip(("generator", "object discriminator", "image discriminator"), players)
+    names = ("generator", "object discriminator", "image discriminator")
+    named = zip(names, players[:1] if after == "safetensors" else players)
     networks = [
         f"{name} ({sum(p.numel() for p in network.parameters()):,} parameters)"
         for name, network in named

@@ -8,7 +8,8 @@
     python eval/generate.py --grow graphs.json                each graph step by step
 
 A checkpoint is a file, or the name of a model: landscapes, which comes with the library, or one of
-the 2018 release (eval/fetch.py lists them), which is fetched into the cache once. The file of graphs holds one graph or a list of them:
+the 2018 release (eval/fetch.py lists them), which is fetched into the cache once. The file of
+graphs holds one graph or a list of them:
 
     {"objects": ["sky", "grass", "sheep"],
      "relationships": [[0, "above", 1], [2, "inside", 1]]}
@@ -64,7 +65,7 @@ class GenerateOptions:
     landscapes, coco or visual_genome."""
     checkpoint: str | None = option(None, metavar="FILE")
     """Checkpoint of train/run.py or of the 2018 release, or the name of a model: landscapes, or a
-    released one such as coco64; null: the best of the newest run, landscapes where there is none."""
+    released one such as coco64; null: the best of the newest run, landscapes if there is none."""
     output: str | None = option(None, metavar="DIR")
     """Folder to write to; null: runs/generated/<name of the graph file>."""
     seed: int = 0

@@ -1,10 +1,10 @@
 """Models by name: those that come with the library, and those that others have published, which are
 fetched once into a cache folder.
 
-For each fetched file :obj:`NAME.fetched.json` beside it keeps what came: its size, its SHA-256 checksum and
-the address. Neither is published for the files of the 2018 release, so a transfer counts as whole
-when it has as many bytes as the server announced and the file can be loaded; from then on the
-checksum tells whether the file in the cache is still the one that came.
+For each file fetched :obj:`NAME.fetched.json` beside it keeps what came: its size, its SHA-256
+checksum and the address. Neither is published for the files of the 2018 release, so a transfer
+counts as whole when it has as many bytes as the server announced and the file can be loaded; from
+then on the checksum tells whether the file in the cache is still the one that came.
 """
 
 import re

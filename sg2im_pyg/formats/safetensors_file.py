@@ -21,7 +21,7 @@ from sg2im_pyg.system.files import replace_when_whole
 
 METADATA = "sg2im_pyg"
 _IN_TEXT = ("format", "version", "vocabulary", "model_config", "origin")
-_MOST_HEADER = 2**24  # bytes: the library reads six times as many; the largest vocabularies fit
+_MOST_HEADER = 2**24  # bytes; the library allows six times as many
 
 
 def is_safetensors(path: str | os.PathLike[str]) -> bool:
@@ -76,8 +76,8 @@ def save_weights(
     Args:
         path: File to write.
         entries: Those of a checkpoint with a generator alone.
-        half: Whether weights of two or more dimensions are rounded to float16. Biases and what batch
-            norm has counted stay as they are.
+        half: Whether weights of two or more dimensions are rounded to float16. Biases and what
+            batch norm has counted stay as they are.
 
     Raises:
         Sg2ImError: If an entry can not be written as JSON, or a weight is beyond float16.
@@ -91,13 +91,11 @@ def save_weights(
             f"({shortened(first_line(error), MOST_SHOWN)})."
         ) from error
     weights = {
-        name: _rounded(value, name) if half else value
+        # They may lie in channels-last order; the file has none but the usual one.
+        name: (_rounded(value, name) if half else value).detach().cpu().contiguous()
         for name, value in entries["generator"].items()
     }
-    # Weights may lie in channels-last order, the file has none but the usual one.
-    data = save(
-        {name: w.detach().cpu().contiguous() for name, w in weights.items()}, {METADATA: text}
-    )
+    data = save(weights, {METADATA: text})
     with replace_when_whole(path) as temporary:
         temporary.write_bytes(data)
 

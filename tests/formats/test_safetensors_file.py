@@ -108,8 +108,9 @@ def test_the_file_is_one_of_the_format_s_own_reader(model, path):
 def test_the_same_model_gives_the_same_bytes(path):
     """Also in another process, whose hashes of texts are others."""
     code = (
-        "import sys; from sg2im_pyg import Sg2Im; from sg2im_pyg.checkpoint import save_safetensors;"
-        "from sg2im_pyg.formats.native import file_entries; one, two = sys.argv[1:]; "
+        "import sys; from sg2im_pyg import Sg2Im; one, two = sys.argv[1:]; "
+        "from sg2im_pyg.checkpoint import save_safetensors; "
+        "from sg2im_pyg.formats.native import file_entries; "
         "save_safetensors(two, Sg2Im.from_pretrained(one), file_entries(one)['origin'])"
     )
     again = path.with_name("again.safetensors")

@@ -362,6 +362,27 @@ def test_figure_of_grown_graphs_has_a_double_row_for_each(
     assert [[len(group) for group in groups] for groups in shown] == [[3, 5], [2]]
 
 
+# ---- the model that comes with the library
+
+
+def test_the_library_s_model_has_a_name(generate, fails, checkpoint, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    graphs = write(tmp_path / "graphs.json", MEADOW)
+    Path("landscapes").mkdir()  # a folder can not be meant
+    generate("--checkpoint", "landscapes", graphs, "--output", "out")
+    shipped = f"checkpoint     {SHIPPED['landscapes']} (comes with the library)"
+    assert shipped in capsys.readouterr().out
+    expected = Sg2Im.from_pretrained("landscapes").for_generation().generate([MEADOW], seed=0)[0]
+    np.testing.assert_array_equal(picture(tmp_path / "out", 0), np.asarray(expected))
+    assert "did you mean 'landscapes'?" in fails("--checkpoint", "landscape", graphs)
+    assert "There is no checkpoint" in fails("--checkpoint", "./landscapes.pt", graphs)
+    Path("landscapes").rmdir()
+    Path("landscapes").write_bytes(checkpoint.read_bytes())  # a file of that name is what is meant
+    generate("--checkpoint", "landscapes", graphs, "--output", "out")
+    assert f"checkpoint     {tmp_path / 'landscapes'}\n" in capsys.readouterr().out
+    assert Sg2Im.from_pretrained("landscapes").config.image_size == (32, 48)
+
+
 # ---- models of the 2018 release
 
 
