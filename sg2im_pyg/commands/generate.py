@@ -1,7 +1,6 @@
 """Generates pictures from scene graphs in a JSON file.
 
-    python eval/generate.py                                   newest run, or the model that comes
-                                                              with the library; landscapes
+    python eval/generate.py                        newest run or, before one, the library's model
     python eval/generate.py --checkpoint FILE graphs.json --output DIR
     python eval/generate.py --checkpoint FILE graphs.json --seed 1
     python eval/generate.py --checkpoint coco64 coco --stretch
