@@ -1,7 +1,8 @@
 """Checkpoints: all that is needed to generate pictures and to go on training, in one file.
 
 A file holds plain containers, numbers, texts and tensors only, and is read with
-``weights_only=True``: nothing in it is ever executed. Its entries:
+``weights_only=True``: nothing in it is ever executed. :func:`save_safetensors` writes a generator
+alone as a safetensors file. The entries:
 
 ==================  ==============================================================================
 entry               meaning
@@ -16,6 +17,8 @@ entry               meaning
                     optimizers and of the random numbers
 ``discriminators``  absent, or for each discriminator that is kept without a training its
                     ``options`` and ``weights``
+``origin``          in safetensors files: how the generator was trained, as far as it is known:
+                    the ``config`` and ``progress`` of its training, a ``note``
 ==================  ==============================================================================
 """
 
@@ -34,6 +37,7 @@ from sg2im_pyg.formats.native import (
     open_released,
 )
 from sg2im_pyg.formats.released import from_native
+from sg2im_pyg.formats.safetensors_file import save_weights
 from sg2im_pyg.formats.torch_file import save_entries
 from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
@@ -101,6 +105,28 @@ def save_released(
     save_entries(path, entries, zipped=False)
 
 
+def save_safetensors(
+    path: str | os.PathLike[str],
+    model: Sg2Im,
+    origin: Mapping[str, Any] | None = None,
+    half: bool = False,
+) -> None:
+    """Writes a generator as a safetensors file; :meth:`Sg2Im.from_pretrained` gives it back. The
+    same model gives the same bytes.
+
+    Args:
+        path: File to write.
+        model: The generator.
+        origin: How it was trained, of what JSON can hold.
+        half: Whether weights of two or more dimensions are rounded to float16, in half the bytes.
+
+    Raises:
+        OSError: If the file can not be written, as on a full disk; an older one stays.
+        Sg2ImError: If the model can only generate, or a weight is beyond float16.
+    """
+    save_weights(path, {**_entries(model, None, None), "origin": dict(origin or {})}, half)
+
+
 def load_players(path: str | os.PathLike[str]) -> LoadedPlayers:
     """All networks of a checkpoint: one of ours, with or without a training, or one in the format
     of the 2018 release. Which it is, its contents say.
@@ -128,7 +154,7 @@ def players_from_entries(entries: Any, path: str | os.PathLike[str]) -> LoadedPl
     """See :func:`load_players`.
 
     Args:
-        entries: What :func:`~sg2im_pyg.formats.torch_file.load_entries` gave for the file.
+        entries: What :func:`~sg2im_pyg.formats.native.file_entries` gave for the file.
         path: The file, named in errors.
     """
     return _players(checkpoint_of(entries, path))

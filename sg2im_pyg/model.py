@@ -15,6 +15,7 @@ from sg2im_pyg.data.scene_graph import SceneGraph, add_image_node, check_indices
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.native import CheckpointFile, open_checkpoint
+from sg2im_pyg.formats.published import checkpoint_path
 from sg2im_pyg.images import denormalize_images, to_pil
 from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.nn import BoxHead, MaskHead, compose_layout
@@ -241,11 +242,16 @@ class Sg2Im(ObjectEncoder):
         """The generator of a checkpoint, in eval mode.
 
         Args:
-            path: A checkpoint of this library, or one of the 2018 release.
+            path: A checkpoint of this library or of the 2018 release. A text may be a name, too:
+                :obj:`"landscapes"`, which comes with the library, or one of
+                :data:`~sg2im_pyg.formats.published.PRETRAINED`, which is fetched once.
 
         Raises:
-            Sg2ImError: If the file is missing, damaged or of another kind.
+            Sg2ImError: If the file is missing, damaged or of another kind, or there is no model of
+                that name.
         """
+        if isinstance(path, str):
+            path = checkpoint_path(path, "The checkpoint")
         return cls.from_file(open_checkpoint(path, discriminators=False))
 
     @classmethod

@@ -87,7 +87,7 @@ def test_wheel_holds_the_whole_library_and_nothing_else(wheel):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert installed == library
-    assert "sg2im_pyg/py.typed" in installed
+    assert {"sg2im_pyg/py.typed", "sg2im_pyg/weights/landscapes.safetensors"} <= installed
 
 
 def test_wheel_carries_the_license(wheel):
@@ -135,11 +135,14 @@ def test_the_installed_wheel_trains_and_generates(installed, tmp_path):
 
     place = run("python", "-c", "import sg2im_pyg; print(sg2im_pyg.__file__)").strip()
     assert Path(place).is_relative_to(installed.parent)
+    said = run("sg2im", "generate", "--device=cpu", "--output=first")  # before any training
+    assert "landscapes.safetensors (comes with the library)" in said
+    assert (tmp_path / "first" / "000_image.png").is_file()
     tiny = ["--model.image_size=[16,16]", "--model.refinement_dims=[8,4]", "--model.mask_size=4"]
     tiny += [f"--{name}_discriminator.layers=[[4,4,2],[4,8,2]]" for name in ("image", "object")]
     tiny += ["--batch_size=2", "--data.workers=0", "--hardware.accelerator=cpu"]
     assert "Done: 2 steps" in run("sg2im", "train", "--steps", "2", *tiny)
-    run("sg2im", "generate", "--device=cpu")
+    assert "comes with" not in run("sg2im", "generate", "--device=cpu")
     [trained] = (tmp_path / "runs").glob("landscapes-*/checkpoints/last.pt")
     pictures = tmp_path / "runs" / "generated" / "landscapes"
     assert trained.is_file() and (pictures / "000_image.png").is_file()

@@ -1,13 +1,14 @@
 """Generates pictures from scene graphs in a JSON file.
 
-    python eval/generate.py                                   newest run, graphs for landscapes
+    python eval/generate.py                        newest run or, before one, the library's model
     python eval/generate.py --checkpoint FILE graphs.json --output DIR
     python eval/generate.py --checkpoint FILE graphs.json --seed 1
     python eval/generate.py --checkpoint coco64 coco --stretch
     python eval/generate.py --grow graphs.json                each graph step by step
 
-A checkpoint is a file, or the name of a model of the 2018 release (eval/fetch.py lists them), which
-is fetched into the cache once. The file of graphs holds one graph or a list of them:
+A checkpoint is a file, or the name of a model: landscapes, which comes with the library, or one of
+the 2018 release (eval/fetch.py lists them), which is fetched into the cache once. The file of
+graphs holds one graph or a list of them:
 
     {"objects": ["sky", "grass", "sheep"],
      "relationships": [[0, "above", 1], [2, "inside", 1]]}
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from sg2im_pyg.data.graph_files import count_steps, grow, read_graphs
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.formats.published import checkpoint_path
+from sg2im_pyg.formats.published import SHIPPED, checkpoint_path
 from sg2im_pyg.system.command_line import parse_options
 from sg2im_pyg.system.files import check_output, replace_when_whole
 from sg2im_pyg.system.options import option
@@ -62,8 +63,8 @@ class GenerateOptions:
     """JSON file of one graph or a list of graphs, or an example that comes with the library:
     landscapes, coco or visual_genome."""
     checkpoint: str | None = option(None, metavar="FILE")
-    """Checkpoint of train/run.py or of the 2018 release, or the name of a released model such as
-    coco64; null: the best of the newest run."""
+    """Checkpoint of train/run.py or of the 2018 release, or the name of a model: landscapes, or a
+    released one such as coco64; null: the best of the newest run, landscapes if there is none."""
     output: str | None = option(None, metavar="DIR")
     """Folder to write to; null: runs/generated/<name of the graph file>."""
     seed: int = 0
@@ -102,7 +103,8 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
         check_graph(graph, f"{source}, graph {i}" if is_list else str(source), model.vocabulary)
     check_output(output)
     remove_earlier(output)
-    print(f"checkpoint     {checkpoint}")
+    shipped = " (comes with the library)" if checkpoint in SHIPPED.values() else ""
+    print(f"checkpoint     {checkpoint}{shipped}")
     print(f"graphs         {source} ({len(entries)})")
 
     total = sum(map(count_steps, entries)) if options.grow else len(entries)
@@ -147,19 +149,15 @@ def find_graphs(given: str, base: Path) -> Path:
 
 
 def find_checkpoint(given: str | None, runs: Path) -> Path:
-    """The checkpoint given, or the best of the run that wrote one last."""
+    """The checkpoint given, or the best of the run that wrote one last, or the one for landscapes
+    that comes with the library."""
     if given is not None:
         path = checkpoint_path(given, "--checkpoint")
         if not path.exists():
             raise Sg2ImError(f"There is no checkpoint {path}: check the path.")
         return path
     newest = newest_run(runs, "checkpoints/best.pt", "checkpoints/last.pt")
-    if newest is None:
-        raise Sg2ImError(
-            f"There is no trained model below {runs}: run `sg2im train`, in the repository run "
-            "`make train`, or give --checkpoint."
-        )
-    return best_checkpoint(newest)
+    return SHIPPED["landscapes"] if newest is None else best_checkpoint(newest)
 
 
 def check_graph(entries: Mapping[str, Any], where: str, vocabulary: "Vocabulary") -> None:

@@ -279,8 +279,7 @@ def training_state_of(run_dir: Path, config: TrainingConfig) -> tuple[State, int
     last = run_dir / "checkpoints" / "last.pt"
     if not last.is_file():
         return ("begun" if (run_dir / "config.yaml").is_file() else "new"), 0
-    from sg2im_pyg.evaluation.systems import entry_of
-    from sg2im_pyg.formats.native import read_checkpoint
+    from sg2im_pyg.formats.native import entry_of, read_checkpoint
 
     training = read_checkpoint(last).get("training")
     options, step = entry_of(training, "config"), entry_of(training, "progress", "step") or 0

@@ -15,8 +15,8 @@ class EvaluationConfig:
     data: str
     """Prepared split to evaluate on, such as datasets/landscapes/64x64/test.h5."""
     checkpoint: list[str] = option(list, metavar="FILE")
-    """Checkpoints of train/run.py or of the 2018 release, or names of released models such as
-    coco64; each is a row of the table."""
+    """Checkpoints of train/run.py or of the 2018 release, or names of models such as
+    landscapes or coco64; each is a row of the table."""
     images: list[str] = option(list, metavar="DIR")
     """Folders of pictures (PNG, JPEG, ...) that any other system made for the same split; each is
     a row of the table."""

@@ -3,7 +3,6 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -11,8 +10,8 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.split import Relationships, Split, Translation
 from sg2im_pyg.evaluation.text import unused_name
+from sg2im_pyg.formats.native import entry_of, file_entries
 from sg2im_pyg.formats.published import checkpoint_path
-from sg2im_pyg.formats.torch_file import load_entries
 from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.sources.images import MAX_PIXELS, load_image
 
@@ -72,13 +71,14 @@ def open_systems(config: EvaluationConfig, split: Split) -> list[System]:
     systems: list[System] = []
     for given in config.checkpoint:
         path = checkpoint_path(given, "--checkpoint")
-        entries = load_entries(path)
+        entries = file_entries(path)
+        training = entry_of(entries, "training") or entry_of(entries, "origin")
         relationships: Relationships = split.origin.relationships
         if config.relationships != "auto":
             relationships = config.relationships
-        elif entry_of(entries, "training", "config", "data", "relationships") is False:
+        elif entry_of(training, "config", "data", "relationships") is False:
             relationships = "none"
-        step = entry_of(entries, "training", "progress", "step")
+        step = entry_of(training, "progress", "step")
         if type(step) is not int or not 0 <= step < 2**63:  # whatever a foreign file says there
             step = None
         system = CheckpointSystem(_system_name(path), path, relationships, step)
@@ -99,13 +99,6 @@ def open_systems(config: EvaluationConfig, split: Split) -> list[System]:
     if config.masks == "true" and not split.dataset.mask_size and config.checkpoint:
         raise Sg2ImError(f"{split.path} has no true masks: use --masks predicted.")
     return systems
-
-
-def entry_of(entries: Any, *names: str) -> Any:
-    """An entry of nested dicts; none where a foreign file has something else on the way."""
-    for name in names:
-        entries = entries.get(name) if isinstance(entries, dict) else None
-    return entries
 
 
 def _system_name(path: Path) -> str:

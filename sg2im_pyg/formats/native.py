@@ -26,6 +26,7 @@ from sg2im_pyg.formats.limits import (
     weight_problem,
 )
 from sg2im_pyg.formats.released import is_released, to_native, weight_name
+from sg2im_pyg.formats.safetensors_file import is_safetensors, load_weights
 from sg2im_pyg.formats.torch_file import load_entries, weight_shapes
 from sg2im_pyg.model_config import ModelConfig, config_from_dict
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS
@@ -175,7 +176,8 @@ class CheckpointFile:
 
 
 def open_checkpoint(path: str | os.PathLike[str], discriminators: bool = True) -> CheckpointFile:
-    """Reads a checkpoint of this library or of the 2018 release; which it is, its contents say.
+    """Reads a checkpoint of this library or of the 2018 release, a file of torch or a safetensors
+    file; which it is, its contents say.
 
     Args:
         path: The file.
@@ -185,7 +187,16 @@ def open_checkpoint(path: str | os.PathLike[str], discriminators: bool = True) -
     Raises:
         Sg2ImError: If the file is missing, damaged, of another kind or of a newer version.
     """
-    return checkpoint_of(load_entries(path), path, discriminators)
+    return checkpoint_of(file_entries(path), path, discriminators)
+
+
+def file_entries(path: str | os.PathLike[str]) -> Any:
+    """The contents of a file of torch or of a safetensors file, tensors on the CPU.
+
+    Raises:
+        Sg2ImError: If the file is missing, damaged, of another kind, or holds pickled code.
+    """
+    return load_weights(path) if is_safetensors(path) else load_entries(path)
 
 
 def open_released(path: str | os.PathLike[str]) -> CheckpointFile:
@@ -209,7 +220,7 @@ def checkpoint_of(
     """See :func:`open_checkpoint`.
 
     Args:
-        entries: What :func:`~sg2im_pyg.formats.torch_file.load_entries` gave for the file.
+        entries: What :func:`file_entries` gave for the file.
         path: The file.
         discriminators: Whether they are wanted, too.
     """
@@ -233,12 +244,19 @@ def read_checkpoint(path: str | os.PathLike[str], to_train: bool = False) -> dic
         Sg2ImError: If the file is missing, damaged, of another kind or of a newer version; if it
             lacks a training that is wanted.
     """
-    entries = _checked(load_entries(path), Path(path).absolute())
+    entries = _checked(file_entries(path), Path(path).absolute())
     if to_train and entries.get("training") is None:
         raise Sg2ImError(
             f"{path} holds only the generator, so training can not go on from it: give a "
             "checkpoint that train/run.py wrote."
         )
+    return entries
+
+
+def entry_of(entries: Any, *names: str) -> Any:
+    """An entry of nested dicts; none where a foreign file has something else on the way."""
+    for name in names:
+        entries = entries.get(name) if isinstance(entries, dict) else None
     return entries
 
 
@@ -252,7 +270,7 @@ def _checked(entries: Any, path: Path) -> dict[str, Any]:
     """The entries of a file of ours, of a version that this program reads."""
     if not isinstance(entries, dict) or entries.get("format") != FORMAT:
         raise Sg2ImError(
-            f"{path} is a file of torch, but no checkpoint of sg2im_pyg: give a file that "
+            f"{path} is a file of weights, but no checkpoint of sg2im_pyg: give a file that "
             "train/run.py wrote, or one of the 2018 release."
         )
     if type(entries.get("version")) is not int or entries["version"] < 1:
@@ -265,8 +283,9 @@ def _checked(entries: Any, path: Path) -> dict[str, Any]:
             f"{path} has version {shortened(entries['version'])}, this program reads up to "
             f"{VERSION}: update sg2im_pyg."
         )
-    optional = [name for name in ("training", "discriminators") if entries.get(name) is not None]
-    for name in ("vocabulary", "model_config", "generator", *optional):
+    optional = ("training", "discriminators", "origin")
+    there = [name for name in optional if entries.get(name) is not None]
+    for name in ("vocabulary", "model_config", "generator", *there):
         if not isinstance(entries.get(name), dict):
             raise Sg2ImError(
                 f"The checkpoint {path} lacks its part {name!r}, so it is damaged: give a file "

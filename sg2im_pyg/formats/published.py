@@ -1,9 +1,10 @@
-"""Files that others have published: fetched by name, once, into a cache folder.
+"""Models by name: those that come with the library, and those that others have published, which are
+fetched once into a cache folder.
 
-For each file :obj:`NAME.fetched.json` beside it keeps what came: its size, its SHA-256 checksum and
-the address. Neither is published for the files of the 2018 release, so a transfer counts as whole
-when it has as many bytes as the server announced and the file can be loaded; from then on the
-checksum tells whether the file in the cache is still the one that came.
+For each file fetched :obj:`NAME.fetched.json` beside it keeps what came: its size, its SHA-256
+checksum and the address. Neither is published for the files of the 2018 release, so a transfer
+counts as whole when it has as many bytes as the server announced and the file can be loaded; from
+then on the checksum tells whether the file in the cache is still the one that came.
 """
 
 import re
@@ -17,6 +18,9 @@ from sg2im_pyg.system.progress import say
 RELEASE_ADDRESS = "https://storage.googleapis.com/sg2im-data"
 """Folder on the web of the 2018 release: generators in :obj:`small/`, whole trainings in
 :obj:`full/`."""
+
+SHIPPED = {"landscapes": Path(__file__).parents[1] / "weights" / "landscapes.safetensors"}
+"""Models that come with the library by name, and their files."""
 
 _WITHOUT_IMAGES = "without the discriminator of pictures"
 _WITHOUT_OBJECTS = "without the discriminator of objects"
@@ -50,6 +54,8 @@ def released_file(name: str, full: bool = False) -> RemoteFile:
     Raises:
         Sg2ImError: If the name is unknown; the nearest known ones are named.
     """
+    if name in SHIPPED:
+        raise Sg2ImError(f"The model {name} comes with the library: it needs no fetching.")
     if name not in PRETRAINED:
         hint = nearest(name, PRETRAINED)
         raise Sg2ImError(f"There is no released model {shortened(name)!r}: {hint}")
@@ -71,7 +77,8 @@ def released_path(name: str, folder: str | Path | None = None, full: bool = Fals
 
 
 def checkpoint_path(given: str, option: str) -> Path:
-    """The file that a user means: a path, or the name of a released model, which is fetched.
+    """The file that a user means: a path, or the name of a model that comes with the library, or of
+    a released one, which is fetched.
 
     A name has neither suffix nor separator, and there is no file or folder of that name. Whether
     there is a file at a path is for its reader to say.
@@ -81,22 +88,21 @@ def checkpoint_path(given: str, option: str) -> Path:
         option: The option it was given to, named in errors.
 
     Raises:
-        Sg2ImError: If it is a folder, or the name of no released model; if that can not be fetched.
+        Sg2ImError: If it is a folder, or the name of no model; if that can not be fetched.
     """
-    path = Path(given)
+    path, known = Path(given), [*SHIPPED, *PRETRAINED]
     if (
         re.fullmatch(r"\w[\w-]*", given)
         and not path.exists()
-        or (given in PRETRAINED and not path.is_file())
+        or (given in known and not path.is_file())
     ):
-        try:
-            released_file(given)
-        except Sg2ImError as error:
-            hint = str(error).split(": ", 1)[1]
+        if given in SHIPPED:
+            return SHIPPED[given]
+        if given not in PRETRAINED:
             raise Sg2ImError(
-                f"{option} {given!r} is neither a file, such as RUN/checkpoints/best.pt, nor a "
-                f"released model: {hint}"
-            ) from error
+                f"{option} {shortened(given)!r} is neither a file, such as "
+                f"RUN/checkpoints/best.pt, nor the name of a model: {nearest(given, known)}"
+            )
         if not released_path(given).is_file():
             say(f"There is no file {given} here: it is fetched from the 2018 release.", True)
         return fetch_pretrained(given)

@@ -85,9 +85,10 @@ def load_entries(path: str | os.PathLike[str]) -> Any:
     path.open("rb").close()  # says what the system refuses; all that follows is about the contents
     try:
         _check_pickles(path)
-        with warnings.catch_warnings(), _only_safe_globals():
+        # A file, not its path: torch takes a name that ends in .safetensors for such a file.
+        with path.open("rb") as file, warnings.catch_warnings(), _only_safe_globals():
             warnings.simplefilter("ignore")  # about old pickles: they are read, or refused below
-            entries = torch.load(path, map_location="cpu", weights_only=True)
+            entries = torch.load(file, map_location="cpu", weights_only=True)
         _check_contents(entries, path)
         return entries
     except Sg2ImError:

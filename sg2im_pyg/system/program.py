@@ -36,7 +36,8 @@ COMMANDS = {
     "fetch": Command("eval/fetch.py", "fetch the models that the paper's authors published"),
     "convert": Command(
         "eval/convert.py",
-        "convert checkpoints between the format of the 2018 release and that of sg2im_pyg",
+        "convert checkpoints between the formats of sg2im_pyg and the 2018 release, and to "
+        "safetensors",
     ),
 }
 """The commands of ``sg2im``. Each is ``main(arguments, base)`` of the module of its name in

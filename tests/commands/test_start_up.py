@@ -10,6 +10,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 SLOW = ("torch", "torch_geometric", "lightning_fabric", "kornia", "matplotlib", "torchmetrics")
+SLOW += ("safetensors",)
 CODE = """
 import sys
 from sg2im_pyg.commands import run_command

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
-from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.checkpoint import save_checkpoint, save_safetensors
 from sg2im_pyg.data import SceneDataset
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.evaluate import check_evaluation, evaluate
@@ -220,6 +220,11 @@ def test_a_checkpoint_trained_without_relationships_is_evaluated_without(stores,
     assert rows[0]["layout"]["relations"] == rows[1]["layout"]["relations"] > 0
     forced = evaluate(options(stores, checkpoint=paths, relationships="geometric"))
     assert system(forced, 2)["layout"] == rows[0]["layout"]
+    alone = tmp_path / "alone.safetensors"  # its header says how it was trained
+    save_safetensors(alone, tiny_model(), training)
+    row = system(evaluate(options(stores, checkpoint=[str(alone)])))
+    assert (row["name"], row["step"], row["relationships"]) == (alone.name, 7, "none")
+    assert row["layout"] == rows[1]["layout"]
 
 
 def test_a_model_with_other_indices_is_matched_by_name(stores, checkpoint, tmp_path):

@@ -84,6 +84,39 @@ def test_the_format_can_be_named(convert, tmp_path, capsys):
     assert_same_players([Sg2Im.from_pretrained(tmp_path / "released.pt")], [model])
 
 
+def test_a_generator_alone_for_others(convert, fails, tmp_path, capsys):
+    model = load_players(OFFICIAL).model
+    config = {"data": {"root": "home/me", "name": "coco"}, "init": "home/me/first.pt", "steps": 9}
+    training = {"config": config, "progress": {"step": 7, "best_loss": 1.0}, "optimizers": {}}
+    save_checkpoint(tmp_path / "last.pt", model, training)
+    output = tmp_path / "model.safetensors"
+    convert(tmp_path / "last.pt", output, "--note", "python train/run.py, commit 1234567")
+    said = capsys.readouterr().out
+    assert f"{output} (format of safetensors)" in said and "discriminator" not in said
+    assert "left out    the training's optimizer and random states" in said
+    assert read_checkpoint(output)["origin"] == {
+        "config": {"data": {"name": "coco"}, "init": "first.pt", "steps": 9},
+        "progress": {"step": 7},
+        "note": "python train/run.py, commit 1234567",
+    }
+    assert b"home/me" not in output.read_bytes()  # no folder of this machine
+    assert_same_players([Sg2Im.from_pretrained(output)], [model])
+
+    convert(output, tmp_path / "half.safetensors", "--half")
+    assert read_checkpoint(tmp_path / "half.safetensors")["origin"]["note"].endswith("1234567")
+    assert (tmp_path / "half.safetensors").stat().st_size < output.stat().st_size
+    capsys.readouterr()
+    convert(output, tmp_path / "back.pt")
+    said = capsys.readouterr().out
+    assert "(format of sg2im_pyg)" in said and "left out    how the generator was trained" in said
+    assert_same_players(load_players(tmp_path / "back.pt")[:1], [model])
+    convert(OFFICIAL, tmp_path / "theirs", "--to", "safetensors")
+    assert "left out    the discriminators, " in capsys.readouterr().out
+    assert read_checkpoint(tmp_path / "theirs")["origin"] == {}
+    for words in (["--half"], ["--note", "x"]):
+        assert "are for safetensors files" in fails(OFFICIAL, tmp_path / "out.pt", *words)
+
+
 def test_what_is_wrong_gets_a_sentence_and_leaves_no_file(fails, tmp_path):
     taken = tmp_path / "taken.pt"
     taken.write_bytes(b"mine")

@@ -18,6 +18,7 @@ from sg2im_pyg.data.graph_files import count_steps, grow
 from sg2im_pyg.data.vocabulary import UNUSED
 from sg2im_pyg.drawing import render_graph
 from sg2im_pyg.formats import published as pretrained
+from sg2im_pyg.formats.published import SHIPPED
 from sg2im_pyg.images import IMAGENET_MEAN, IMAGENET_STD
 from sg2im_pyg.sources.landscapes.source import landscape_vocabulary
 from tests.system import server as serving
@@ -230,9 +231,14 @@ def test_wrong_checkpoints(fails, tmp_path):
     assert "other.pt" in error(tmp_path / "other.pt")
 
 
-def test_checkpoint_of_the_newest_run_is_found(checkpoint, generate, fails, tmp_path, capsys):
+def test_checkpoint_of_the_newest_run_is_found(checkpoint, generate, tmp_path, capsys):
     graphs = write(tmp_path / "graphs.json", MEADOW)
-    assert "run `make train`, or give --checkpoint" in fails(graphs, base=tmp_path)
+    generate(graphs, base=tmp_path)  # without a run the model that comes with the library paints
+    said = capsys.readouterr().out
+    assert f"checkpoint     {SHIPPED['landscapes']} (comes with the library)" in said
+    painted = Image.open(tmp_path / "runs" / "generated" / "graphs" / "000_image.png")
+    expected = Sg2Im.from_pretrained("landscapes").for_generation().generate([MEADOW], seed=0)[0]
+    np.testing.assert_array_equal(np.asarray(painted), np.asarray(expected))
     moments = {"a/last": 5, "a/best": 1, "b/last": 4, "b/best": 3, "c/last": 2}
     for name, moment in moments.items():
         run, kind = name.split("/")
@@ -243,7 +249,8 @@ def test_checkpoint_of_the_newest_run_is_found(checkpoint, generate, fails, tmp_
     newest = tmp_path / "runs" / "{}" / "checkpoints" / "{}.pt"
     generate(graphs, base=tmp_path)
     # The run in which something was written last, and its best checkpoint.
-    assert str(newest).format("a", "best") in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert str(newest).format("a", "best") in said and "comes with the library" not in said
     assert (tmp_path / "runs" / "generated" / "graphs" / "contact_sheet.png").is_file()
     (tmp_path / "runs" / "a" / "checkpoints" / "best.pt").unlink()
     generate(graphs, base=tmp_path)
@@ -353,6 +360,27 @@ def test_figure_of_grown_graphs_has_a_double_row_for_each(
     generate("--checkpoint", checkpoint, graphs, "--output", tmp_path, "--grow")
     generate("--checkpoint", checkpoint, graphs, "--output", tmp_path)
     assert [[len(group) for group in groups] for groups in shown] == [[3, 5], [2]]
+
+
+# ---- the model that comes with the library
+
+
+def test_the_library_s_model_has_a_name(generate, fails, checkpoint, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    graphs = write(tmp_path / "graphs.json", MEADOW)
+    Path("landscapes").mkdir()  # a folder can not be meant
+    generate("--checkpoint", "landscapes", graphs, "--output", "out")
+    shipped = f"checkpoint     {SHIPPED['landscapes']} (comes with the library)"
+    assert shipped in capsys.readouterr().out
+    expected = Sg2Im.from_pretrained("landscapes").for_generation().generate([MEADOW], seed=0)[0]
+    np.testing.assert_array_equal(picture(tmp_path / "out", 0), np.asarray(expected))
+    assert "did you mean 'landscapes'?" in fails("--checkpoint", "landscape", graphs)
+    assert "There is no checkpoint" in fails("--checkpoint", "./landscapes.pt", graphs)
+    Path("landscapes").rmdir()
+    Path("landscapes").write_bytes(checkpoint.read_bytes())  # a file of that name is what is meant
+    generate("--checkpoint", "landscapes", graphs, "--output", "out")
+    assert f"checkpoint     {tmp_path / 'landscapes'}\n" in capsys.readouterr().out
+    assert Sg2Im.from_pretrained("landscapes").config.image_size == (32, 48)
 
 
 # ---- models of the 2018 release

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
-from sg2im_pyg.checkpoint import load_players, save_checkpoint, save_released
+from sg2im_pyg.checkpoint import load_players, save_checkpoint, save_released, save_safetensors
 from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
 from sg2im_pyg.sources.landscapes.options import LandscapesOptions
@@ -93,6 +93,18 @@ def test_with_everything_equal_a_run_begins_with_the_file_s_weights(
     printed = capsys.readouterr().out
     assert f"Starts from the weights of {config.init}: generator, image discriminator" in printed
     assert "fresh" not in printed
+
+
+def test_a_safetensors_file_starts_the_generator(config, vocabulary, tmp_path):
+    generator = make_networks(config, vocabulary)[0]
+    save_safetensors(tmp_path / "first.safetensors", generator)
+    players = fresh_players(config, vocabulary)
+    fresh = states(players)
+    printed = start_from(tmp_path / "first.safetensors", players, config, vocabulary)
+    assert ": generator; fresh: " in printed
+    found = states(players)
+    assert_same(found.pop("generator"), dict(generator.state_dict()))
+    assert_same(found, {name: fresh[name] for name in found})
 
 
 @pytest.mark.slow
