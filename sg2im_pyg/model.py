@@ -3,12 +3,16 @@
 import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torch.nn import Linear
 from torch_geometric.data import Batch
+from torch_geometric.utils import scatter
 
 from sg2im_pyg.data.batching import most_objects
 from sg2im_pyg.data.scene_graph import SceneGraph, add_image_node, check_indices
@@ -19,9 +23,17 @@ from sg2im_pyg.formats.published import checkpoint_path
 from sg2im_pyg.images import denormalize_images, to_pil
 from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.nn import BoxHead, MaskHead, compose_layout
+from sg2im_pyg.nn.appearance import Appearance, AppearanceBank, AppearanceEncoder
 from sg2im_pyg.nn.compiled_part import CompiledPart
 from sg2im_pyg.nn.generators import Generator, find_generator
-from sg2im_pyg.nn.layout import FactoredLayout, factor_layout, pays_to_factor
+from sg2im_pyg.nn.heads import LinearMaskHead
+from sg2im_pyg.nn.layout import (
+    FactoredLayout,
+    coordinate_vectors,
+    factor_layout,
+    pays_to_factor,
+    replace_coordinates,
+)
 from sg2im_pyg.nn.object_encoder import ObjectEncoder
 
 _GENERATED_AT_ONCE = 32  # pictures a forward pass in generate(): bounds its memory
@@ -80,14 +92,27 @@ class Sg2Im(ObjectEncoder):
         self.config = config
         self.for_generation_only = False
         self.box_head = BoxHead(config.gconv_dim, config.gconv_hidden_dim, norm)
-        self.mask_head = None
-        if config.mask_size:
-            self.mask_head = MaskHead(
-                config.gconv_dim, config.mask_size, config.mask_head == "transposed"
-            )
+        self.appearance_encoder = self.appearance_bank = None
+        channels = config.gconv_dim
+        if config.appearance_dim:
+            sizes = (len(vocabulary.objects), config.appearance_dim)
+            self.appearance_encoder = AppearanceEncoder(*sizes)
+            self.appearance_bank = AppearanceBank(*sizes)
+            channels += 2 * config.appearance_dim  # the object's own and the picture's
+        self.mask_head: MaskHead | LinearMaskHead | None = None
+        if config.mask_size and config.mask_head == "linear":
+            self.mask_head = LinearMaskHead(channels, config.mask_size)
+        elif config.mask_size:
+            transposed = config.mask_head == "transposed"
+            self.mask_head = MaskHead(channels, config.mask_size, transposed)
+        self.to_layout = None
+        if config.layout_dim:
+            self.to_layout = Linear(channels, config.layout_dim)
+            channels = config.layout_dim
+        channels += 6 * config.layout_coordinates
         # Of any kind; named after the first one, as in all checkpoints.
         self.refinement: Generator = find_generator(config.generator).make(
-            config.gconv_dim + config.layout_noise_dim, config
+            channels + config.layout_noise_dim, config
         )
 
     def for_generation(self) -> "Sg2Im":
@@ -115,6 +140,9 @@ class Sg2Im(ObjectEncoder):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
         noise: Tensor | None = None,
+        appearance: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+        unmasked: Tensor | None = None,
     ) -> Sg2ImOutput:
         """Generates one picture for each graph of a batch.
 
@@ -124,6 +152,11 @@ class Sg2Im(ObjectEncoder):
             masks: Masks that replace the predicted ones, shape :math:`(O, M, M)`, of any size.
             noise: Noise for the layout, shape
                 :math:`(N, \\text{layout\\_noise\\_dim}, H, W)`; drawn where it is not given.
+            appearance: What each object looks like, shape
+                :math:`(O, \\text{appearance\\_dim})`; drawn where it is not given.
+            size: Height and width of the pictures; by default those that the model is made for.
+            unmasked: Objects that get predicted masks even where others are given, shape
+                :math:`(O,)`, bool.
         """
         vectors = self.object_vectors(graphs)
         batch, num_graphs = graphs.batch, 1
@@ -131,33 +164,65 @@ class Sg2Im(ObjectEncoder):
             batch = torch.zeros_like(graphs.x)  # type: ignore[arg-type]
         else:
             num_graphs = graphs.num_graphs
+        size = size or self.config.image_size
         predicted_boxes = self.box_head(vectors)
+        if self.config.snap and not self.training:
+            predicted_boxes = _snapped(predicted_boxes, self.config.snap)
+        if self.appearance_encoder is not None:
+            if appearance is None:
+                appearance = self.draw_appearance(graphs)
+            shape = (len(vectors), self.config.appearance_dim)
+            appearance = _drawn_unless_given("appearance", appearance, shape, vectors)
+            # That of the image node is that of the whole picture, which all objects see.
+            of_picture = appearance * (graphs.x == 0).unsqueeze(1)  # type: ignore[operator]
+            of_picture = scatter(of_picture, batch, dim_size=num_graphs, reduce="sum")
+            vectors = torch.cat([vectors, appearance, of_picture.index_select(0, batch)], dim=1)
         predicted_masks = None if self.mask_head is None else self.mask_head(vectors)
-        parts = (
-            vectors,
-            predicted_boxes if boxes is None else boxes,
-            predicted_masks if masks is None else masks,
-            batch,
-            self.config.image_size,
-            num_graphs,
-            most := most_objects(graphs),
-        )
+        boxes = predicted_boxes if boxes is None else boxes
+        masks = predicted_masks if masks is None else masks
+        if unmasked is not None and masks is not None and predicted_masks is not None:
+            true = masks.unsqueeze(1).to(predicted_masks.dtype)
+            if true.shape[-2:] != predicted_masks.shape[-2:]:
+                size_of_masks = predicted_masks.shape[-2:]
+                true = F.interpolate(true, size_of_masks, mode="bilinear", antialias=True)
+            masks = torch.where(unmasked.view(-1, 1, 1), predicted_masks, true.squeeze(1))
+        if self.config.overlap == "front":
+            boxes, masks = _with_backdrop(graphs.x == 0, boxes, masks)  # type: ignore[arg-type]
+        if self.to_layout is not None:
+            vectors = self.to_layout(vectors)
+        if self.config.layout_coordinates:
+            vectors = torch.cat([vectors, coordinate_vectors(boxes)], dim=1)
+        parts = (vectors, boxes, masks, batch, size, num_graphs, most := most_objects(graphs))
         layout: Tensor | FactoredLayout
-        if self.refinement.takes_factored and pays_to_factor(most, self.config.gconv_dim):
-            layout = factor_layout(*parts)
+        factored = self.refinement.takes_factored and pays_to_factor(most, vectors.size(1))
+        if factored and not self.config.layout_coordinates:
+            layout = factor_layout(*parts, overlap=self.config.overlap)
         else:
-            layout = compose_layout(*parts)
+            layout = compose_layout(*parts, overlap=self.config.overlap)
+        if self.config.layout_coordinates:
+            layout = replace_coordinates(layout)  # type: ignore[arg-type]
         if self.config.layout_noise_dim:
-            shape = (num_graphs, self.config.layout_noise_dim, *self.config.image_size)
-            if noise is None:
-                noise = torch.randn(shape, dtype=vectors.dtype, device=vectors.device)
-            elif noise.shape != shape:
-                raise ValueError(f"noise must have the shape {shape}, got {tuple(noise.shape)}")
-            noise = noise.to(vectors.dtype)
+            noise_shape = (num_graphs, self.config.layout_noise_dim, *size)
+            noise = _drawn_unless_given("noise", noise, noise_shape, vectors)
         else:
             noise = None
         images = self.refinement(layout, noise)
         return Sg2ImOutput(images, predicted_boxes, predicted_masks)
+
+    def encode_appearance(self, images: Tensor, graphs: Batch) -> Appearance | None:
+        """Distributions of what the objects of pictures look like; none if the model has no
+        appearance vectors.
+
+        Args:
+            images: Pictures in the ImageNet normalisation, shape :math:`(N, 3, H, W)`.
+            graphs: Their graphs with :obj:`boxes`; :obj:`masks` are full where there are none.
+        """
+        if self.appearance_encoder is None:
+            return None
+        masks = graphs.get("masks")
+        if masks is None:
+            masks = images.new_ones(len(graphs.x), 1, 1)
+        return self.appearance_encoder(images, graphs.boxes, masks, graphs.batch, graphs.x)
 
     def parts_to_compile(self) -> list[CompiledPart]:
         # The number of objects comes first, in edge_index that of relationships second.
@@ -192,48 +257,104 @@ class Sg2Im(ObjectEncoder):
 
     @torch.no_grad()
     def generate_outputs(
-        self, graphs: Sequence[Mapping[str, Any] | SceneGraph], seed: int | None = None
+        self,
+        graphs: Sequence[Mapping[str, Any] | SceneGraph],
+        seed: int | None = None,
+        size: tuple[int, int] | None = None,
+        appearance: Sequence[Tensor | None] | None = None,
     ) -> list[tuple[Batch, Sg2ImOutput]]:
-        """Batches of bounded size and what the model gives for each, in eval mode.
+        """Batches of bounded size and what the model gives for each, in eval mode; the arguments
+        are those of :meth:`generate`.
 
-        The noise is drawn on the CPU: a seed gives the same pictures on every device.
+        Noise and appearance are drawn on the CPU: a seed gives the same pictures on every device.
         """
         generator = torch.Generator()
         generator.seed() if seed is None else generator.manual_seed(seed)
         graphs, was_training = list(graphs), self.training
+        if appearance is not None and len(appearance) != len(graphs):
+            raise Sg2ImError(
+                f"There are {len(appearance)} entries of appearance for {len(graphs)} graphs: give "
+                "one for each, or None where it is to be drawn."
+            )
+        size = self.check_size(size)
         self.eval()
         try:
             results = []
             for start in range(0, max(len(graphs), 1), _GENERATED_AT_ONCE):
-                batch = self.to_batch(graphs[start : start + _GENERATED_AT_ONCE])
-                shape = (self.config.layout_noise_dim, *self.config.image_size)
+                chosen = slice(start, start + _GENERATED_AT_ONCE)
+                batch = self.to_batch(graphs[chosen])
+                shape = (self.config.layout_noise_dim, *size)
                 noise = torch.stack(
                     [torch.randn(shape, generator=generator) for _ in range(batch.num_graphs)]
                 )
-                results.append((batch, self(batch, noise=noise.to(batch.x.device))))
+                looks = None
+                if self.appearance_encoder is not None:
+                    channels = self.config.appearance_dim
+                    drawn = torch.randn(len(batch.x), channels, generator=generator)
+                    looks = self.draw_appearance(batch, drawn)
+                    if looks is not None and appearance is not None:
+                        looks = _with_given(looks, batch, appearance[chosen])
+                output = self(batch, noise=noise.to(batch.x.device), appearance=looks, size=size)
+                results.append((batch, output))
             return results
         finally:
             self.train(was_training)
+
+    def draw_appearance(self, graphs: Batch, noise: Tensor | None = None) -> Tensor | None:
+        """What the objects of graphs may look like, drawn from what the bank has kept of true
+        pictures; none if the model has no appearance vectors.
+
+        Args:
+            graphs: A batch with its image nodes.
+            noise: Normal noise, shape :math:`(O, \\text{appearance\\_dim})`; drawn where it is
+                not given.
+        """
+        if self.appearance_bank is None:
+            return None
+        batch, device = graphs.batch, graphs.x.device
+        batch = torch.zeros_like(graphs.x) if batch is None else batch
+        count = 1 if graphs.batch is None else graphs.num_graphs
+        if noise is None:
+            noise = torch.randn(len(graphs.x), self.config.appearance_dim, device=device)
+        return self.appearance_bank(noise.to(device), graphs.x, batch, count)
+
+    def check_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+        """The size of pictures that is wanted, or that of the model where none is.
+
+        Raises:
+            Sg2ImError: If the generator can not give it.
+        """
+        if size is None:
+            return self.config.image_size
+        return replace(self.config, image_size=size).image_size
 
     def generate(
         self,
         graphs: Sequence[Mapping[str, Any] | SceneGraph] | Mapping[str, Any] | SceneGraph,
         seed: int | None = None,
+        size: tuple[int, int] | None = None,
+        appearance: Sequence[Tensor | None] | None = None,
     ) -> list[Image.Image]:
         """Pictures for scene graphs, given as JSON dicts or :class:`SceneGraph` objects.
 
         Args:
             graphs: See :meth:`SceneGraph.from_json`; a single one is a list of one.
-            seed: Fixes the noise, and so the pictures.
+            seed: Fixes the noise and what objects look like, and so the pictures.
+            size: Height and width in pixels; by default those that the model was trained at, at
+                which pictures are best.
+            appearance: For each graph what its objects look like, shape
+                :math:`(O, \\text{appearance\\_dim})`, as :meth:`encode_appearance` gives it for
+                those of a picture; rows of NaN, and graphs with none, are drawn.
 
         Raises:
-            Sg2ImError: If there is none, or one has a wrong form or unknown names.
+            Sg2ImError: If there is none, or one has a wrong form or unknown names; if the generator
+                can not give the size.
         """
         if isinstance(graphs, (Mapping, SceneGraph)):
             graphs = [graphs]
         return [
             image
-            for _, output in self.generate_outputs(graphs, seed)
+            for _, output in self.generate_outputs(graphs, seed, size, appearance)
             for image in to_pil(denormalize_images(output.images))
         ]
 
@@ -262,3 +383,50 @@ class Sg2Im(ObjectEncoder):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.vocabulary}, image_size={self.config.image_size})"
+
+
+def _drawn_unless_given(
+    name: str, values: Tensor | None, shape: tuple[int, ...], like: Tensor
+) -> Tensor:
+    """Values of a shape, or normal ones where there are none."""
+    if values is None:
+        return torch.randn(shape, dtype=like.dtype, device=like.device)
+    if values.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape}, got {tuple(values.shape)}")
+    return values.to(like.dtype)
+
+
+def _snapped(boxes: Tensor, distance: float) -> Tensor:
+    """Boxes whose sides lie on the picture's border where they are near to it."""
+    boxes = torch.where(boxes < distance, 0, boxes)
+    return torch.where(boxes > 1 - distance, 1, boxes)
+
+
+def _with_backdrop(
+    is_picture: Tensor, boxes: Tensor, masks: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Boxes and masks in which the image node fills the whole picture, behind everything else."""
+    whole = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+    boxes = torch.where(is_picture.unsqueeze(1), whole, boxes)
+    if masks is not None:
+        masks = masks.masked_fill(is_picture.view(-1, 1, 1), 1)
+    return boxes, masks
+
+
+def _with_given(looks: Tensor, graphs: Batch, given: Sequence[Tensor | None]) -> Tensor:
+    """Appearance vectors with those that were given, row by row unless they are no numbers."""
+    looks = looks.clone()
+    for first, end, own in zip(graphs.ptr, graphs.ptr[1:], given, strict=False):
+        if own is None:
+            continue
+        objects = int(end - first)
+        # The image node is the last one, and may be left out.
+        if own.dim() != 2 or own.size(1) != looks.size(1) or objects - len(own) not in (0, 1):
+            raise Sg2ImError(
+                f"appearance must have the shape {(objects, looks.size(1))}, a row for each object "
+                f"and one for the picture, got {tuple(own.shape)}."
+            )
+        rows = looks[first : first + len(own)]
+        own = own.to(looks)
+        rows.copy_(torch.where(own.isnan(), rows, own))
+    return looks

@@ -32,8 +32,19 @@ class ModelConfig:
     """Normalization after each linear layer of the graph convolution and the box head."""
     mask_size: int = option(16, least=0, most=1024)
     """Side of the predicted masks in mask pixels, a power of two; 0 fills whole boxes."""
-    mask_head: Literal["upsample", "transposed"] = "upsample"
-    """How masks grow: nearest upsampling and convolution (release), or transposed (paper)."""
+    mask_head: Literal["upsample", "transposed", "linear"] = "upsample"
+    """How masks grow: nearest upsampling and convolution (release), transposed (paper), or from a
+    linear layer with few channels (fast)."""
+    appearance_dim: int = option(0, least=0, most=MOST_CHANNELS)
+    """Entries of a vector that says what an object looks like, encoded from pictures in training
+    and drawn otherwise; 0 for none (paper)."""
+    layout_dim: int = option(0, least=0, most=MOST_CHANNELS)
+    """Channels of the layout that vectors are reduced to; 0: they enter as they are (paper)."""
+    layout_coordinates: bool = False
+    """Whether the layout says where in the box of its object each pixel lies."""
+    overlap: Literal["sum", "front"] = "sum"
+    """What the layout has where objects overlap: their sum (paper), or the one in front alone,
+    which is the smaller one."""
     layout_noise_dim: int = option(32, least=0, most=MOST_CHANNELS)
     """Channels of normal noise that are appended to the layout; 0 for none."""
     refinement_dims: tuple[int, ...] = option(
@@ -44,8 +55,16 @@ class ModelConfig:
     """Normalization in the refinement network."""
     negative_slope: float = option(0.2, least=0)
     """Slope below zero of the refinement network's LeakyReLUs."""
+    snap: float = option(0.0, least=0, below=0.5)
+    """Sides of predicted boxes that are nearer to the picture's border than this, in units of the
+    picture, are put on it when pictures are generated; 0 for none."""
     generator: str = "crn"
-    """Network that turns the layout into a picture: crn is the cascaded refinement network."""
+    """Network that turns the layout into a picture: crn is the cascaded refinement network, spade
+    is modulated by the layout at every scale; refinement_dims are its channels."""
+    modulation_dim: int = option(128, least=1, most=MOST_CHANNELS)
+    """Channels between layout and modulation in spade."""
+    modulation_kernel: Literal[1, 3] = 3
+    """Side of the convolutions that give the modulation in spade; 3 in its paper, 1 is faster."""
 
     def __post_init__(self) -> None:
         check_options(self)

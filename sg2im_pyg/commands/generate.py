@@ -70,6 +70,9 @@ class GenerateOptions:
     seed: int = 0
     """Seed of the noise: a graph and a seed give the same picture, whatever other graphs are in
     the file."""
+    size: int | None = option(None, least=8, most=2048)
+    """Shorter side of the pictures in pixels, where the model's generator can give it; null: the
+    size that it was trained at, at which pictures are best."""
     stretch: bool = False
     """Stretch the contrast of each picture from black to white, as the 2018 release does."""
     grow: bool = False
@@ -99,6 +102,8 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
 
     device = choose_device(options.device)
     model = Sg2Im.from_pretrained(checkpoint).to(device).for_generation()
+    size = of_shorter_side(model.config.image_size, options.size)
+    model.check_size(size)
     for i, graph in enumerate(entries):
         check_graph(graph, f"{source}, graph {i}" if is_list else str(source), model.vocabulary)
     check_output(output)
@@ -113,7 +118,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     rows: list[list[Image.Image]] = []
     groups: dict[int, list[tuple[Image.Image, Image.Image]]] = {}
     for name, i, graph in tqdm(pictures, total=total, unit="picture", disable=None, leave=False):
-        image, layout = paint(model, graph, options.seed, options.stretch)
+        image, layout = paint(model, graph, options.seed, size, options.stretch)
         drawing = render_graph(graph, model.vocabulary, min_size=layout.size[::-1])
         for kind, picture in zip(KINDS, (image, layout, drawing), strict=True):
             save(picture, output / f"{name}_{kind}.png")
@@ -160,6 +165,14 @@ def find_checkpoint(given: str | None, runs: Path) -> Path:
     return SHIPPED["landscapes"] if newest is None else best_checkpoint(newest)
 
 
+def of_shorter_side(size: tuple[int, int], side: int | None) -> tuple[int, int]:
+    """A size whose shorter side is given, in the proportions of another one."""
+    if side is None:
+        return size
+    height, width = (round(length * side / min(size)) for length in size)
+    return height, width
+
+
 def check_graph(entries: Mapping[str, Any], where: str, vocabulary: "Vocabulary") -> None:
     """Says what is wrong with a graph of a file, and where."""
     from sg2im_pyg.data import SceneGraph
@@ -193,7 +206,7 @@ def remove_earlier(folder: Path) -> None:
 
 
 def paint(
-    model: "Sg2Im", graph: "SceneGraph", seed: int, stretch: bool
+    model: "Sg2Im", graph: "SceneGraph", seed: int, size: tuple[int, int], stretch: bool
 ) -> tuple["Image.Image", "Image.Image"]:
     """The picture, and a drawing of the predicted layout.
 
@@ -203,8 +216,7 @@ def paint(
     from sg2im_pyg.drawing import render_layout
     from sg2im_pyg.images import denormalize_images, to_pil
 
-    [(batch, output)] = model.generate_outputs([graph], seed)
-    size = model.config.image_size
+    [(batch, output)] = model.generate_outputs([graph], seed, size)
     scale = max(4, LAYOUT_SIDE // min(size))
     layout = render_layout(batch.x, output.boxes, output.masks, model.vocabulary, size, scale)
     return to_pil(denormalize_images(output.images, stretch))[0], layout

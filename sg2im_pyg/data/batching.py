@@ -305,12 +305,18 @@ def most_objects(graph: Data) -> int:
     Where the batch says how to take it apart, as PyG's and this package's do, nothing waits for
     its device.
     """
+    return int(np.diff(object_ends(graph)).max())
+
+
+def object_ends(graph: Data) -> np.ndarray:
+    """Where the objects of each graph begin and end, as the second array of :func:`grouping` but on
+    the CPU; like :func:`most_objects` it seldom waits."""
     if "batch" not in graph:
-        return len(graph.x)
+        return np.array([0, len(graph.x)])
     ends = getattr(graph, "_slice_dict", {}).get("x")
     if ends is None or len(ends) != graph.num_graphs + 1:
         ends = grouping(graph)[1].cpu()
-    return int(np.diff(np.asarray(ends)).max())
+    return np.asarray(ends)
 
 
 def separate(batch: Batch) -> list[Data]:

@@ -65,7 +65,12 @@ class Generation:
         moved = self.translate(given).to(self.config.device)
         boxes = moved.boxes if self.config.boxes == "true" else None
         masks = moved.masks if self.config.masks == "true" else None
-        return graphs, given, self.generator(moved, boxes, masks, noise.to(self.config.device))
+        looks = None
+        if config.appearance_dim:
+            drawn = self.split.appearance_noise(indices, draw, given, config.appearance_dim)
+            looks = self.generator.draw_appearance(moved, drawn)
+        noise = noise.to(self.config.device)
+        return graphs, given, self.generator(moved, boxes, masks, noise, looks)
 
     def example(self, index: int, iou: float) -> Example:
         """The pictures of one row of the report."""

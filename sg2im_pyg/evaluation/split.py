@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
 from sg2im_pyg.data import SceneDataset, Vocabulary
+from sg2im_pyg.data.batching import object_ends
 from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.data.transforms import graph_transforms
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
@@ -92,11 +94,29 @@ class Split:
         Returns:
             Shape :math:`(N, *\\text{shape})`, on the CPU.
         """
+        return torch.stack(self._noise(_NOISE_STREAM, indices, draw, [shape] * len(indices)))
+
+    def appearance_noise(
+        self, indices: Sequence[int], draw: int, graphs: Batch, channels: int
+    ) -> Tensor:
+        """As :meth:`noise`, for the objects of the pictures' graphs: shape
+        :math:`(O, \\text{channels})`."""
+        shapes = [(int(count), channels) for count in np.diff(object_ends(graphs))]
+        return torch.cat(self._noise(2 * _NOISE_STREAM, indices, draw, shapes))
+
+    def _noise(
+        self,
+        stream: int,
+        indices: Sequence[int],
+        draw: int,
+        shapes: Sequence[tuple[int, ...]],
+    ) -> list[Tensor]:
         generator = torch.Generator()
-        keys = draw_keys(self.seed + _NOISE_STREAM, draw, indices)
-        return torch.stack(
-            [torch.randn(shape, generator=generator.manual_seed(int(key))) for key in keys]
-        )
+        keys = draw_keys(self.seed + stream, draw, indices)
+        return [
+            torch.randn(shape, generator=generator.manual_seed(int(key)))
+            for key, shape in zip(keys, shapes, strict=True)
+        ]
 
 
 _NOISE_STREAM = 2**40  # apart from the keys of the graphs; seeds have 32 bits

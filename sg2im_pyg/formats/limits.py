@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
 from sg2im_pyg.nn.convolution_sizes import smallest_input
 
@@ -83,6 +83,21 @@ def check_layers(layers: Any, path: str | os.PathLike[str]) -> tuple[tuple[int, 
             f"channels and stride from 1 to {MOST_CHANNELS}, such as 'C4-64-2': use another file."
         )
     return tuple((kernel, channels, stride) for kernel, channels, stride in layers)
+
+
+def check_counts(options: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Checks the other whole numbers among a discriminator's options from a file.
+
+    Raises:
+        Sg2ImError: If one is no whole number, or absurd.
+    """
+    for name, most in (("scales", 8), ("channels", MOST_CHANNELS), ("num_labels", MOST_CHANNELS)):
+        value = options.get(name, 1)
+        if type(value) is not int or not 0 <= value <= most:
+            raise Sg2ImError(
+                f"A discriminator in {path} has the {name} {shortened(repr(value))}, which is no "
+                f"whole number from 0 to {most}: use another file."
+            )
 
 
 def check_object_size(

@@ -18,6 +18,7 @@ from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.formats.limits import (
     MOST_SHOWN,
+    check_counts,
     check_extent,
     check_layers,
     check_object_size,
@@ -91,8 +92,10 @@ class CheckpointFile:
             slope = options.get("negative_slope", 0.0)
             if type(slope) not in (int, float) or not 0 <= slope < math.inf:
                 raise ValueError("a negative_slope that is no number, 0 or more")
-            options["layers"] = check_layers(options["layers"], self.path)
-            if kind.of_objects:
+            if "layers" in options:
+                options["layers"] = check_layers(options["layers"], self.path)
+            check_counts(options, self.path)
+            if "object_size" in options:
                 size = check_object_size(options["object_size"], options["layers"], self.path)
                 options["object_size"] = size
             return self.fill(name, lambda: kind.network(**options), found[1])
@@ -151,9 +154,8 @@ class CheckpointFile:
         options = dict(training["config"][name])
         if not options.pop("enabled"):
             raise ValueError(f"weights of the {name}, which is switched off")
-        if DISCRIMINATORS[name].of_objects:
-            options["num_categories"] = len(self.entries["vocabulary"]["objects"])
-        return options, weights
+        count = len(self.entries["vocabulary"]["objects"])
+        return DISCRIMINATORS[name].arguments(options, count), weights
 
     @property
     def _advice(self) -> str:

@@ -392,6 +392,8 @@ def from_native(entries: Mapping[str, Any]) -> dict[str, Any]:
         given, weights = (kept["image_discriminator"][part] for part in ("options", "weights"))
         _check_only("patch_scores", given["patch_scores"], False)
         _check_only("in_channels", given["in_channels"], 3)
+        _check_only("scales", given.get("scales", 1), 1)
+        _check_only("num_labels", given.get("num_labels", 0), 0)
         released["d_img_kwargs"] = _released_convolutions(given)
         state = _state(weights, "image_discriminator", options)
         state["classifier.weight"] = torch.zeros(1, given["layers"][-1][1], 1, 1)

@@ -1,10 +1,14 @@
-"""Discriminators for whole pictures and for single objects."""
+"""Discriminators for whole pictures, for single objects and for each pixel."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import Conv2d, LeakyReLU, Linear, Module, Sequential
+from torch.nn import Conv2d, LeakyReLU, Linear, Module, ModuleList, Sequential
+from torch.nn.utils.parametrizations import spectral_norm
 from torch_geometric.nn.inits import reset
 
 from sg2im_pyg.nn.compiled_part import CompiledPart
@@ -35,9 +39,11 @@ class _Discriminator(Module):
         modules: list[Module] = []
         for i, (kernel, channels, stride) in enumerate(layers):
             if i:
-                modules += norm_layers(in_channels, normalization)
+                if normalization != "spectral":
+                    modules += norm_layers(in_channels, normalization)
                 modules.append(LeakyReLU(negative_slope, inplace=True))
-            modules.append(Conv2d(in_channels, channels, kernel, stride))
+            conv = Conv2d(in_channels, channels, kernel, stride)
+            modules.append(_bounded(conv, normalization == "spectral"))
             in_channels = channels
         self.convs = Sequential(*modules)
 
@@ -55,19 +61,25 @@ class PatchDiscriminator(_Discriminator):
 
     Args:
         layers: Kernel, channels and stride of each convolution.
-        normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
+        normalization: :obj:`"batch"`, :obj:`"instance"`, :obj:`"spectral"` (`"Spectral
+            Normalization for Generative Adversarial Networks" <https://arxiv.org/abs/1802.05957>`_)
+            or :obj:`"none"`.
         in_channels: Channels of the pictures.
         patch_scores: One score a patch as in the paper, or the last convolution's channels as in
             the release.
         negative_slope: Slope of the LeakyReLUs below zero.
+        scales: Number of such networks; each further one sees the picture at half the size
+            (`"High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs"
+            <https://arxiv.org/abs/1711.11585>`_, Section 3.2).
+        num_labels: Categories of a label map that is joined to the picture; 0 for none.
 
     Attributes:
         options: These arguments, as plain containers.
 
     Shapes:
-        - **input:** pictures :math:`(N, 3, H, W)`
+        - **input:** pictures :math:`(N, 3, H, W)`; with labels also :math:`(N, L, H, W)`
         - **output:** scores :math:`(N, 1, h, w)`, or :math:`(N, C, h, w)` as in the release;
-          positive means real
+          positive means real; with several scales a list of them
 
     Examples:
         >>> import torch
@@ -82,17 +94,49 @@ class PatchDiscriminator(_Discriminator):
         in_channels: int = 3,
         patch_scores: bool = False,
         negative_slope: float = 0.2,
+        scales: int = 1,
+        num_labels: int = 0,
     ) -> None:
         others = {"in_channels": in_channels, "patch_scores": patch_scores}
-        super().__init__(layers, normalization, negative_slope, in_channels, others)
-        self.classifier = Conv2d(layers[-1][1], 1, 1) if patch_scores else None
+        if (scales, num_labels) != (1, 0):  # files of before have no such options
+            others |= {"scales": scales, "num_labels": num_labels}
+        planes = in_channels + num_labels
+        super().__init__(layers, normalization, negative_slope, planes, others)
+        self.num_labels = num_labels
+        self.classifier = None
+        if patch_scores:
+            self.classifier = _bounded(Conv2d(layers[-1][1], 1, 1), normalization == "spectral")
+        self.coarser = None
+        if scales > 1:
+            self.coarser = PatchDiscriminator(
+                layers, normalization, in_channels, patch_scores, negative_slope, scales - 1,
+                num_labels,
+            )  # fmt: skip
 
     def parts_to_compile(self) -> list[CompiledPart]:
-        return [CompiledPart(self.convs)]
+        coarser = [] if self.coarser is None else self.coarser.parts_to_compile()
+        return [CompiledPart(self.convs), *coarser]
 
-    def forward(self, images: Tensor) -> Tensor:
-        scores = self.convs(images)
-        return scores if self.classifier is None else self.classifier(scores)
+    def features(self, images: Tensor, labels: Tensor | None = None) -> list[list[Tensor]]:
+        """What the convolutions give, and the scores at last, for each scale."""
+        planes = images if labels is None else torch.cat([images, labels], dim=1)
+        return self._features(planes)
+
+    def _features(self, planes: Tensor) -> list[list[Tensor]]:
+        result, found = planes, []
+        for layer in self.convs:
+            result = layer(result)
+            if isinstance(layer, Conv2d):
+                found.append(result)
+        if self.classifier is not None:
+            found.append(self.classifier(result))
+        if self.coarser is None:
+            return [found]
+        return [found, *self.coarser._features(F.avg_pool2d(planes, 2))]
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor | list[Tensor]:
+        scores = [found[-1] for found in self.features(images, labels)]
+        return scores[0] if self.coarser is None else scores
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layers})"
@@ -107,7 +151,7 @@ class ObjectDiscriminator(_Discriminator):
     Args:
         num_categories: Number of object categories, the special one included.
         layers: Kernel, channels and stride of each convolution.
-        normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
+        normalization: See :class:`PatchDiscriminator`.
         object_size: Side of the crops in pixels.
         hidden_channels: Width of the linear layer.
         negative_slope: Slope of the LeakyReLUs below zero.
@@ -146,8 +190,9 @@ class ObjectDiscriminator(_Discriminator):
         }
         super().__init__(layers, normalization, negative_slope, 3, others)
         self.object_size = object_size
-        self.linear = Linear(layers[-1][1], hidden_channels)
-        self.real_head = Linear(hidden_channels, 1)
+        bounded = normalization == "spectral"
+        self.linear = _bounded(Linear(layers[-1][1], hidden_channels), bounded)
+        self.real_head = _bounded(Linear(hidden_channels, 1), bounded)
         self.category_head = Linear(hidden_channels, num_categories)
 
     def parts_to_compile(self) -> list[CompiledPart]:
@@ -162,26 +207,122 @@ class ObjectDiscriminator(_Discriminator):
         return f"{self.__class__.__name__}({self.layers}, object_size={self.object_size})"
 
 
+class SegmentingDiscriminator(Module):
+    """Puts each pixel into a category, or takes it for generated (`"You Only Need Adversarial
+    Supervision for Semantic Image Synthesis" <https://arxiv.org/abs/2012.04781>`_, Section 3.1).
+
+    Convolutions halve the sides three times, others double them again and see what was there at
+    the same size; LeakyReLU stands behind each but the last.
+
+    Args:
+        num_categories: Number of object categories :math:`C`, the special one included.
+        channels: Channels at full size; they double twice as the sides are halved.
+        normalization: :obj:`"spectral"` or :obj:`"none"`.
+
+    Attributes:
+        options: These arguments, as plain containers.
+
+    Shapes:
+        - **input:** pictures :math:`(N, 3, H, W)`, both sides divisible by 8
+        - **output:** logits :math:`(N, C + 1, H, W)`, the last one that of a generated pixel
+
+    Examples:
+        >>> import torch
+        >>> SegmentingDiscriminator(5, channels=4)(torch.randn(1, 3, 16, 16)).shape
+        torch.Size([1, 6, 16, 16])
+    """
+
+    def __init__(
+        self, num_categories: int, channels: int = 32, normalization: str = "spectral"
+    ) -> None:
+        super().__init__()
+        self.options = {
+            "num_categories": num_categories,
+            "channels": channels,
+            "normalization": normalization,
+        }
+        widths = [channels * factor for factor in (1, 2, 2, 4)]
+
+        def conv(fan_in: int, fan_out: int, kernel: int = 3, stride: int = 1) -> Module:
+            layer = Conv2d(fan_in, fan_out, kernel, stride, padding=kernel // 3)
+            return _bounded(layer, normalization == "spectral")
+
+        self.down = ModuleList(
+            [conv(3, channels), *(conv(*pair, 4, 2) for pair in pairwise(widths))]
+        )
+        self.up = ModuleList()
+        below = widths[-1]
+        for beside, wide in zip(widths[2::-1], (*widths[1::-1], channels), strict=True):
+            self.up.append(conv(below + beside, wide))
+            below = wide
+        self.output = conv(channels, num_categories + 1, 1)
+
+    def reset_parameters(self) -> None:
+        for child in self.children():
+            reset(child)
+
+    def parts_to_compile(self) -> list[CompiledPart]:
+        return [CompiledPart(self)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        result, beside = images, []
+        for layer in self.down:
+            result = F.leaky_relu(layer(result), 0.2)
+            beside.append(result)
+        beside.pop()
+        for layer in self.up:
+            doubled = F.interpolate(result, scale_factor=2, mode="nearest")
+            result = F.leaky_relu(layer(torch.cat([doubled, beside.pop()], dim=1)), 0.2)
+        return self.output(result)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.options['num_categories']})"
+
+
+def _bounded(layer: Module, bounded: bool) -> Module:
+    """A layer whose largest singular value is kept at 1, or as it is."""
+    return spectral_norm(layer) if bounded else layer
+
+
 class DiscriminatorKind(NamedTuple):
     """A row of :data:`DISCRIMINATORS`.
 
     Attributes:
         network: Its class; instances keep their arguments as :obj:`options`.
-        of_objects: Whether it judges objects, and so takes their number of categories.
+        judges: What it judges, and so what it is called with: :obj:`"pictures"` (with a label map
+            beside them where it has :obj:`num_labels`), :obj:`"objects"` or :obj:`"pixels"`.
     """
 
     network: type[Any]
-    of_objects: bool
+    judges: Literal["pictures", "objects", "pixels"]
+
+    def arguments(self, options: Mapping[str, Any], num_categories: int) -> dict[str, Any]:
+        """Arguments of the network from options of a training.
+
+        Args:
+            options: Some of them, without :obj:`enabled`.
+            num_categories: Number of object categories, the special one included.
+        """
+        given = dict(options)
+        if self.judges != "pictures":
+            given["num_categories"] = num_categories
+        # Files of before, and other networks, have no such options.
+        if given.pop("conditional", False):
+            given["num_labels"] = num_categories
+        if given.get("scales") == 1:
+            del given["scales"]
+        return given
 
     def make(self, options: Mapping[str, Any], num_categories: int) -> Module:
-        """The network with some of its options, the others as by default."""
-        given = {"num_categories": num_categories} if self.of_objects else {}
-        return self.network(**{**options, **given})
+        """The network with some of its options, the others as by default; see
+        :meth:`arguments`."""
+        return self.network(**self.arguments(options, num_categories))
 
 
 DISCRIMINATORS = {
-    "image_discriminator": DiscriminatorKind(PatchDiscriminator, of_objects=False),
-    "object_discriminator": DiscriminatorKind(ObjectDiscriminator, of_objects=True),
+    "image_discriminator": DiscriminatorKind(PatchDiscriminator, "pictures"),
+    "object_discriminator": DiscriminatorKind(ObjectDiscriminator, "objects"),
+    "segmenting_discriminator": DiscriminatorKind(SegmentingDiscriminator, "pixels"),
 }
 """The opponents of the generator by name, in the order in which they are made: options of a
 training, its players and entries of checkpoints are called the same."""

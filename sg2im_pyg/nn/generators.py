@@ -112,3 +112,24 @@ def _check_crn(options: Any) -> None:
 
 
 register_generator("crn", _make_crn, _check_crn)
+
+
+def _make_spade(channels: int, options: Any) -> Generator:
+    from sg2im_pyg.nn.spade import SpadeGenerator
+
+    return SpadeGenerator(
+        channels, options.refinement_dims, options.modulation_dim, options.modulation_kernel
+    )
+
+
+def _check_spade(options: Any) -> None:
+    steps = len(options.refinement_dims) - 1
+    height, width = options.image_size
+    if height % 2**steps or width % 2**steps:
+        raise Sg2ImError(
+            f"image_size is {height} x {width}, but {steps + 1} blocks of spade need sides that "
+            f"are multiples of {2**steps}: choose such a size, or fewer refinement_dims."
+        )
+
+
+register_generator("spade", _make_spade, _check_spade)

@@ -1,12 +1,14 @@
 """From objects to a picture's plane and back: the scene layout and the crops."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from kornia.geometry.transform import remap
 from torch import Tensor
 from torch_geometric.utils import scatter
+
+Overlap = Literal["sum", "front"]
 
 _FILLED = 8
 """Side of the block of ones that stands for a box without a mask (release)."""
@@ -47,6 +49,7 @@ def factor_layout(
     size: tuple[int, int],
     batch_size: int | None = None,
     most: int | None = None,
+    overlap: Overlap = "sum",
 ) -> FactoredLayout:
     """The layout of :func:`compose_layout`, not multiplied out; the arguments are the same.
 
@@ -56,7 +59,16 @@ def factor_layout(
         most: Number of objects :math:`K` in the picture with the most of them, if it is known:
             nothing then waits for the device of the tensors.
     """
-    return _factor(*_placed(vectors, boxes, masks, batch, size, batch_size, most))
+    factored = _factor(*_placed(vectors, boxes, masks, batch, size, batch_size, most, overlap))
+    return occlude(factored) if overlap == "front" else factored
+
+
+def occlude(layout: FactoredLayout) -> FactoredLayout:
+    r"""Each object hides those that come after it as far as its mask covers them: mask :math:`k`
+    becomes :math:`m_k \prod_{j < k} (1 - m_j)`, the usual composition of layers."""
+    left = torch.cumprod(1 - layout.masks, dim=1)
+    left = torch.cat([torch.ones_like(left[:, :1]), left[:, :-1]], dim=1)
+    return FactoredLayout(layout.vectors, layout.masks * left)
 
 
 def pays_to_factor(objects: int, channels: int) -> bool:
@@ -80,6 +92,7 @@ def compose_layout(
     size: tuple[int, int],
     batch_size: int | None = None,
     most: int | None = None,
+    overlap: Overlap = "sum",
 ) -> Tensor:
     r"""Scene layout (paper, Section 3, "Scene layout"): each object's vector, spread over its
     mask, warped bilinearly into its box; summed over the objects of a picture.
@@ -102,6 +115,8 @@ def compose_layout(
         batch_size: Number of pictures :math:`N`, if the last ones may hold no object.
         most: Number of objects in the picture with the most of them, if it is known: nothing then
             waits for the device of the tensors (unless they are more than :math:`D`).
+        overlap: What is where objects overlap: their sum (paper), or the one in front alone, see
+            :func:`occlude`; in front is the one with the smaller box.
 
     Returns:
         Shape :math:`(N, D, H, W)`.
@@ -118,6 +133,10 @@ def compose_layout(
         tensor([[1., 1., 1., 1.],
                 [2., 2., 2., 2.]])
     """
+    if overlap == "front":
+        return factor_layout(
+            vectors, boxes, masks, batch, size, batch_size, most, overlap
+        ).multiply()
     placed = _placed(vectors, boxes, masks, batch, size, batch_size, most)
     _, warped, batch, rank, images, most = placed
     depth = max(vectors.size(1), 1)
@@ -137,6 +156,64 @@ def compose_layout(
     return layout
 
 
+def coordinate_vectors(boxes: Tensor) -> Tensor:
+    """What :func:`replace_coordinates` needs of each object: place and extent of its box, as the
+    factors of functions that are linear in the place of a pixel, shape :math:`(O, 4)`."""
+    corner, extent = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
+    extent = torch.where(extent.abs() < _THIN, extent.new_tensor(_THIN), extent)
+    return torch.cat([2 / extent, -2 * corner / extent - 1], dim=1)
+
+
+def replace_coordinates(layout: Tensor) -> Tensor:
+    r"""Puts the place of each pixel within the box of its object in the place of a layout's last
+    channels, so that a generator need not infer it from the shape of the mask.
+
+    Args:
+        layout: Its last four channels are those of :func:`coordinate_vectors`, shape
+            :math:`(N, D + 4, H, W)`.
+
+    Returns:
+        Shape :math:`(N, D + 6, H, W)`: across and down, from -1 to 1 in the box, then sines and
+        cosines of :math:`\pi` times these.
+    """
+    layout, factors, constants = layout.tensor_split((-4, -2), dim=1)
+    height, width = layout.shape[2:]
+    across = _linspace(width, layout).expand(height, -1)
+    down = _linspace(height, layout).unsqueeze(1).expand(-1, width)
+    places = factors * torch.stack([across, down]) + constants
+    places = places.clamp(-_BEYOND, _BEYOND)
+    return torch.cat([layout, places, (torch.pi * places).sin(), (torch.pi * places).cos()], dim=1)
+
+
+_THIN = 0.02  # of the picture: thinner boxes would give large numbers
+_BEYOND = 1.2  # where masks of several objects mix, numbers may be far off
+
+
+def label_maps(
+    categories: Tensor,
+    boxes: Tensor,
+    masks: Tensor | None,
+    batch: Tensor,
+    size: tuple[int, int],
+    num_categories: int,
+    batch_size: int | None = None,
+    most: int | None = None,
+) -> Tensor:
+    """Share of each pixel that a category has, objects with smaller boxes in front.
+
+    The arguments are those of :func:`compose_layout`, with categories in place of vectors.
+
+    Args:
+        categories: Category of each object, shape :math:`(O,)`, int64.
+        num_categories: Number of categories :math:`C`.
+
+    Returns:
+        Shape :math:`(N, C, H, W)`.
+    """
+    vectors = F.one_hot(categories, num_categories).to(boxes.dtype)
+    return compose_layout(vectors, boxes, masks, batch, size, batch_size, most, "front")
+
+
 def _placed(
     vectors: Tensor,
     boxes: Tensor,
@@ -145,6 +222,7 @@ def _placed(
     size: tuple[int, int],
     batch_size: int | None,
     most: int | None,
+    overlap: Overlap = "sum",
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int, int]:
     """The arguments of :func:`_factor`, from those of :func:`compose_layout`."""
     _check_floating(vectors=vectors, boxes=boxes)
@@ -157,7 +235,10 @@ def _placed(
     batch, images = batch.long(), batch_size
     if images is None:
         images = int(batch.max()) + 1 if len(batch) else 0
-    rank = _rank_in_image(batch, images)
+    area = None
+    if overlap == "front":
+        area = (boxes[:, 2:] - boxes[:, :2]).detach().prod(1).abs()
+    rank = _rank_in_image(batch, images, area)
     if most is None:
         most = int(rank.max()) + 1 if len(rank) else 1
     return vectors, warped, batch, rank, images, most
@@ -281,9 +362,13 @@ def _linspace(steps: int, like: Tensor) -> Tensor:
     return torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device)
 
 
-def _rank_in_image(batch: Tensor, images: int) -> Tensor:
-    """How many objects of the same picture stand before each object, shape (O,)."""
+def _rank_in_image(batch: Tensor, images: int, keys: Tensor | None = None) -> Tensor:
+    """How many objects of the same picture stand before each object, or have smaller keys, shape
+    (O,)."""
     order = batch.argsort(stable=True)
+    if keys is not None:
+        order = keys.argsort(stable=True)
+        order = order[batch[order].argsort(stable=True)]
     counts = scatter(torch.ones_like(batch), batch, dim_size=images, reduce="sum")
     starts = counts.cumsum(0) - counts
     rank = torch.empty_like(batch)

@@ -56,8 +56,8 @@ class DiscriminatorConfig:
     """False removes it and its losses."""
     layers: tuple[tuple[int, int, int], ...] = option(PUBLISHED_LAYERS, least=1, most=MOST_CHANNELS)
     """Kernel, channels and stride of each convolution."""
-    normalization: Literal["batch", "instance", "none"] = "batch"
-    """Normalization before each convolution but the first."""
+    normalization: Literal["batch", "instance", "spectral", "none"] = "batch"
+    """Normalization before each convolution but the first; spectral: that of the weights."""
 
 
 @dataclass
@@ -66,6 +66,10 @@ class ImageDiscriminatorConfig(DiscriminatorConfig):
 
     patch_scores: bool = False
     """True: one score a patch (paper); False: all channels of the last convolution (release)."""
+    scales: int = option(1, least=1, most=8)
+    """Number of such networks; each further one sees the pictures at half the size."""
+    conditional: bool = False
+    """Whether it sees the categories at each place beside the picture."""
 
 
 @dataclass
@@ -74,6 +78,18 @@ class ObjectDiscriminatorConfig(DiscriminatorConfig):
 
     object_size: int = option(32, least=1)
     """Side of the crops in pixels."""
+
+
+@dataclass
+class SegmentingDiscriminatorConfig:
+    """The discriminator that puts each pixel into a category or takes it for generated (OASIS)."""
+
+    enabled: bool = False
+    """True adds it and its loss."""
+    channels: int = option(32, least=1, most=MOST_CHANNELS)
+    """Channels at full size; four times as many at an eighth of it."""
+    normalization: Literal["spectral", "none"] = "spectral"
+    """Whether its weights are normalized."""
 
 
 @dataclass
@@ -88,6 +104,12 @@ class OptimizerConfig:
     """Steps over which the learning rate rises to its value, in equal parts."""
     betas: tuple[float, float] = option((0.9, 0.999), least=0, below=1)
     """Decay of the running means of the gradient and of its square."""
+    discriminator_lr: float | None = option(None, above=0)
+    """First learning rate of the discriminators; null: that of the generator."""
+    discriminator_betas: tuple[float, float] | None = option(None, least=0, below=1)
+    """Decays for the discriminators; null: those of the generator."""
+    discriminator_steps: int = option(1, least=1)
+    """Times that the discriminators learn from each batch."""
     eval_mode_after: int = option(100_000, least=0)
     """Step after which the generator stays in eval mode (batch norm frozen) with its optimizer
     restarted, as in the release; 0 for never."""
@@ -135,6 +157,10 @@ class TrainingConfig:
         default_factory=ObjectDiscriminatorConfig
     )
     """The discriminator of objects' crops."""
+    segmenting_discriminator: SegmentingDiscriminatorConfig = field(
+        default_factory=SegmentingDiscriminatorConfig
+    )
+    """The discriminator of single pixels."""
     losses: LossConfig = field(default_factory=LossConfig)
     """Weights and kinds of the losses."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -145,6 +171,9 @@ class TrainingConfig:
     """Training steps in all."""
     batch_size: int = option(32, least=1)
     """Pictures a step, over all processes."""
+    predicted_masks: float = option(0.0, least=0, most=1)
+    """Share of the pictures of a step whose layout is made of the predicted masks, so that the
+    generator knows such; the others have true ones (paper)."""
     accumulation: int = option(1, least=1)
     """Parts in which a process computes its pictures of a step, one after the other, to save
     memory; their gradients are summed. Batch norm normalises each part by itself."""
@@ -176,8 +205,16 @@ class TrainingConfig:
                 "optimizer.gradient_clip can not be had with hardware.precision=16-mixed, whose "
                 "gradients are scaled: use bf16-mixed or 32-true."
             )
+        check_options(self.segmenting_discriminator, "segmenting_discriminator.")
+        if self.segmenting_discriminator.enabled and any(s % 8 for s in self.model.image_size):
+            raise Sg2ImError(
+                "segmenting_discriminator needs pictures whose sides are multiples of 8, got "
+                f"{self.model.image_size}."
+            )
+        # The coarsest scale sees the smallest pictures.
+        coarsest = min(self.model.image_size) // 2 ** (self.image_discriminator.scales - 1)
         for name, side in (
-            ("image_discriminator", min(self.model.image_size)),
+            ("image_discriminator", coarsest),
             ("object_discriminator", self.object_discriminator.object_size),
         ):
             player = getattr(self, name)
@@ -192,7 +229,8 @@ class TrainingConfig:
                     f"{name}.layers need pictures of at least {smallest_input(player.layers)} "
                     f"pixels a side, got {side}: choose larger pictures or fewer layers."
                 )
-            if player.normalization != "none" and side_after(player.layers[:-1], side) < 2:
+            normalized = player.normalization in ("batch", "instance")
+            if normalized and side_after(player.layers[:-1], side) < 2:
                 raise Sg2ImError(
                     f"{name}.layers leave one pixel of {side} before their last convolution, which "
                     "can not be normalized: choose larger pictures, fewer layers, or "

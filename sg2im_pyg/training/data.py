@@ -16,6 +16,7 @@ from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
 from sg2im_pyg.training.stores import data_root, find_store
 
 _SAMPLE_PICTURES = 8  # rows of a sample sheet
+_PICTURES_OF_BANK = 512  # as many as a bank of appearances keeps
 
 
 @dataclass
@@ -35,6 +36,9 @@ class TrainingData:
     """This process's share of the validation."""
     sheets: dict[str, Batch | None]
     """Graphs of the sample pictures, by the names of their sheets."""
+    models_of_appearance: list[Batch]
+    """Training pictures whose objects' appearance is kept with the generator; none if it takes
+    none."""
 
 
 def load_data(config: TrainingConfig, fabric: Fabric) -> TrainingData:
@@ -86,8 +90,10 @@ def load_data(config: TrainingConfig, fabric: Fabric) -> TrainingData:
         pin_memory=fabric.device.type == "cuda",
     )
     validation_batches = fixed_batches(validation_set, share, at_once, config.seed)
+    kept = range(min(_PICTURES_OF_BANK, pictures) if config.model.appearance_dim else 0)
+    models = fixed_batches(training_set, kept, at_once, config.seed)
     return TrainingData(
-        training_set, pictures, held_out, batches, loader, validation_batches, sheets
+        training_set, pictures, held_out, batches, loader, validation_batches, sheets, models
     )
 
 

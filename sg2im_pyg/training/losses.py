@@ -9,7 +9,7 @@ before torch is there.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from torch_geometric.data import Batch
 
     from sg2im_pyg.model import Sg2ImOutput
+    from sg2im_pyg.nn.appearance import Appearance
 
-AdversarialKind = Literal["gan", "lsgan", "wgan"]
+AdversarialKind = Literal["gan", "lsgan", "wgan", "hinge", "relativistic"]
 
 
 # --- The table ------------------------------------------------------------------------------------
@@ -42,23 +43,50 @@ class LossContext:
     """True pictures in the ImageNet normalisation, shape :math:`(N, 3, H, W)`."""
     options: LossConfig
     """Weights and kinds of the losses."""
-    discriminators: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    discriminators: Mapping[str, Any] = field(default_factory=dict)
     """The frozen discriminators by name; none in a validation."""
-    _scores: dict[str, Any] = field(default_factory=dict)
+    labels: Tensor | None = None
+    """Label maps of the true pictures, shape :math:`(N, C, H, W)`, where a discriminator sees
+    them."""
+    appearance: Appearance | None = None
+    """What the objects of the true pictures look like, where the generator is told."""
+    _features: dict[tuple[str, bool], Any] = field(default_factory=dict)
 
-    def scores(self, discriminator: str) -> Any:
-        """What a discriminator says of the generated pictures, asked once; :obj:`None` where it is
-        switched off. One of objects also gives logits of their categories, :math:`(O, C)`."""
-        from sg2im_pyg.nn.discriminators import DISCRIMINATORS
-
+    def scores(self, discriminator: str, true: bool = False) -> Any:
+        """What a discriminator says of the generated pictures, or of the true ones, asked once;
+        :obj:`None` where it is switched off. One of objects also gives logits of their categories,
+        :math:`(O, C)`."""
         if discriminator not in self.discriminators:
             return None
-        if discriminator not in self._scores:
-            objects = (self.graphs.boxes, self.graphs.batch)
-            where = objects if DISCRIMINATORS[discriminator].of_objects else ()
-            judge = self.discriminators[discriminator]
-            self._scores[discriminator] = judge(self.output.images, *where)
-        return self._scores[discriminator]
+        judge = self.discriminators[discriminator]
+        if hasattr(judge, "features"):
+            scores = [found[-1] for found in self.features(discriminator, true)]
+            return scores[0] if len(scores) == 1 else scores
+        return self._asked(judge, discriminator, true)
+
+    def features(self, discriminator: str, true: bool = False) -> list[list[Tensor]]:
+        """What the layers of a discriminator of pictures give, the scores last, for each of its
+        scales; as :meth:`scores`."""
+        return self._asked(self.discriminators[discriminator].features, discriminator, true)
+
+    def _asked(self, ask: Callable[..., Any], name: str, true: bool) -> Any:
+        import torch
+
+        if (name, true) not in self._features:
+            images = self.images if true else self.output.images
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not true):
+                self._features[name, true] = ask(images, *beside(name, self.graphs, self.labels))
+        return self._features[name, true]
+
+
+def beside(discriminator: str, graphs: Batch, labels: Tensor | None) -> tuple[Tensor, ...]:
+    """What a discriminator is given beside pictures."""
+    from sg2im_pyg.nn.discriminators import DISCRIMINATORS
+
+    judges = DISCRIMINATORS[discriminator].judges
+    if judges == "objects":
+        return graphs.boxes, graphs.batch
+    return () if labels is None or judges == "pixels" else (labels,)
 
 
 ComputeLoss = Callable[[LossContext], "Tensor | None"]
@@ -130,9 +158,17 @@ class LossConfig:
     """Weights of the generator's losses and their kinds. The defaults are the release's."""
 
     adversarial_kind: AdversarialKind = "gan"
-    """gan: cross-entropy; lsgan: squared error after a sigmoid; wgan: difference of means."""
-    box_distance: Literal["squared", "l1"] = "squared"
-    """squared: mean squared error (release); l1: mean absolute error (paper)."""
+    """gan: cross-entropy; lsgan: squared error after a sigmoid; wgan: difference of means; hinge:
+    what scores lack to 1 or -1; relativistic: cross-entropy of the difference between true and
+    generated."""
+    box_distance: Literal["squared", "l1", "giou", "recall"] = "squared"
+    """squared: mean squared error (release); l1: mean absolute error (paper); giou: l1, and one
+    minus the generalised intersection over union; recall: squared, and a tenth of a smooth count of
+    the boxes that overlap the true one by less than half."""
+    r1: float = option(0.0, least=0)
+    """Weight of the discriminators' squared gradients at true pictures (R1)."""
+    r2: float = option(0.0, least=0)
+    """Weight of the discriminators' squared gradients at generated pictures (R2)."""
 
     if TYPE_CHECKING:  # the weights come from the table
 
@@ -197,18 +233,50 @@ def _pixel(given: LossContext) -> Tensor:
     return F.l1_loss(given.output.images, given.images)
 
 
+@register_loss("appearance", label="look", mean_over="pictures", weight=0.0)
+def _appearance(given: LossContext) -> Tensor | None:
+    """The divergence of the objects' appearance from the normal distribution, in nats a picture."""
+    if given.appearance is None:
+        return None
+    return given.appearance.divergence().sum() / len(given.images)
+
+
 @register_loss("image_adversarial", label="img", mean_over="pictures", weight=0.01)
 def _image_adversarial(given: LossContext) -> Tensor | None:
     """The image discriminator's judgement."""
-    scores = given.scores("image_discriminator")
-    return None if scores is None else generator_loss(given.options.adversarial_kind, scores)
+    return _judgement(given, "image_discriminator", lambda scores: scores)
 
 
 @register_loss("object_adversarial", label="obj", mean_over="objects", weight=0.01)
 def _object_adversarial(given: LossContext) -> Tensor | None:
     """The object discriminator's judgement."""
-    scores = given.scores("object_discriminator")
-    return None if scores is None else generator_loss(given.options.adversarial_kind, scores[0])
+    return _judgement(given, "object_discriminator", lambda scores: scores[0])
+
+
+@register_loss("feature_matching", label="feat", mean_over="pictures", weight=0.0)
+def _feature_matching(given: LossContext) -> Tensor | None:
+    """The distance of generated and true pictures in the image discriminator's layers."""
+    import torch
+
+    name = "image_discriminator"
+    if name not in given.discriminators or not given.options.feature_matching:
+        return None
+    distances = []
+    scales = zip(given.features(name), given.features(name, true=True), strict=True)
+    for made, true in scales:
+        for one, other in zip(made[:-1], true[:-1], strict=True):
+            distances.append((one - other).abs().mean())
+    return torch.stack(distances).mean()
+
+
+@register_loss("segmenting", label="seg", mean_over="pictures", weight=0.1)
+def _segmenting(given: LossContext) -> Tensor | None:
+    """The cross-entropy of the true categories of generated pixels, as the segmenting discriminator
+    sees them."""
+    scores = given.scores("segmenting_discriminator")
+    if scores is None or given.labels is None:
+        return None
+    return segmenting_loss(scores, given.labels)
 
 
 @register_loss("auxiliary", label="aux", mean_over="objects", weight=0.1)
@@ -223,13 +291,102 @@ def _auxiliary(given: LossContext) -> Tensor | None:
 # --- What they are made of ------------------------------------------------------------------------
 
 
-def box_loss(distance: Literal["squared", "l1"], predicted: Tensor, true: Tensor) -> Tensor:
-    """Mean distance between predicted and true boxes, both of shape :math:`(O, 4)`."""
+def _judgement(given: LossContext, name: str, scores: Callable[[Any], Any]) -> Tensor | None:
+    """What a discriminator's scores of the generated pictures cost."""
+    if name not in given.discriminators:
+        return None
+    kind, true = given.options.adversarial_kind, None
+    if kind == "relativistic":
+        true = scores(given.scores(name, true=True))
+    return generator_loss(kind, scores(given.scores(name)), true)
+
+
+def box_loss(
+    distance: Literal["squared", "l1", "giou", "recall"], predicted: Tensor, true: Tensor
+) -> Tensor:
+    """Mean distance between predicted and true boxes, both of shape :math:`(O, 4)`; see
+    :attr:`LossConfig.box_distance`."""
     import torch.nn.functional as F
 
-    if distance == "l1":
-        return F.l1_loss(predicted, true)
-    return F.mse_loss(predicted, true)
+    if distance in ("squared", "recall"):
+        loss = F.mse_loss(predicted, true)
+        if distance == "recall":
+            # Squared errors alone lead between two likely places, where neither is met.
+            missed = ((0.5 - overlaps(predicted, true)[0]) / _SOFTNESS).sigmoid()
+            loss = loss + 0.1 * missed.mean()
+        return loss
+    loss = F.l1_loss(predicted, true)
+    if distance == "giou":
+        iou, empty = overlaps(predicted, true)
+        loss = loss + (1 - iou + empty).mean()
+    return loss
+
+
+_SOFTNESS = 0.1  # of the threshold, in units of intersection over union
+
+
+def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    r"""How much pairs of boxes overlap, with gradients; boxes of negative size have no area.
+
+    Returns:
+        Intersection over union, and the share of the smallest box around both that neither covers,
+        both of shape :math:`(O,)`; their difference is the `"Generalized Intersection over Union"
+        <https://arxiv.org/abs/1902.09630>`_.
+    """
+    import torch
+
+    def area(low: Tensor, high: Tensor) -> Tensor:
+        return (high - low).clamp(min=0).prod(dim=1)
+
+    (low, high), (other_low, other_high) = boxes.split(2, dim=1), others.split(2, dim=1)
+    common = area(torch.maximum(low, other_low), torch.minimum(high, other_high))
+    union = area(low, high) + area(other_low, other_high) - common
+    around = area(torch.minimum(low, other_low), torch.maximum(high, other_high))
+    least = torch.finfo(boxes.dtype).eps
+    return common / union.clamp(min=least), (around - union) / around.clamp(min=least)
+
+
+def segmenting_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of each pixel's category, each category with the same weight in a batch
+    (OASIS, Equation 1).
+
+    Args:
+        logits: Shape :math:`(N, C + 1, H, W)`, the last one that of a generated pixel.
+        labels: Share of each category in a pixel, shape :math:`(N, C, H, W)`.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    true = labels.argmax(dim=1)
+    counts = torch.bincount(true.flatten(), minlength=labels.size(1)).to(logits.dtype)
+    weights = true.numel() / (counts.clamp(min=1) * (counts > 0).sum())
+    weights = torch.cat([weights * (counts > 0), weights.new_zeros(1)]).clamp(max=_MOST_WEIGHT)
+    pixels = F.cross_entropy(logits.float(), true, weight=weights.float(), reduction="none")
+    return pixels.mean()
+
+
+_MOST_WEIGHT = 20.0
+"""A category of a few pixels alone would otherwise outweigh a whole batch."""
+
+
+def gradient_penalty(scores: Tensor | Sequence[Tensor], images: Tensor) -> Tensor:
+    """Half the squared gradient of a discriminator's scores, averaged over the pictures (`"Which
+    Training Methods for GANs do actually Converge?" <https://arxiv.org/abs/1801.04406>`_,
+    Equation 9).
+
+    Args:
+        scores: What it gave for the pictures.
+        images: Pictures that it was asked about, which require a gradient.
+    """
+    import torch
+
+    total = torch.stack([s.sum() / (s.numel() / len(images)) for s in _listed(scores)]).sum()
+    (gradient,) = torch.autograd.grad(total, images, create_graph=True)
+    return 0.5 * gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
+def _listed(scores: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    return list(scores) if isinstance(scores, (list, tuple)) else [scores]  # type: ignore[list-item]
 
 
 def mask_loss(predicted: Tensor, true: Tensor) -> Tensor:
@@ -251,12 +408,18 @@ def mask_loss(predicted: Tensor, true: Tensor) -> Tensor:
         return torch.where(predicted.isfinite().all(), loss, torch.nan)
 
 
-def generator_loss(kind: AdversarialKind, fake_scores: Tensor) -> Tensor:
+def generator_loss(
+    kind: AdversarialKind,
+    fake_scores: Tensor | Sequence[Tensor],
+    real_scores: Tensor | Sequence[Tensor] | None = None,
+) -> Tensor:
     """What the generator minimises: generated pictures should be taken for real.
 
     Args:
         kind: See :attr:`LossConfig.adversarial_kind`.
-        fake_scores: Scores of generated pictures or crops, any shape.
+        fake_scores: Scores of generated pictures or crops, any shape; or several such, of which the
+            mean is taken.
+        real_scores: Those of the true ones, which the relativistic loss alone looks at.
 
     Returns:
         A scalar.
@@ -264,16 +427,33 @@ def generator_loss(kind: AdversarialKind, fake_scores: Tensor) -> Tensor:
     Raises:
         ValueError: If the kind is unknown.
     """
-    return _adversarial(kind, fake_scores, real=True)
+    import torch
+    import torch.nn.functional as F
+
+    fakes = _listed(fake_scores)
+    if kind == "relativistic":
+        assert real_scores is not None
+        pairs = zip(fakes, _listed(real_scores), strict=True)
+        losses = [F.softplus(real - fake).mean() for fake, real in pairs]
+    elif kind == "hinge":
+        losses = [-fake.mean() for fake in fakes]
+    else:
+        losses = [_adversarial(kind, fake, real=True) for fake in fakes]
+    return torch.stack(losses).mean() if len(losses) > 1 else losses[0]
 
 
-def discriminator_loss(kind: AdversarialKind, real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+def discriminator_loss(
+    kind: AdversarialKind,
+    real_scores: Tensor | Sequence[Tensor],
+    fake_scores: Tensor | Sequence[Tensor],
+) -> Tensor:
     """What a discriminator minimises: real ones should be taken for real, generated ones not.
 
     Args:
         kind: See :attr:`LossConfig.adversarial_kind`.
-        real_scores: Scores of real pictures or crops, any shape.
-        fake_scores: Scores of generated ones, any shape.
+        real_scores: Scores of real pictures or crops, any shape; or several such, of which the mean
+            is taken.
+        fake_scores: Scores of generated ones, likewise.
 
     Returns:
         A scalar.
@@ -281,7 +461,18 @@ def discriminator_loss(kind: AdversarialKind, real_scores: Tensor, fake_scores: 
     Raises:
         ValueError: If the kind is unknown.
     """
-    return _adversarial(kind, real_scores, real=True) + _adversarial(kind, fake_scores, real=False)
+    import torch
+    import torch.nn.functional as F
+
+    losses = []
+    for real, fake in zip(_listed(real_scores), _listed(fake_scores), strict=True):
+        if kind == "relativistic":
+            losses.append(F.softplus(fake - real).mean())
+        elif kind == "hinge":
+            losses.append(F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+        else:
+            losses.append(_adversarial(kind, real, True) + _adversarial(kind, fake, False))
+    return torch.stack(losses).mean() if len(losses) > 1 else losses[0]
 
 
 def _adversarial(kind: AdversarialKind, scores: Tensor, real: bool) -> Tensor:
@@ -296,4 +487,5 @@ def _adversarial(kind: AdversarialKind, scores: Tensor, real: bool) -> Tensor:
         return F.mse_loss(scores.sigmoid(), target)
     if kind == "gan":
         return F.binary_cross_entropy_with_logits(scores, target)
-    raise ValueError(f"the adversarial loss must be 'gan', 'lsgan' or 'wgan', got {kind!r}")
+    names = "'gan', 'lsgan', 'wgan', 'hinge' or 'relativistic'"
+    raise ValueError(f"the adversarial loss must be {names}, got {kind!r}")

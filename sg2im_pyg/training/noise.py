@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric.data import Batch
 
+from sg2im_pyg.data.batching import object_ends
 from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.model_config import ModelConfig
 
@@ -39,3 +42,53 @@ def layout_noise(
     for i, key in enumerate(draw_keys(seed + _STREAM, step, places).tolist()):
         torch.randn(shape, generator=generator.manual_seed(key), out=noise[i])
     return noise
+
+
+def appearance_noise(
+    model: ModelConfig,
+    seed: int,
+    step: int,
+    positions: Iterable[int],
+    graphs: Batch,
+    device: torch.device,
+) -> Tensor | None:
+    r"""Normal noise for the appearance of the objects of some pictures, which follows from the same
+    as :func:`layout_noise`.
+
+    Args:
+        model: Options of the generator.
+        seed: Seed of the run.
+        step: Number of the step.
+        positions: Places in the batch.
+        graphs: Their graphs.
+        device: Where it is drawn.
+
+    Returns:
+        Shape :math:`(O, \text{appearance\_dim})`; :obj:`None` if the model takes none.
+    """
+    if not model.appearance_dim:
+        return None
+    generator = torch.Generator(device)
+    objects = np.diff(object_ends(graphs)).tolist()
+    keys = draw_keys(seed + 2 * _STREAM, step, list(positions)).tolist()
+    return torch.cat(
+        [
+            torch.randn(
+                (count, model.appearance_dim),
+                generator=generator.manual_seed(key),
+                device=device,
+            )
+            for key, count in zip(keys, objects, strict=True)
+        ]
+    )
+
+
+def chosen_places(places: Iterable[int], share: float) -> list[bool]:
+    """Which places of a batch are chosen where a share of them is: evenly spread, so that the
+    number of processes changes nothing.
+
+    Args:
+        places: Places in the batch of all processes.
+        share: Share of the places.
+    """
+    return [int((place + 1) * share) > int(place * share) for place in places]

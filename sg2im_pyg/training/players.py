@@ -44,10 +44,11 @@ class Players:
         yield "generator", self.generator
         yield from self.discriminators.items()
 
-    def set_learning_rate(self, rate: float) -> None:
-        for _, player in self.named():
+    def set_learning_rate(self, rate: float, ratio: float = 1.0) -> None:
+        """Sets that of the generator, and that of the discriminators as a multiple of it."""
+        for name, player in self.named():
             for group in player.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate if name == "generator" else rate * ratio
 
     @property
     def for_samples(self) -> Sg2Im:
@@ -69,7 +70,7 @@ def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary
         for network in networks.values():
             share_statistics(network, fabric.device)
     players = {
-        name: Player(*fabric.setup(network, adam(network, config, fabric.device)))
+        name: Player(*fabric.setup(network, adam(name, network, config, fabric.device)))
         for name, network in networks.items()
     }
     result = Players(players.pop("generator"), players)
@@ -79,11 +80,21 @@ def build_players(fabric: Fabric, config: TrainingConfig, vocabulary: Vocabulary
     return result
 
 
-def adam(network: Module, config: TrainingConfig, device: torch.device) -> Adam:
-    """A fresh optimizer for a network."""
+def adam(name: str, network: Module, config: TrainingConfig, device: torch.device) -> Adam:
+    """A fresh optimizer for the network of a player."""
     options = config.optimizer
+    rate, betas = options.lr, options.betas
+    if name != "generator":
+        rate *= discriminator_ratio(config)
+        betas = options.discriminator_betas or betas
     fused = device.type in ("cpu", "cuda")
-    return Adam(network.parameters(), lr=options.lr, betas=options.betas, fused=fused)
+    return Adam(network.parameters(), lr=rate, betas=betas, fused=fused)
+
+
+def discriminator_ratio(config: TrainingConfig) -> float:
+    """The discriminators' learning rate as a multiple of the generator's."""
+    rate = config.optimizer.discriminator_lr
+    return 1.0 if rate is None else rate / config.optimizer.lr
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

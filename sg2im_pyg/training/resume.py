@@ -140,7 +140,7 @@ def freeze_statistics(fabric: Fabric, players: Players, config: TrainingConfig) 
     """Eval mode for the generator, with its optimizer restarted (release)."""
     generator = players.generator
     generator.network.eval()
-    optimizer = fabric.setup_optimizers(adam(generator.bare, config, fabric.device))
+    optimizer = fabric.setup_optimizers(adam("generator", generator.bare, config, fabric.device))
     assert isinstance(optimizer, Optimizer)
     generator.optimizer = optimizer
 

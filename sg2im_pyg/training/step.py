@@ -17,18 +17,25 @@ from torch.nn import Module
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch_geometric.data import Batch
 
+from sg2im_pyg.data.batching import most_objects
 from sg2im_pyg.images import normalize_images
-from sg2im_pyg.model import Sg2ImOutput
+from sg2im_pyg.model import Sg2Im, Sg2ImOutput
+from sg2im_pyg.nn.appearance import Appearance
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS
+from sg2im_pyg.nn.layout import label_maps
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.internals import changing_nothing_where
 from sg2im_pyg.training.losses import (
     LOSSES,
     LossConfig,
     LossContext,
+    beside,
     discriminator_loss,
+    gradient_penalty,
+    segmenting_loss,
     weighted_sum,
 )
+from sg2im_pyg.training.noise import chosen_places
 from sg2im_pyg.training.players import Player, Players, bare_optimizer
 from sg2im_pyg.training.processes import over_processes
 
@@ -47,6 +54,11 @@ class StepResult:
         for key, loss in losses.items():
             name, value = f"{player}/{key}", loss.detach()
             self.values[name] = self.values[name] + value if name in self.values else value
+
+    def forget(self, player: str) -> None:
+        """Takes back a player's losses, before it learns from the batch again."""
+        for name in [name for name in self.values if name.startswith(f"{player}/")]:
+            del self.values[name]
 
     def read(self) -> tuple[dict[str, float], list[str]]:
         """The values over all processes, and the names of those that were not finite and kept a
@@ -75,6 +87,12 @@ class Part:
     images: Tensor
     """Pictures in the ImageNet normalisation."""
     noise: Tensor | None
+    appearance: Tensor | None
+    """Noise of the objects' appearance."""
+    unmasked: Tensor | None
+    """Objects whose masks are the predicted ones."""
+    labels: Tensor | None
+    """See :attr:`LossContext.labels`."""
     shares: dict[str, Tensor | float]
     """Its share in the objects and in the pictures of the whole batch of all processes."""
 
@@ -85,6 +103,8 @@ def training_step(
     graphs: Batch | Sequence[Batch],
     config: TrainingConfig,
     noise: Sequence[Tensor | None] | None = None,
+    appearance: Sequence[Tensor | None] | None = None,
+    places: Sequence[Sequence[int]] | None = None,
 ) -> StepResult:
     """One step: the generator against the frozen discriminators, then each discriminator.
 
@@ -101,11 +121,14 @@ def training_step(
         config: All options.
         noise: Noise of the layout for each part, see :meth:`Sg2Im.forward`; drawn where it is not
             given.
+        appearance: Noise of the objects' appearance for each part, likewise.
+        places: Places of each part's pictures in the batch of all processes, from 0 where they are
+            not given; they say which pictures get predicted masks.
     """
     if config.hardware.compile == "reduce-overhead":
         torch.compiler.cudagraph_mark_step_begin()
     result = StepResult()
-    parts = split_batch(fabric, players, graphs, noise)
+    parts = split_batch(fabric, players, graphs, config, noise, appearance, places)
     player = players.generator
 
     # ---- Generator
@@ -115,16 +138,22 @@ def training_step(
     with frozen(players.discriminators.values()):
         for i, part in enumerate(parts):
             with synchronized(fabric, player, i == len(parts) - 1):
+                true, looks = true_appearance(fabric, player, part)
                 output = player.network(
-                    part.graphs, part.graphs.boxes, part.graphs.get("masks"), part.noise
+                    part.graphs,
+                    part.graphs.boxes,
+                    part.graphs.get("masks"),
+                    part.noise,
+                    looks,
+                    unmasked=part.unmasked,
                 )
-                losses = generator_losses(fabric, players, output, part, config.losses)
+                losses = generator_losses(fabric, players, output, part, config.losses, true)
                 total = weighted_sum(losses, config.losses)
                 result.record("generator", {**losses, "total": total})
                 fabric.backward(total * fabric.world_size)
             # Cloned, as recorded CUDA graphs write their next result into the same memory.
             fakes.append(output.images.detach().clone())
-            del output, losses, total  # and with them what the gradient needed
+            del output, losses, total, true, looks  # and with them what the gradient needed
     finish(player, "generator", before["generator"], config, result)
     if players.average is not None:
         assert config.optimizer.ema_decay is not None
@@ -132,14 +161,32 @@ def training_step(
 
     # ---- Discriminators
     for name, player in players.discriminators.items():
-        player.optimizer.zero_grad()
-        for i, (part, fake) in enumerate(zip(parts, fakes, strict=True)):
-            with synchronized(fabric, player, i == len(parts) - 1):
-                losses = discriminator_losses(name, player.network, fake, part, config.losses)
-                result.record(name, losses)
-                fabric.backward(torch.stack(list(losses.values())).sum() * fabric.world_size)
-        finish(player, name, before[name], config, result)
+        for again in range(config.optimizer.discriminator_steps):
+            player.optimizer.zero_grad()
+            if again:
+                result.forget(name)
+            for i, (part, fake) in enumerate(zip(parts, fakes, strict=True)):
+                with synchronized(fabric, player, i == len(parts) - 1):
+                    losses = discriminator_losses(name, player.network, fake, part, config.losses)
+                    result.record(name, losses)
+                    fabric.backward(torch.stack(list(losses.values())).sum() * fabric.world_size)
+            finish(player, name, before[name], config, result)
     return result
+
+
+def true_appearance(
+    fabric: Fabric, player: Player, part: Part
+) -> tuple[Appearance | None, Tensor | None]:
+    """What the objects of the true pictures look like, and vectors of that kind; none if the
+    generator takes none."""
+    assert isinstance(player.bare, Sg2Im)
+    with fabric.autocast():
+        true = player.bare.encode_appearance(part.images, part.graphs)
+    if true is None:
+        return None, None
+    true = Appearance(*(values.to(part.images.dtype) for values in true))
+    noise = torch.randn_like(true.mean) if part.appearance is None else part.appearance
+    return true, true.sample(noise)
 
 
 @torch.no_grad()
@@ -162,37 +209,82 @@ def split_batch(
     fabric: Fabric,
     players: Players,
     graphs: Batch | Sequence[Batch],
+    config: TrainingConfig,
     noise: Sequence[Tensor | None] | None,
+    appearance: Sequence[Tensor | None] | None,
+    places: Sequence[Sequence[int]] | None,
 ) -> list[Part]:
     """The parts of a step's batch with their shares in the batch of all processes."""
     batches = [graphs] if isinstance(graphs, Batch) else list(graphs)
-    noises = [None] * len(batches) if noise is None else list(noise)
+    none: list[None] = [None] * len(batches)
     dtype = next(players.generator.bare.parameters()).dtype
     objects: Tensor | float = float(sum(len(batch.x) for batch in batches))
     pictures: Tensor | float = float(sum(batch.num_graphs for batch in batches))
     if fabric.world_size > 1:
         counts = torch.tensor([objects, pictures], dtype=dtype)
         objects, pictures = over_processes(counts.to(fabric.device, non_blocking=True))
-    return [
-        Part(
-            batch.apply(lambda values: values.to(dtype), "boxes", "masks"),
-            normalize_images(batch.image, dtype),
-            own_noise,
-            {"objects": len(batch.x) / objects, "pictures": batch.num_graphs / pictures},
-        )
-        for batch, own_noise in zip(batches, noises, strict=True)
-    ]
+    parts = []
+    places = places or [range(batch.num_graphs) for batch in batches]
+    for batch, own_noise, looks, own in zip(
+        batches, noise or none, appearance or none, places, strict=True
+    ):
+        graphs = batch.apply(lambda values: values.to(dtype), "boxes", "masks")
+        images = normalize_images(batch.image, dtype)
+        shares = {"objects": len(batch.x) / objects, "pictures": batch.num_graphs / pictures}
+        unmasked = None
+        if config.predicted_masks:
+            chosen = torch.tensor(chosen_places(own, config.predicted_masks))
+            unmasked = chosen.to(images.device, non_blocking=True).index_select(0, graphs.batch)
+        labels = true_labels(players, graphs, images)
+        parts.append(Part(graphs, images, own_noise, looks, unmasked, labels, shares))
+    return parts
+
+
+@torch.no_grad()
+def true_labels(players: Players, graphs: Batch, images: Tensor) -> Tensor | None:
+    """Label maps of true pictures, if a discriminator wants them."""
+    networks = {name: player.bare for name, player in players.discriminators.items()}
+    if not any(
+        getattr(network, "num_labels", 0) or DISCRIMINATORS[name].judges == "pixels"
+        for name, network in networks.items()
+    ):
+        return None
+    model = players.generator.bare
+    assert isinstance(model, Sg2Im)
+    return label_maps(
+        graphs.x,
+        graphs.boxes,
+        graphs.get("masks"),
+        graphs.batch,
+        (images.size(2), images.size(3)),
+        len(model.vocabulary.objects),
+        graphs.num_graphs,
+        most_objects(graphs),
+    )
 
 
 def generator_losses(
-    fabric: Fabric, players: Players, output: Sg2ImOutput, part: Part, weights: LossConfig
+    fabric: Fabric,
+    players: Players,
+    output: Sg2ImOutput,
+    part: Part,
+    weights: LossConfig,
+    appearance: Appearance | None = None,
 ) -> dict[str, Tensor]:
     """The generator's losses, unweighted, each by the part's share in it; one whose network is
     switched off or that has no truth is left out."""
     # The discriminators are called without Fabric's wrapper, which would wait for gradients that
     # never come while they are frozen.
     opponents = {name: player.bare for name, player in players.discriminators.items()}
-    given = LossContext(output, part.graphs, part.images, weights, opponents)
+    given = LossContext(
+        output,
+        part.graphs,
+        part.images,
+        weights,
+        opponents,
+        part.labels,
+        appearance,
+    )
     with fabric.autocast():
         losses = {name: loss.compute(given) for name, loss in LOSSES.items()}
     return {
@@ -207,17 +299,39 @@ def discriminator_losses(
 ) -> dict[str, Tensor]:
     """The losses of one of :data:`DISCRIMINATORS`, each by the part's share in it."""
     graphs, kind = part.graphs, weights.adversarial_kind
-    if not DISCRIMINATORS[name].of_objects:
-        loss = discriminator_loss(kind, network(part.images), network(fake))
-        return {"adversarial": loss * part.shares["pictures"]}
-    real_scores, real_logits = network(part.images, graphs.boxes, graphs.batch)
-    fake_scores, fake_logits = network(fake, graphs.boxes, graphs.batch)
-    losses = {
-        "adversarial": discriminator_loss(kind, real_scores, fake_scores),
-        "auxiliary_real": F.cross_entropy(real_logits, graphs.x),
-        "auxiliary_fake": F.cross_entropy(fake_logits, graphs.x),
-    }
-    return {name: loss * part.shares["objects"] for name, loss in losses.items()}
+    judges = DISCRIMINATORS[name].judges
+    true, fake = part.images, fake.detach()
+    if weights.r1:
+        true = true.detach().requires_grad_()
+    if weights.r2:
+        fake = fake.requires_grad_()
+    judged = beside(name, graphs, part.labels)
+    true_scores, fake_scores = network(true, *judged), network(fake, *judged)
+    if judges == "pixels":
+        assert part.labels is not None
+        last = part.labels.size(1)
+        as_generated = torch.full_like(part.labels[:, 0], last, dtype=torch.long)
+        losses = {
+            "segmenting_real": segmenting_loss(true_scores, part.labels),
+            "segmenting_fake": F.cross_entropy(fake_scores, as_generated),
+        }
+    elif judges == "pictures":
+        losses = {"adversarial": discriminator_loss(kind, true_scores, fake_scores)}
+    else:
+        (true_scores, true_logits), (fake_scores, fake_logits) = true_scores, fake_scores
+        losses = {
+            "adversarial": discriminator_loss(kind, true_scores, fake_scores),
+            "auxiliary_real": F.cross_entropy(true_logits, graphs.x),
+            "auxiliary_fake": F.cross_entropy(fake_logits, graphs.x),
+        }
+    for penalty, scores, images in (
+        ("r1", true_scores, true),
+        ("r2", fake_scores, fake),
+    ):
+        if weight := getattr(weights, penalty):
+            losses[penalty] = weight * gradient_penalty(scores, images)
+    share = part.shares["objects" if judges == "objects" else "pictures"]
+    return {loss: value * share for loss, value in losses.items()}
 
 
 def synchronized(fabric: Fabric, player: Player, last: bool) -> AbstractContextManager[None]:

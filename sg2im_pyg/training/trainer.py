@@ -12,8 +12,8 @@ from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.data import load_data
 from sg2im_pyg.training.initial import start_from
 from sg2im_pyg.training.loader import DeviceBatches
-from sg2im_pyg.training.noise import layout_noise
-from sg2im_pyg.training.players import build_players, learning_rate
+from sg2im_pyg.training.noise import appearance_noise, layout_noise
+from sg2im_pyg.training.players import build_players, discriminator_ratio, learning_rate
 from sg2im_pyg.training.processes import is_stopped, launch_fabric, other_processes, stop_requests
 from sg2im_pyg.training.resume import Progress, freeze_statistics, frozen_statistics, restore
 from sg2im_pyg.training.run import Run
@@ -94,13 +94,16 @@ def _train(
                 if is_stopped(fabric, stop, progress.step):
                     break
                 parts = [next(batches) for _ in range(config.accumulation)]
-                noise = [
-                    layout_noise(config.model, config.seed, progress.step, places, fabric.device)
-                    for places in data.batches.places()
+                seeds = (config.model, config.seed, progress.step)
+                places = data.batches.places()
+                noise = [layout_noise(*seeds, own, fabric.device) for own in places]
+                looks = [
+                    appearance_noise(*seeds, own, part, fabric.device)
+                    for own, part in zip(places, parts, strict=True)
                 ]
                 rate = learning_rate(config, progress.step)
-                players.set_learning_rate(rate)
-                result = training_step(fabric, players, parts, config, noise)
+                players.set_learning_rate(rate, discriminator_ratio(config))
+                result = training_step(fabric, players, parts, config, noise, looks, places)
                 run.count(result, rate)
                 if progress.step == config.optimizer.eval_mode_after:
                     freeze_statistics(fabric, players, config)

@@ -14,7 +14,7 @@ from sg2im_pyg.images import denormalize_images, normalize_images, to_pil
 from sg2im_pyg.metrics import box_iou
 from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.training.losses import LOSSES, LossConfig, LossContext
-from sg2im_pyg.training.noise import layout_noise
+from sg2im_pyg.training.noise import appearance_noise, layout_noise
 from sg2im_pyg.training.processes import over_processes
 
 SAMPLE_COLUMNS = (
@@ -30,7 +30,8 @@ SAMPLE_COLUMNS = (
 def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossConfig) -> dict:
     """Validation losses and box recall, in eval mode and with fixed noise.
 
-    Pictures are generated from the true layout, as in training. The recall is that of predicted
+    Pictures are generated from the true layout and of the true appearance, as in training. The
+    recall is that of predicted
     boxes; the node :obj:`"__image__"` is left out of it, as its box is always the whole picture.
 
     Returns:
@@ -49,10 +50,13 @@ def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossCo
         for batch in batches:
             graphs = batch.clone().to(fabric.device)
             noise = fixed_noise(model, batch, fabric.device)
+            images = normalize_images(graphs.image)
             with fabric.autocast():
-                output = model(graphs, graphs.boxes, graphs.get("masks"), noise)
+                true = model.encode_appearance(images, graphs)
+                looks = None if true is None else true.mean
+                output = model(graphs, graphs.boxes, graphs.get("masks"), noise, looks)
             output = output._replace(images=output.images.float(), boxes=output.boxes.float())
-            given = LossContext(output, graphs, normalize_images(graphs.image), weights)
+            given = LossContext(output, graphs, images, weights, appearance=true)
             counted = {"objects": len(graphs.x), "pictures": graphs.num_graphs}
             for name, loss in LOSSES.items():
                 value = loss.compute(given)
@@ -83,9 +87,12 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
     predicted layout, predicted layout; one row a graph, the same noise each time."""
     graphs = batch.clone().to(fabric.device)
     noise = fixed_noise(model, batch, fabric.device)
+    ids = batch.image_id.tolist()
+    drawn = appearance_noise(model.config, 0, 0, ids, batch, torch.device("cpu"))
     with evaluating(model), fabric.autocast():
-        from_true = model(graphs, graphs.boxes, graphs.get("masks"), noise)
-        predicted = model(graphs, noise=noise)
+        looks = model.draw_appearance(graphs, drawn)
+        from_true = model(graphs, graphs.boxes, graphs.get("masks"), noise, looks)
+        predicted = model(graphs, noise=noise, appearance=looks)
     true_masks = graphs.get("masks")
     made = (denormalize_images(output.images) for output in (from_true, predicted))
     pictures = [to_pil(images) for images in (graphs.image, *made)]
@@ -105,6 +112,24 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
         ]
         rows.append([pictures[0][i], layouts[0], pictures[1][i], pictures[2][i], layouts[1]])
     return contact_sheet(rows, list(SAMPLE_COLUMNS))
+
+
+@torch.no_grad()
+def keep_appearance(fabric: Fabric, model: Sg2Im, batches: list[Batch]) -> None:
+    """Fills a generator's bank with the appearance of what some pictures show, in eval mode."""
+    assert model.appearance_bank is not None
+    vectors, categories, pictures, count = [], [], [], 0
+    with evaluating(model):
+        for batch in batches:
+            graphs = batch.clone().to(fabric.device)
+            with fabric.autocast():
+                true = model.encode_appearance(normalize_images(graphs.image), graphs)
+            assert true is not None
+            vectors.append(true.mean.float())
+            categories.append(graphs.x)
+            pictures.append(graphs.batch + count)
+            count += graphs.num_graphs
+    model.appearance_bank.keep(torch.cat(vectors), torch.cat(categories), torch.cat(pictures))
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class OwnConfig(TrainingConfig):
 
 @pytest.fixture
 def own(config):
-    DISCRIMINATORS["colour_discriminator"] = DiscriminatorKind(ColourDiscriminator, False)
+    DISCRIMINATORS["colour_discriminator"] = DiscriminatorKind(ColourDiscriminator, "pictures")
 
     @register_loss("colour", label="col", mean_over="pictures", weight=0.5)
     def colour(given):
