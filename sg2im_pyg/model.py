@@ -20,7 +20,7 @@ from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.native import CheckpointFile, open_checkpoint
 from sg2im_pyg.formats.published import checkpoint_path
-from sg2im_pyg.images import denormalize_images, to_pil
+from sg2im_pyg.images import denormalize_images, normalize_images, to_pil
 from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.nn import BoxHead, MaskHead, compose_layout
 from sg2im_pyg.nn.appearance import Appearance, AppearanceBank, AppearanceEncoder
@@ -299,6 +299,37 @@ class Sg2Im(ObjectEncoder):
             return results
         finally:
             self.train(was_training)
+
+    @torch.no_grad()
+    def appearance_of(self, graph: SceneGraph) -> Tensor:
+        """What the objects of a picture look like, to be given to :meth:`generate` for others.
+
+        Args:
+            graph: One graph with :obj:`image` and :obj:`boxes`, and perhaps :obj:`masks`, such as
+                those of a :class:`~sg2im_pyg.data.SceneDataset`; the image node may be missing.
+
+        Returns:
+            Shape :math:`(O, \\text{appearance\\_dim})`; the last row is that of the whole picture.
+
+        Raises:
+            Sg2ImError: If the model has no appearance vectors, or the graph no picture.
+        """
+        if self.appearance_encoder is None:
+            raise Sg2ImError("This model has no appearance vectors: give one that was trained so.")
+        if graph.get("image") is None or graph.get("boxes") is None:
+            raise Sg2ImError(
+                "The scene graph needs image and boxes, to see what objects look like."
+            )
+        batch = Batch.from_data_list([add_image_node(graph.clone())])
+        batch = batch.to(self.object_embedding.weight.device)
+        was_training = self.training
+        self.eval()
+        try:
+            found = self.encode_appearance(normalize_images(batch.image), batch)
+        finally:
+            self.train(was_training)
+        assert found is not None
+        return found.mean
 
     def draw_appearance(self, graphs: Batch, noise: Tensor | None = None) -> Tensor | None:
         """What the objects of graphs may look like, drawn from what the bank has kept of true

@@ -55,6 +55,9 @@ class ModelConfig:
     """Normalization in the refinement network."""
     negative_slope: float = option(0.2, least=0)
     """Slope below zero of the refinement network's LeakyReLUs."""
+    padding: Literal["zeros", "replicate"] = "zeros"
+    """What the refinement network's convolutions see around a picture: zeros (release), which show
+    as a frame in sharp pictures, or its border again."""
     snap: float = option(0.0, least=0, below=0.5)
     """Sides of predicted boxes that are nearer to the picture's border than this, in units of the
     picture, are put on it when pictures are generated; 0 for none."""

@@ -98,6 +98,7 @@ def _make_crn(channels: int, options: Any) -> Generator:
         options.refinement_dims,
         options.normalization,
         negative_slope=options.negative_slope,
+        padding=options.padding,
     )
 
 

@@ -1,5 +1,7 @@
 """The cascaded refinement network (CRN) that turns a layout into a picture."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,6 +43,8 @@ class RefinementNetwork(Module):
         normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
         out_channels: Channels of the picture.
         negative_slope: Slope of the LeakyReLUs below zero.
+        padding: What 3 × 3 convolutions see around their input: :obj:`"zeros"` (release), which
+            show as a frame in sharp pictures, or :obj:`"replicate"`, the border again.
 
     Attributes:
         economical: Whether :meth:`forward` saves operations; otherwise it is
@@ -69,20 +73,21 @@ class RefinementNetwork(Module):
         normalization: str = "batch",
         out_channels: int = 3,
         negative_slope: float = 0.2,
+        padding: Literal["zeros", "replicate"] = "zeros",
     ) -> None:
         super().__init__()
         if not channels:
             raise ValueError("channels must name the width of at least one module, got none")
         self.layout_channels = layout_channels
         self.channels = tuple(channels)
-        self.economical = True
-        self.takes_factored = True
+        # What is saved depends on zeros around the picture.
+        self.economical = self.takes_factored = padding == "zeros"
         self.blocks = ModuleList(
             Block(
-                PartedConv2d(layout_channels + fan_in, fan_out, 3, padding=1),
+                PartedConv2d(layout_channels + fan_in, fan_out, 3, padding=1, padding_mode=padding),
                 *norm_layers(fan_out, normalization),
                 LeakyReLU(negative_slope, inplace=True),
-                Conv2d(fan_out, fan_out, 3, padding=1),
+                Conv2d(fan_out, fan_out, 3, padding=1, padding_mode=padding),
                 *norm_layers(fan_out, normalization),
                 LeakyReLU(negative_slope, inplace=True),
             )
@@ -90,7 +95,7 @@ class RefinementNetwork(Module):
         )
         last = self.channels[-1]
         self.output = Sequential(
-            Conv2d(last, last, 3, padding=1),
+            Conv2d(last, last, 3, padding=1, padding_mode=padding),
             LeakyReLU(negative_slope, inplace=True),
             Conv2d(last, out_channels, 1),
         )
@@ -126,6 +131,7 @@ class RefinementNetwork(Module):
             layout = layout.multiply()
         if noise is not None:
             layout = torch.cat([layout, noise], dim=1)
+        layout = layout.contiguous(memory_format=torch.channels_last)
         images, _, height, width = layout.shape
         factor = 2 ** len(self.blocks)
         features = layout.new_zeros(images, 1, height // factor, width // factor)

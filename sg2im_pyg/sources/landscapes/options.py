@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class LandscapesOptions(PreparationOptions):
     """Paint landscapes with exact boxes and masks. Needs no download."""
 
-    mask_size: int = option(16, least=0)
+    mask_size: int = option(32, least=0)
     """Side of an object's mask in pixels; 0: no masks."""
     train: int = option(10_000, least=1)
     """Number of pictures to train on."""
