@@ -130,5 +130,5 @@ def test_no_objects_in_eval_mode():
 
 
 def test_wrong_normalization_raises():
-    with pytest.raises(ValueError, match="'batch', 'instance' or 'none', got 'group'"):
+    with pytest.raises(ValueError, match="'batch', 'instance', 'spectral' or 'none', got 'group'"):
         PatchDiscriminator(LAYERS, "group")
