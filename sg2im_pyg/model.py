@@ -207,22 +207,20 @@ class Sg2Im(ObjectEncoder):
         images = self.refinement(layout, noise)
         return Sg2ImOutput(images, predicted_boxes, predicted_masks)
 
-    def encode_appearance(self, images: Tensor, graphs: Batch | SceneGraph) -> Appearance | None:
+    def encode_appearance(self, images: Tensor, graphs: Batch) -> Appearance | None:
         """Distributions of what the objects of pictures look like; none if the model has no
         appearance vectors.
 
         Args:
             images: Pictures in the ImageNet normalisation, shape :math:`(N, 3, H, W)`.
-            graphs: Their graphs with :obj:`boxes`, or one such graph; :obj:`masks` are full where
-                there are none.
+            graphs: Their graphs with :obj:`boxes`; :obj:`masks` are full where there are none.
         """
         if self.appearance_encoder is None:
             return None
         masks = graphs.get("masks")
         if masks is None:
             masks = images.new_ones(len(graphs.x), 1, 1)
-        batch, _ = _pictures_of(graphs)
-        return self.appearance_encoder(images, graphs.boxes, masks, batch, graphs.x)
+        return self.appearance_encoder(images, graphs.boxes, masks, graphs.batch, graphs.x)
 
     def parts_to_compile(self) -> list[CompiledPart]:
         # The number of objects comes first, in edge_index that of relationships second.

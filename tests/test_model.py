@@ -624,18 +624,12 @@ def test_with_all_options_it_is_saved_loaded_and_folded(save, generator, tmp_pat
 def test_with_all_options_one_graph_needs_no_batch():
     model = make_seeing_model().eval()
     graph, looks = SceneGraph.from_json(GRAPHS[1], VOCABULARY), torch.randn(2, 4)
-    graph.boxes = torch.tensor([[0.2, 0.2, 0.7, 0.8], [0, 0, 1, 1]])
     noise, batched = make_noise(model, 1), model.to_batch(GRAPHS[1:2])
     alone = model(graph, noise=noise, appearance=looks)
     for found, expected in zip(alone, model(batched, noise=noise, appearance=looks), strict=True):
         assert torch.equal(found, expected)
     drawn = torch.randn(2, 4)
     assert torch.equal(model.draw_appearance(graph, drawn), model.draw_appearance(batched, drawn))
-    image, batched.boxes = torch.randn(1, 3, 16, 16), graph.boxes
-    for found, expected in zip(
-        model.encode_appearance(image, graph), model.encode_appearance(image, batched), strict=True
-    ):
-        assert torch.equal(found, expected)
 
 
 # --- As a module --------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Discriminators for whole pictures, for single objects and for each pixel."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -75,8 +75,7 @@ class PatchDiscriminator(_Discriminator):
         num_labels: Categories of a label map that is joined to the picture; 0 for none.
 
     Raises:
-        ValueError: If an option is none of these; from the call, if label maps are missing or not
-            wanted.
+        ValueError: If :obj:`normalization` is none of these, or there is no scale.
 
     Attributes:
         options: These arguments, as plain containers.
@@ -113,7 +112,7 @@ class PatchDiscriminator(_Discriminator):
         self.classifier = None
         if patch_scores:
             self.classifier = _bounded(Conv2d(layers[-1][1], 1, 1), normalization == "spectral")
-        self.coarser: PatchDiscriminator | None = None
+        self.coarser = None
         if scales > 1:
             self.coarser = PatchDiscriminator(
                 layers, normalization, in_channels, patch_scores, negative_slope, scales - 1,
@@ -125,42 +124,30 @@ class PatchDiscriminator(_Discriminator):
         return [CompiledPart(self.convs), *coarser]
 
     def features(self, images: Tensor, labels: Tensor | None = None) -> list[list[Tensor]]:
-        """What each LeakyReLU and the last convolution give, and the scores at last, for each
-        scale."""
-        found = []
-        for network, planes in self._scales(images, labels):
-            outputs, result = [], planes
-            for layer in network.convs:
-                result = layer(result)
-                if isinstance(layer, LeakyReLU):
-                    outputs.append(result)
-            outputs.append(result)
-            if network.classifier is not None:
-                outputs.append(network.classifier(result))
-            found.append(outputs)
-        return found
+        """What leaves each LeakyReLU and the last convolution, and the scores at last, for each
+        scale. (Without patch scores those are the last convolution's.)"""
+        planes = images if labels is None else torch.cat([images, labels], dim=1)
+        result, found = planes, []
+        for layer in self.convs:
+            result = layer(result)
+            if isinstance(layer, LeakyReLU):
+                found.append(result)
+        found.append(result)
+        if self.classifier is not None:
+            found.append(self.classifier(result))
+        if self.coarser is None:
+            return [found]
+        return [found, *self.coarser.features(F.avg_pool2d(planes, 2))]
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor | list[Tensor]:
-        scores = []
-        for network, planes in self._scales(images, labels):
-            result = network.convs(planes)  # as a whole: it may be compiled
-            scores.append(result if network.classifier is None else network.classifier(result))
-        return scores[0] if self.coarser is None else scores
-
-    def _scales(
-        self, images: Tensor, labels: Tensor | None
-    ) -> Iterator[tuple["PatchDiscriminator", Tensor]]:
-        """The network of each scale, and what it sees."""
-        given = 0 if labels is None else labels.size(1)
-        if given != self.num_labels:
-            raise ValueError(f"label maps must have {self.num_labels} categories, got {given}")
         planes = images if labels is None else torch.cat([images, labels], dim=1)
-        network: PatchDiscriminator | None = self
-        while network is not None:
-            yield network, planes
-            network = network.coarser
-            if network is not None:
-                planes = F.avg_pool2d(planes, 2)
+        scores = self.convs(planes)
+        if self.classifier is not None:
+            scores = self.classifier(scores)
+        if self.coarser is None:
+            return scores
+        coarser = self.coarser(F.avg_pool2d(planes, 2))
+        return [scores, *(coarser if isinstance(coarser, list) else [coarser])]
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layers})"

@@ -254,14 +254,6 @@ def test_features_are_what_leaves_each_activation(normalization):
         torch.testing.assert_close(feature, wanted)
 
 
-def test_label_maps_must_fit():
-    images, labels = torch.randn(1, 3, 24, 24), torch.rand(1, 4, 24, 24)
-    with pytest.raises(ValueError, match="must have 4 categories, got 0"):
-        PatchDiscriminator(LAYERS, num_labels=4)(images)
-    with pytest.raises(ValueError, match="must have 0 categories, got 4"):
-        PatchDiscriminator(LAYERS).features(images, labels)
-
-
 def test_rows_make_networks_from_options_of_a_training():
     options = {"layers": LAYERS, "normalization": "none"}
     made = {name: kind.make({}, 6).options for name, kind in DISCRIMINATORS.items()}
