@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -14,7 +15,7 @@ from torch.nn import Linear
 from torch_geometric.data import Batch
 from torch_geometric.utils import scatter
 
-from sg2im_pyg.data.batching import most_objects
+from sg2im_pyg.data.batching import most_objects, object_ends
 from sg2im_pyg.data.scene_graph import SceneGraph, add_image_node, check_indices
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
@@ -159,11 +160,7 @@ class Sg2Im(ObjectEncoder):
                 :math:`(O,)`, bool.
         """
         vectors = self.object_vectors(graphs)
-        batch, num_graphs = graphs.batch, 1
-        if batch is None:
-            batch = torch.zeros_like(graphs.x)  # type: ignore[arg-type]
-        else:
-            num_graphs = graphs.num_graphs
+        batch, num_graphs = _pictures_of(graphs)
         size = size or self.config.image_size
         predicted_boxes = self.box_head(vectors)
         if self.config.snap and not self.training:
@@ -194,13 +191,14 @@ class Sg2Im(ObjectEncoder):
             vectors = torch.cat([vectors, coordinate_vectors(boxes)], dim=1)
         parts = (vectors, boxes, masks, batch, size, num_graphs, most := most_objects(graphs))
         layout: Tensor | FactoredLayout
-        factored = self.refinement.takes_factored and pays_to_factor(most, vectors.size(1))
-        if factored and not self.config.layout_coordinates:
+        if self.config.layout_coordinates:
+            # Places in small boxes need more digits than half precision has.
+            with torch.autocast(vectors.device.type, enabled=False):
+                layout = replace_coordinates(compose_layout(*parts, overlap=self.config.overlap))
+        elif self.refinement.takes_factored and pays_to_factor(most, vectors.size(1)):
             layout = factor_layout(*parts, overlap=self.config.overlap)
         else:
             layout = compose_layout(*parts, overlap=self.config.overlap)
-        if self.config.layout_coordinates:
-            layout = replace_coordinates(layout)  # type: ignore[arg-type]
         if self.config.layout_noise_dim:
             noise_shape = (num_graphs, self.config.layout_noise_dim, *size)
             noise = _drawn_unless_given("noise", noise, noise_shape, vectors)
@@ -276,6 +274,11 @@ class Sg2Im(ObjectEncoder):
                 f"There are {len(appearance)} entries of appearance for {len(graphs)} graphs: give "
                 "one for each, or None where it is to be drawn."
             )
+        if appearance is not None and self.appearance_encoder is None:
+            raise Sg2ImError(
+                "This model has no appearance vectors (its appearance_dim is 0): leave appearance "
+                "out, or use a model that was trained with them."
+            )
         size = self.check_size(size)
         self.eval()
         try:
@@ -283,18 +286,18 @@ class Sg2Im(ObjectEncoder):
             for start in range(0, max(len(graphs), 1), _GENERATED_AT_ONCE):
                 chosen = slice(start, start + _GENERATED_AT_ONCE)
                 batch = self.to_batch(graphs[chosen])
-                shape = (self.config.layout_noise_dim, *size)
-                noise = torch.stack(
-                    [torch.randn(shape, generator=generator) for _ in range(batch.num_graphs)]
-                )
-                looks = None
-                if self.appearance_encoder is not None:
-                    channels = self.config.appearance_dim
-                    drawn = torch.randn(len(batch.x), channels, generator=generator)
-                    looks = self.draw_appearance(batch, drawn)
-                    if looks is not None and appearance is not None:
-                        looks = _with_given(looks, batch, appearance[chosen])
-                output = self(batch, noise=noise.to(batch.x.device), appearance=looks, size=size)
+                channels, shape = self.config.appearance_dim, (self.config.layout_noise_dim, *size)
+                drawn, noise = [], []
+                # Graph by graph, so that it plays no part which ones are in a batch; appearance
+                # first, so that the first graph's is the same at all sizes.
+                for objects in np.diff(object_ends(batch)).tolist():
+                    drawn.append(torch.randn(objects, channels, generator=generator))
+                    noise.append(torch.randn(shape, generator=generator))
+                looks = self.draw_appearance(batch, torch.cat(drawn))
+                if looks is not None and appearance is not None:
+                    looks = _with_given(looks, batch, appearance[chosen])
+                layout_noise = torch.stack(noise).to(batch.x.device)
+                output = self(batch, noise=layout_noise, appearance=looks, size=size)
                 results.append((batch, output))
             return results
         finally:
@@ -331,23 +334,24 @@ class Sg2Im(ObjectEncoder):
         assert found is not None
         return found.mean
 
-    def draw_appearance(self, graphs: Batch, noise: Tensor | None = None) -> Tensor | None:
+    def draw_appearance(
+        self, graphs: Batch | SceneGraph, noise: Tensor | None = None
+    ) -> Tensor | None:
         """What the objects of graphs may look like, drawn from what the bank has kept of true
         pictures; none if the model has no appearance vectors.
 
         Args:
-            graphs: A batch with its image nodes.
+            graphs: A batch with its image nodes, or one such graph.
             noise: Normal noise, shape :math:`(O, \\text{appearance\\_dim})`; drawn where it is
                 not given.
         """
         if self.appearance_bank is None:
             return None
-        batch, device = graphs.batch, graphs.x.device
-        batch = torch.zeros_like(graphs.x) if batch is None else batch
-        count = 1 if graphs.batch is None else graphs.num_graphs
+        batch, num_graphs = _pictures_of(graphs)
         if noise is None:
-            noise = torch.randn(len(graphs.x), self.config.appearance_dim, device=device)
-        return self.appearance_bank(noise.to(device), graphs.x, batch, count)
+            shape = (len(batch), self.config.appearance_dim)
+            noise = torch.randn(shape, device=batch.device)
+        return self.appearance_bank(noise.to(batch.device), graphs.x, batch, num_graphs)
 
     def check_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
         """The size of pictures that is wanted, or that of the model where none is.
@@ -374,12 +378,13 @@ class Sg2Im(ObjectEncoder):
             size: Height and width in pixels; by default those that the model was trained at, at
                 which pictures are best.
             appearance: For each graph what its objects look like, shape
-                :math:`(O, \\text{appearance\\_dim})`, as :meth:`encode_appearance` gives it for
-                those of a picture; rows of NaN, and graphs with none, are drawn.
+                :math:`(O, \\text{appearance\\_dim})`, such as the :obj:`mean` that
+                :meth:`encode_appearance` gives for those of a picture, the last row that of the
+                whole picture, which may be left out; rows of NaN, and graphs with none, are drawn.
 
         Raises:
             Sg2ImError: If there is none, or one has a wrong form or unknown names; if the generator
-                can not give the size.
+                can not give the size; if appearance is of another shape, or the model has none.
         """
         if isinstance(graphs, (Mapping, SceneGraph)):
             graphs = [graphs]
@@ -416,6 +421,13 @@ class Sg2Im(ObjectEncoder):
         return f"{self.__class__.__name__}({self.vocabulary}, image_size={self.config.image_size})"
 
 
+def _pictures_of(graphs: Batch | SceneGraph) -> tuple[Tensor, int]:
+    """The picture of each object, and their number; a graph that is no batch is one picture."""
+    if graphs.batch is None:
+        return torch.zeros_like(graphs.x), 1  # type: ignore[arg-type]
+    return graphs.batch, graphs.num_graphs
+
+
 def _drawn_unless_given(
     name: str, values: Tensor | None, shape: tuple[int, ...], like: Tensor
 ) -> Tensor:
@@ -428,9 +440,11 @@ def _drawn_unless_given(
 
 
 def _snapped(boxes: Tensor, distance: float) -> Tensor:
-    """Boxes whose sides lie on the picture's border where they are near to it."""
-    boxes = torch.where(boxes < distance, 0, boxes)
-    return torch.where(boxes > 1 - distance, 1, boxes)
+    """Boxes whose sides lie on the picture's border on their own side where they are near to it; so
+    nothing that is thin and near to it vanishes."""
+    corner, opposite = boxes.tensor_split(2, dim=1)
+    corner = torch.where(corner < distance, 0, corner)
+    return torch.cat([corner, torch.where(opposite > 1 - distance, 1, opposite)], dim=1)
 
 
 def _with_backdrop(

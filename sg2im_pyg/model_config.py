@@ -41,10 +41,11 @@ class ModelConfig:
     layout_dim: int = option(0, least=0, most=MOST_CHANNELS)
     """Channels of the layout that vectors are reduced to; 0: they enter as they are (paper)."""
     layout_coordinates: bool = False
-    """Whether the layout says where in the box of its object each pixel lies."""
+    """Whether the layout says where in the box of its object each pixel lies; made for overlap
+    front, as such places can not be added."""
     overlap: Literal["sum", "front"] = "sum"
     """What the layout has where objects overlap: their sum (paper), or the one in front alone,
-    which is the smaller one."""
+    which is the one with the smaller box."""
     layout_noise_dim: int = option(32, least=0, most=MOST_CHANNELS)
     """Channels of normal noise that are appended to the layout; 0 for none."""
     refinement_dims: tuple[int, ...] = option(
@@ -59,8 +60,8 @@ class ModelConfig:
     """What the refinement network's convolutions see around a picture: zeros (release), which show
     as a frame in sharp pictures, or its border again."""
     snap: float = option(0.0, least=0, below=0.5)
-    """Sides of predicted boxes that are nearer to the picture's border than this, in units of the
-    picture, are put on it when pictures are generated; 0 for none."""
+    """Sides of predicted boxes that are nearer to the picture's border on their own side than this,
+    in units of the picture, are put on it when pictures are generated; 0 for none."""
     generator: str = "crn"
     """Network that turns the layout into a picture: crn is the cascaded refinement network, spade
     is modulated by the layout at every scale; refinement_dims are its channels."""
@@ -78,6 +79,11 @@ class ModelConfig:
         if self.mask_size & (self.mask_size - 1):
             raise Sg2ImError(
                 f"mask_size must be a power of two or 0 for no masks, got {self.mask_size}."
+            )
+        if self.mask_head == "linear" and 0 < self.mask_size < 4:
+            raise Sg2ImError(
+                f"mask_size is {self.mask_size}, but the linear mask_head gives masks of at least "
+                "4 a side: choose such a size, 0 for no masks, or another mask_head."
             )
         if min(self.image_size) < 1:
             raise Sg2ImError(f"image_size is {height} x {width}, but sides have at least 1 pixel.")

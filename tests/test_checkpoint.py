@@ -8,11 +8,13 @@ import torch
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import load_players, save_checkpoint, save_released
-from sg2im_pyg.formats.native import VERSION, read_checkpoint
+from sg2im_pyg.formats.native import VERSION, open_checkpoint, read_checkpoint
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
+from sg2im_pyg.nn.discriminators import SegmentingDiscriminator
 from sg2im_pyg.training.config import (
     ImageDiscriminatorConfig,
     ObjectDiscriminatorConfig,
+    SegmentingDiscriminatorConfig,
     plain_options,
 )
 
@@ -103,6 +105,24 @@ def test_parts_that_do_not_fit(model, tmp_path, change):
     with pytest.raises(Sg2ImError, match=r"model\.pt") as caught:
         Sg2Im.from_pretrained(path)
     assert len(str(caught.value)) < 800
+
+
+@pytest.mark.parametrize(("place", "count"), [(0, 513), (1, 129), (2, -1), (1, 2**40)])
+def test_a_bank_of_appearances_that_has_no_room_for_what_it_holds(tmp_path, place, count):
+    model = Sg2Im(
+        Vocabulary(["sky", "grass"], ["above"]),
+        image_size=(8, 16),
+        refinement_dims=(4, 4),
+        gconv_hidden_dim=8,
+        appearance_dim=2,
+    )
+    path = tmp_path / "model.pt"
+    save_checkpoint(path, model)
+    entries = read_checkpoint(path)
+    entries["generator"]["appearance_bank.counts"][place] = count
+    torch.save(entries, path)
+    with pytest.raises(Sg2ImError, match=r"model\.pt do not fit together .*counts"):
+        Sg2Im.from_pretrained(path)
 
 
 def test_a_full_disk_leaves_the_older_file(model, tmp_path, monkeypatch):
@@ -200,6 +220,91 @@ def test_discriminators_of_a_training_are_made_from_its_options(model, tmp_path)
         assert_same_network(found.object_discriminator, objects)
         assert_same_network(found.image_discriminator, pictures)
         assert found.object_discriminator.object_size == 20
+
+
+NEW_DISCRIMINATORS = {
+    "object_discriminator": lambda: ObjectDiscriminator(3, LAYERS, "spectral", 14, 7),
+    "image_discriminator": lambda: PatchDiscriminator(
+        LAYERS, "spectral", patch_scores=True, scales=2, num_labels=3
+    ),
+    "segmenting_discriminator": lambda: SegmentingDiscriminator(3, 4),
+}
+
+
+@pytest.mark.parametrize("name", NEW_DISCRIMINATORS)
+def test_bounded_and_segmenting_discriminators_come_back(model, name, tmp_path):
+    network = NEW_DISCRIMINATORS[name]()
+    save_checkpoint(tmp_path / "model.pt", model)
+    entries = read_checkpoint(tmp_path / "model.pt")
+    kept = {"options": network.options, "weights": network.state_dict()}
+    torch.save({**entries, "discriminators": {name: kept}}, tmp_path / "model.pt")
+    found = open_checkpoint(tmp_path / "model.pt").discriminator(name)
+    assert_same_network(found, network)
+    assert found.options == network.options
+    arguments = {
+        "object_discriminator": (torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([0])),
+        "image_discriminator": (torch.rand(1, 3, 16, 16),),
+        "segmenting_discriminator": (),
+    }[name]
+    images = torch.randn(1, 3, 16, 16)
+    for one, other in zip(found(images, *arguments), network.eval()(images, *arguments)):
+        assert torch.equal(one, other)
+
+
+def test_such_discriminators_of_a_training_are_made_from_its_options(model, tmp_path):
+    options = {
+        "object_discriminator": ObjectDiscriminatorConfig(
+            layers=LAYERS, normalization="spectral", object_size=14
+        ),
+        "image_discriminator": ImageDiscriminatorConfig(
+            layers=LAYERS, normalization="spectral", patch_scores=True, scales=2, conditional=True
+        ),
+        "segmenting_discriminator": SegmentingDiscriminatorConfig(enabled=True, channels=4),
+    }
+    networks = {name: make() for name, make in NEW_DISCRIMINATORS.items()}
+    networks["object_discriminator"] = ObjectDiscriminator(3, LAYERS, "spectral", 14)
+    training = {
+        "config": {name: plain_options(asdict(config)) for name, config in options.items()},
+        "discriminators": {name: network.state_dict() for name, network in networks.items()},
+    }
+    save_checkpoint(tmp_path / "model.pt", model, training)
+    file = open_checkpoint(tmp_path / "model.pt")
+    for name, network in networks.items():
+        assert_same_network(file.discriminator(name), network)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "sentence"),
+    [
+        ("image", {"scales": 0}, "has the scales 0, which is no whole number from 1 to 8"),
+        ("image", {"scales": 10**9}, "has the scales 10"),
+        ("image", {"scales": True}, "has the scales True"),
+        ("image", {"num_labels": -1}, "has the num_labels -1, which is no whole number from 0"),
+        ("image", {"num_labels": "x" * 900}, "has the num_labels 'xxx"),
+        ("image", {"scales": 1}, "which a model with its options does not have"),
+        ("image", {"scales": 3}, "lacks parameters"),
+        ("image", {"num_labels": 2}, "has the shape"),
+        ("image", {"normalization": "batch"}, "which a model with its options does not have"),
+        ("object", {"normalization": "of a later version"}, "normalization must be"),
+        ("segmenting", {"channels": 0}, "has the channels 0, which is no whole number from 1"),
+        ("segmenting", {"channels": 2**30}, "has the channels 1073741824"),
+        ("segmenting", {"channels": 65_536}, "has the shape"),
+        ("segmenting", {"num_categories": 10**9}, "has the shape"),
+        ("segmenting", {"normalization": "batch"}, "normalization must be"),
+        ("segmenting", {"layers": [[3, 4, 1]]}, "do not fit together"),
+        ("segmenting", {"object_size": 32}, "do not fit together"),
+    ],
+)
+def test_wrong_options_of_such_discriminators(model, name, changes, sentence, tmp_path):
+    network = NEW_DISCRIMINATORS[f"{name}_discriminator"]()
+    path = tmp_path / "model.pt"
+    save_checkpoint(path, model)
+    kept = {"options": {**network.options, **changes}, "weights": network.state_dict()}
+    entries = read_checkpoint(path)
+    torch.save({**entries, "discriminators": {f"{name}_discriminator": kept}}, path)
+    with pytest.raises(Sg2ImError, match=sentence) as caught:
+        open_checkpoint(path).discriminator(f"{name}_discriminator")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch_geometric.loader import DataLoader
 
 import sg2im_pyg.model
 from sg2im_pyg import ModelConfig, SceneGraph, Sg2Im, Sg2ImError, Vocabulary
-from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.checkpoint import save_checkpoint, save_safetensors
 from sg2im_pyg.data.batching import most_objects
 from sg2im_pyg.model_config import config_from_dict
 from sg2im_pyg.nn import compose_layout
@@ -33,6 +33,17 @@ SMALL = {
     "layout_noise_dim": 3,
     "refinement_dims": (6, 4),
 }
+ALL_NEW = {
+    "appearance_dim": 4,
+    "layout_dim": 5,
+    "layout_coordinates": True,
+    "overlap": "front",
+    "mask_head": "linear",
+    "snap": 0.05,
+    "generator": "spade",
+    "modulation_dim": 4,
+}
+"""All that the published models do not have."""
 
 
 def make_model(seed=0, **options) -> Sg2Im:
@@ -41,6 +52,17 @@ def make_model(seed=0, **options) -> Sg2Im:
     # Boxes that cover something, so that layouts depend on all that comes before.
     with torch.no_grad():
         list(model.box_head.parameters())[-1].add_(torch.tensor([0.1, 0.2, 0.8, 0.9]))
+    return model
+
+
+def make_seeing_model(seed=0, **options) -> Sg2Im:
+    """One with appearance vectors, which has seen pictures."""
+    model = make_model(seed, **{**ALL_NEW, **options})
+    categories = torch.tensor([1, 2, 3, 3, 0]).repeat(6)
+    looks = torch.randn(30, model.config.appearance_dim)
+    model.appearance_bank.keep(looks, categories, torch.arange(6).repeat_interleave(5))
+    with torch.no_grad():  # so that it makes a difference what objects look like
+        model.to_layout.weight.mul_(3)
     return model
 
 
@@ -75,6 +97,19 @@ def make_noise(model, images=3):
         {"image_size": (256, 256), "refinement_dims": (4, 3)},
         {"image_size": (4, 4), "refinement_dims": (4,)},
         {"gconv_dim": 6, "embedding_dim": 6},
+        {"generator": "spade"},
+        {"generator": "spade", "modulation_kernel": 1, "image_size": (6, 10)},
+        {"mask_head": "linear", "mask_size": 8},
+        {"appearance_dim": 4},
+        {"appearance_dim": 4, "mask_size": 0},
+        {"layout_dim": 5},
+        {"overlap": "front"},
+        {"overlap": "front", "mask_size": 0},
+        {"overlap": "front", "layout_coordinates": True},
+        {"layout_coordinates": True, "layout_dim": 64},
+        {"snap": 0.1},
+        ALL_NEW,
+        {**ALL_NEW, "generator": "crn", "mask_size": 0},
     ],
     ids=str,
 )
@@ -205,8 +240,9 @@ def arrays(images):
     return np.stack([np.asarray(image) for image in images]).astype(int)
 
 
-def test_a_seed_fixes_the_pictures_however_they_are_split_into_batches(monkeypatch):
-    model = make_model()
+@pytest.mark.parametrize("make", [make_model, make_seeing_model])
+def test_a_seed_fixes_the_pictures_however_they_are_split_into_batches(make, monkeypatch):
+    model = make()
     graphs = GRAPHS * 3
     whole = arrays(model.generate(graphs, seed=5))
     assert whole.shape == (9, 16, 16, 3)
@@ -365,6 +401,237 @@ def test_one_graph_needs_no_batch():
         assert torch.equal(found, expected)
 
 
+# --- Beyond the published models ----------------------------------------------------------------
+
+
+def warped(box, mask, size):
+    """One object's mask in its box."""
+    return compose_layout(torch.ones(1, 1), box[None], mask[None], torch.tensor([0]), size)[0, 0]
+
+
+@torch.no_grad()
+def test_layouts_equal_objects_painted_one_over_the_other():
+    model = make_model(**ALL_NEW).eval()
+    graphs, noise, looks = model.to_batch(GRAPHS), make_noise(model), torch.randn(9, 4)
+    output = model(graphs, noise=noise, appearance=looks)
+    vectors = model.object_vectors(graphs)
+    predicted = model.box_head(vectors)
+    boxes, height, width = predicted.clone(), *model.config.image_size
+    for o in range(9):
+        for side, value in enumerate(predicted[o].tolist()):
+            if side < 2 and value < 0.05:
+                boxes[o, side] = 0
+            if side >= 2 and value > 0.95:
+                boxes[o, side] = 1
+    assert torch.equal(output.boxes, boxes)
+    pictures = {int(graphs.batch[o]): looks[o] for o in range(9) if graphs.x[o] == 0}
+    rows = [[vectors[o], looks[o], pictures[int(graphs.batch[o])]] for o in range(9)]
+    vectors = torch.stack([torch.cat(row) for row in rows])
+    masks = model.mask_head(vectors)
+    assert torch.equal(output.masks, masks)
+    vectors = vectors @ model.to_layout.weight.T + model.to_layout.bias
+    layout = torch.zeros(3, 5, height, width)
+    factors = torch.zeros(3, 4, height, width)
+    inside = boxes.clamp(0, 1)
+    areas = (inside[:, 2:] - inside[:, :2]).prod(1).abs().tolist()
+    order = sorted((o for o in range(9) if graphs.x[o] > 0), key=lambda o: -areas[o])
+    for o in [o for o in range(9) if graphs.x[o] == 0] + order:
+        box, mask = boxes[o], masks[o]
+        if graphs.x[o] == 0:  # fills the picture
+            box, mask = torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.ones(4, 4)
+        cover, picture = warped(box, mask, (height, width)), graphs.batch[o]
+        extent = box[2:] - box[:2]
+        linear = torch.cat([2 / extent, -2 * box[:2] / extent - 1])
+        for planes, own in ((layout, vectors[o]), (factors, linear)):
+            planes[picture] = planes[picture] * (1 - cover) + own.view(-1, 1, 1) * cover
+    across, down = torch.linspace(0, 1, width), torch.linspace(0, 1, height).view(-1, 1)
+    places = torch.stack(
+        [factors[:, 0] * across + factors[:, 2], factors[:, 1] * down + factors[:, 3]], dim=1
+    ).clamp(-1.2, 1.2)
+    angles = np.pi * places
+    planes = torch.cat([layout, places, angles.sin(), angles.cos(), noise], dim=1)
+    expected = model.refinement(planes)
+    torch.testing.assert_close(output.images, expected, rtol=0, atol=1e-4)
+
+
+def test_gradients_reach_all_weights_through_what_true_pictures_look_like():
+    model = make_model(**ALL_NEW)
+    graphs = model.to_batch(GRAPHS)
+    graphs.boxes = torch.tensor([[0.1, 0.2, 0.8, 0.9]]).expand(9, 4)
+    true = model.encode_appearance(torch.randn(3, 3, 16, 16), graphs)
+    assert true.mean.shape == true.log_variance.shape == (9, 4)
+    output = model(graphs, noise=make_noise(model), appearance=true.sample(torch.randn(9, 4)))
+    images, masks = output.images.square().mean(), output.masks.square().mean()
+    (images + masks + output.boxes.square().mean()).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        # A bias before batch norm changes nothing.
+        assert parameter.grad.abs().sum() > 0 or name.endswith("bias"), name
+    assert make_model().encode_appearance(torch.randn(3, 3, 16, 16), graphs) is None
+
+
+def looks_of(model, *arguments, **named):
+    """The appearance vectors that pictures are generated with."""
+    seen = []
+
+    def see(_, arguments, given):
+        seen.append(given["appearance"])
+
+    hook = model.register_forward_pre_hook(see, with_kwargs=True)
+    model.generate(*arguments, **named)
+    hook.remove()
+    return torch.cat(seen)
+
+
+def test_seeds_change_what_things_look_like_among_what_was_seen():
+    model = make_seeing_model()
+    kept = model.appearance_bank
+    found = [looks_of(model, GRAPHS, seed=seed) for seed in range(8)]
+    categories = model.to_batch(GRAPHS).x.tolist()
+    for looks in found:
+        for row, category in zip(looks.tolist(), categories, strict=True):
+            among = kept.vectors[category] if category else kept.picture_vectors
+            assert row in among.tolist()
+    assert len({str(looks) for looks in found}) > 4
+    pictures = [arrays(model.generate(GRAPHS, seed=seed)) for seed in range(8)]
+    assert np.mean([np.abs(a - b).mean() for a in pictures for b in pictures]) > 1
+    assert torch.equal(found[3], looks_of(model, GRAPHS, seed=3))
+
+
+def test_appearance_given_for_one_object_leaves_the_others_drawn():
+    model = make_seeing_model()
+    drawn = looks_of(model, GRAPHS, seed=4)
+    own = torch.full((3, 4), torch.nan)  # without the image node
+    own[1] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    found = looks_of(model, GRAPHS, seed=4, appearance=[own, None, None])
+    expected = drawn.clone()
+    expected[1] = own[1]
+    assert torch.equal(found, expected) and own[0].isnan().all()
+    whole = torch.randn(3, 4, dtype=torch.float64)  # with it, which is the last one
+    found = looks_of(model, GRAPHS, seed=4, appearance=[None, None, whole])
+    expected = drawn.clone()
+    expected[6:] = whole.float()
+    assert torch.equal(found, expected)
+    given = arrays(model.generate(GRAPHS, 4, appearance=[own, None, None]))
+    plain = arrays(model.generate(GRAPHS, 4))
+    assert np.array_equal(given[1:], plain[1:]) and not np.array_equal(given[0], plain[0])
+
+
+@pytest.mark.parametrize(
+    ("appearance", "sentence"),
+    [
+        ([None], "There are 1 entries of appearance for 3 graphs"),
+        ([torch.zeros(2, 4), None, None], r"must have the shape \(4, 4\).*got \(2, 4\)"),
+        ([None, torch.zeros(2, 5), None], r"must have the shape \(2, 4\).*got \(2, 5\)"),
+        (torch.zeros(3, 4), r"must have the shape \(4, 4\).*got \(4,\)"),
+    ],
+)
+def test_wrong_appearance_raises_a_sentence(appearance, sentence):
+    with pytest.raises(Sg2ImError, match=sentence):
+        make_seeing_model().generate(GRAPHS, appearance=appearance)
+    with pytest.raises(Sg2ImError, match="has no appearance vectors"):
+        make_model().generate(GRAPHS, appearance=[None] * 3)
+    model = make_seeing_model()
+    with pytest.raises(ValueError, match=r"appearance must have the shape \(9, 4\)"):
+        model(model.to_batch(GRAPHS), appearance=torch.zeros(8, 4))
+
+
+@pytest.mark.parametrize("make", [make_model, make_seeing_model])
+def test_other_sizes(make):
+    model = make()
+    for size in ((32, 32), (16, 24)):
+        images = model.generate(GRAPHS, seed=1, size=size)
+        assert [image.size for image in images] == [size[::-1]] * 3
+    whole = arrays(model.generate(GRAPHS, seed=1))
+    assert np.array_equal(whole, arrays(model.generate(GRAPHS, seed=1, size=(16, 16))))
+    multiple = 2 if model.config.generator == "spade" else 4
+    for size, sentence in (
+        ((16, 17), f"16 x 17, but .* multiples of {multiple}"),
+        ((0, 16), "0 x 16"),
+        (32, "list of 2 whole numbers, got 32"),
+    ):
+        with pytest.raises(Sg2ImError, match=sentence):
+            model.generate(GRAPHS, size=size)
+    assert model.config.image_size == (16, 16)
+
+
+def test_a_seed_gives_a_graph_the_same_look_at_all_sizes():
+    model = make_seeing_model()
+    found = [looks_of(model, GRAPHS[:1], seed=2, size=size) for size in ((16, 16), (32, 48))]
+    assert torch.equal(*found)
+
+
+@torch.no_grad()
+def test_unmasked_objects_get_predicted_masks():
+    model = make_model(mask_head="linear").eval()
+    graphs, noise = model.to_batch(GRAPHS), make_noise(model)
+    unmasked = torch.arange(9) % 3 == 0
+    predicted = model(graphs, noise=noise)
+    for masks, same_size in (
+        (torch.rand(9, 4, 4), None),
+        (torch.ones(9, 16, 16, dtype=torch.bool), torch.ones(9, 4, 4)),
+        (torch.zeros(9, 3, 3, dtype=torch.uint8), torch.zeros(9, 4, 4)),
+    ):
+        mixed = (masks if same_size is None else same_size).clone()
+        mixed[unmasked] = predicted.masks[unmasked]
+        found = model(graphs, masks=masks, noise=noise, unmasked=unmasked).images
+        expected = model(graphs, masks=mixed, noise=noise).images
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    alone = model(graphs, noise=noise, unmasked=unmasked).images
+    assert torch.equal(alone, predicted.images)
+
+
+def test_boxes_snap_to_the_border_only_when_pictures_are_generated():
+    boxes = torch.tensor([[0.04, 0.06, 0.96, 0.94], [0.01, 0.97, 0.03, 0.99], [0.0, 0.0, 1.3, 1.0]])
+    expected = [[0, 0.06, 1, 0.94], [0, 0.97, 0.03, 1], [0, 0, 1, 1]]
+    model = make_model(snap=0.05)
+    model.box_head.forward = lambda vectors: boxes
+    graphs = model.to_batch(GRAPHS[2:])
+    assert torch.equal(model(graphs).boxes, boxes)
+    torch.testing.assert_close(model.eval()(graphs).boxes, torch.tensor(expected))
+
+
+@torch.no_grad()
+def test_places_within_boxes_keep_their_digits_under_autocast():
+    model = make_model(overlap="front", layout_coordinates=True).eval()
+    graphs, seen = model.to_batch(GRAPHS[1:2]), []
+    boxes = torch.tensor([[0.40, 0.62, 0.52, 0.71], [0, 0, 1, 1]])
+    model.refinement.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    model(graphs, boxes, torch.ones(2, 4, 4), make_noise(model, 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(graphs, boxes, torch.ones(2, 4, 4), make_noise(model, 1))
+    exact, rough = (layout[:, -6:].float() for layout in seen)
+    torch.testing.assert_close(rough, exact, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("save", [save_checkpoint, save_safetensors])
+@pytest.mark.parametrize("generator", ["spade", "crn"])
+def test_with_all_options_it_is_saved_loaded_and_folded(save, generator, tmp_path):
+    model = make_seeing_model(generator=generator)
+    for _ in range(3):
+        model(model.to_batch(GRAPHS))  # running statistics that are not the fresh ones
+    expected = arrays(model.generate(GRAPHS, seed=1))
+    save(tmp_path / "model", model)
+    loaded = Sg2Im.from_pretrained(tmp_path / "model")
+    assert loaded.config == model.config
+    assert np.array_equal(arrays(loaded.generate(GRAPHS, seed=1)), expected)
+    folded = loaded.for_generation()
+    assert np.abs(arrays(folded.generate(GRAPHS, seed=1)) - expected).max() <= 1
+    assert len(model.double().generate(GRAPHS, seed=1)) == 3
+
+
+def test_with_all_options_one_graph_needs_no_batch():
+    model = make_seeing_model().eval()
+    graph, looks = SceneGraph.from_json(GRAPHS[1], VOCABULARY), torch.randn(2, 4)
+    noise, batched = make_noise(model, 1), model.to_batch(GRAPHS[1:2])
+    alone = model(graph, noise=noise, appearance=looks)
+    for found, expected in zip(alone, model(batched, noise=noise, appearance=looks), strict=True):
+        assert torch.equal(found, expected)
+    drawn = torch.randn(2, 4)
+    assert torch.equal(model.draw_appearance(graph, drawn), model.draw_appearance(batched, drawn))
+
+
 # --- As a module --------------------------------------------------------------------------------
 
 
@@ -372,7 +639,7 @@ def test_one_graph_needs_no_batch():
     "clone", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"]
 )
 def test_copies_give_the_same_pictures(clone):
-    model = make_model(mlp_normalization="batch").eval()
+    model = make_seeing_model(mlp_normalization="batch").eval()
     other = clone(model)
     assert other.vocabulary == model.vocabulary and other.config == model.config
     assert np.array_equal(*(arrays(m.generate(GRAPHS, seed=1)) for m in (model, other)))
@@ -410,12 +677,12 @@ def test_autocast_to_bfloat16_trains():
 
 
 def test_reset_parameters_draws_all_weights_anew():
-    model = make_model()
-    before = copy.deepcopy(model.state_dict())
-    model.reset_parameters()
-    for key, value in model.state_dict().items():
-        if value.dim() > 1:
-            assert not torch.equal(value, before[key]), key
+    for model in (make_model(), make_seeing_model()):
+        before = copy.deepcopy(model.state_dict())
+        model.reset_parameters()
+        for key, value in model.state_dict().items():
+            if value.dim() > 1:
+                assert not torch.equal(value, before[key]), key
 
 
 def test_seeded_construction_is_reproducible_and_repr_is_short():
@@ -442,6 +709,15 @@ def test_seeded_construction_is_reproducible_and_repr_is_short():
         ({"gconv_pooling": "avg"}, "gconv_pooling must be one of mean, sum, got 'avg'"),
         ({"mlp_normalization": "layer"}, "mlp_normalization must be one of none, batch"),
         ({"mask_head": "bilinear"}, "mask_head must be one of upsample, transposed"),
+        ({"mask_head": "linear", "mask_size": 2}, "mask_size is 2, but the linear .* at least 4"),
+        ({"generator": "spade", "image_size": (40, 64)}, "40 x 64.*5 blocks .* multiples of 16"),
+        ({"appearance_dim": -1}, "appearance_dim must be a whole number, at least 0 and"),
+        ({"layout_dim": 0.5}, "layout_dim must be a whole number, at least 0 and"),
+        ({"layout_coordinates": "yes"}, "layout_coordinates must be"),
+        ({"overlap": "back"}, "overlap must be one of sum, front, got 'back'"),
+        ({"snap": 0.5}, "snap must be a number, at least 0 and"),
+        ({"modulation_kernel": 2}, "modulation_kernel must be one of 1, 3, got 2"),
+        ({"modulation_dim": 0}, "modulation_dim must be a whole number, at least 1 and"),
         ({"normalization": None}, "normalization must be one of batch, instance, none"),
         ({"gconv_dim": 0}, "gconv_dim must be a whole number, at least 1 and"),
         ({"gconv_hidden_dim": 10**12}, "gconv_hidden_dim must be a whole number, at least 1 and"),

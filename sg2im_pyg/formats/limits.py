@@ -16,6 +16,8 @@ MOST_PIXELS = 4096
 """Longest side of pictures and crops that a file may ask for; more would take all memory."""
 MOST_LAYERS = 32
 """Of a discriminator."""
+MOST_SCALES = 8
+"""Of a discriminator, likewise."""
 _MOST_ENTRIES = 1000
 """Of a list among a network's options; more would be no option."""
 MOST_SHOWN = 300
@@ -91,12 +93,16 @@ def check_counts(options: Mapping[str, Any], path: str | os.PathLike[str]) -> No
     Raises:
         Sg2ImError: If one is no whole number, or absurd.
     """
-    for name, most in (("scales", 8), ("channels", MOST_CHANNELS), ("num_labels", MOST_CHANNELS)):
-        value = options.get(name, 1)
-        if type(value) is not int or not 0 <= value <= most:
+    for name, least, most in (
+        ("scales", 1, MOST_SCALES),
+        ("channels", 1, MOST_CHANNELS),
+        ("num_labels", 0, MOST_CHANNELS),
+    ):
+        value = options.get(name, least)
+        if type(value) is not int or not least <= value <= most:
             raise Sg2ImError(
                 f"A discriminator in {path} has the {name} {shortened(repr(value))}, which is no "
-                f"whole number from 0 to {most}: use another file."
+                f"whole number from {least} to {most}: use another file."
             )
 
 

@@ -43,6 +43,14 @@ _TRANSLATED_OPTIONS = ("image_size", "gconv_pooling", "activation", "mask_size")
 _SAME_OPTIONS = [name for name in _OPTIONS if name not in _TRANSLATED_OPTIONS]
 _READ_OPTIONS = frozenset([*_OPTIONS, "arch", "padding", "object_size"])
 """All others no longer matter, whatever they are."""
+_OFF = {
+    "appearance_dim": 0,
+    "layout_dim": 0,
+    "layout_coordinates": False,
+    "overlap": "sum",
+    "snap": 0.0,
+}
+"""Options that the release does not have, and what they are in its models."""
 _DEFAULTS = {"embedding_dim": 64, "layout_noise_dim": 0}  # where they differ from ours
 
 # ---- Names of weights: what those of the release begin with, and ours; none for what is left out.
@@ -350,6 +358,8 @@ def from_native(entries: Mapping[str, Any]) -> dict[str, Any]:
     vocabulary, options = entries["vocabulary"], entries["model_config"]
     _check_only("generator", options.get("generator", "crn"), "crn")
     _check_only("mask_head", options["mask_head"], "upsample")
+    for name, only in _OFF.items():
+        _check_only(name, options.get(name, only), only)
     vocab = _released_vocab(vocabulary)
     translated = {
         "gconv_pooling": "avg" if options["gconv_pooling"] == "mean" else "sum",
@@ -407,11 +417,11 @@ def _activation(negative_slope: float) -> str:
     return "leakyrelu-" + np.format_float_positional(negative_slope, trim="0")
 
 
-def _check_only(name: str, value: Any, only: Any) -> None:
-    if value != only:
+def _check_only(name: str, value: Any, *only: Any) -> None:
+    if value not in only:
         raise Sg2ImError(
-            f"The format of the 2018 release has no place for {name} {value!r}, only for {only!r}: "
-            "keep this model in a checkpoint of sg2im_pyg."
+            f"The format of the 2018 release has no place for {name} {value!r}, only for "
+            f"{' or '.join(map(repr, only))}: keep this model in a checkpoint of sg2im_pyg."
         )
 
 
@@ -425,6 +435,7 @@ def _released_vocab(vocabulary: Mapping[str, list[str]]) -> dict[str, Any]:
 
 
 def _released_convolutions(options: Mapping[str, Any]) -> dict[str, Any]:
+    _check_only("normalization", options["normalization"], "batch", "instance", "none")
     return {
         "arch": ",".join("C" + "-".join(map(str, layer)) for layer in options["layers"]),
         "normalization": options["normalization"],

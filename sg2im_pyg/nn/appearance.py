@@ -1,6 +1,6 @@
 """What an object looks like, beyond what the graph says of it: a vector for each object."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -118,7 +118,11 @@ class AppearanceBank(Module):
         channels: Size :math:`A` of the vectors.
         pictures: Most pictures that are kept.
         objects: Most objects of a category that are kept.
-        alike: Objects out of which one is drawn.
+        alike: Objects out of which one is drawn; at most :obj:`objects`.
+
+    Raises:
+        ValueError: If one is drawn out of more objects than are kept; from loading weights, if
+            more are said to be kept than there is room for.
 
     Shapes:
         - **input:** normal noise :math:`(O, A)`, categories :math:`(O,)`, picture of each object
@@ -140,12 +144,15 @@ class AppearanceBank(Module):
         alike: int = 8,
     ) -> None:
         super().__init__()
+        if not 1 <= alike <= objects:
+            raise ValueError(f"alike must be from 1 to {objects}, the objects kept, got {alike}")
         self.objects = objects
         self.alike = alike
         self.register_buffer("picture_vectors", torch.zeros(pictures, channels))
         self.register_buffer("vectors", torch.zeros(num_categories, objects, channels))
         self.register_buffer("of_pictures", torch.zeros(num_categories, objects, channels))
         self.register_buffer("counts", torch.zeros(num_categories, dtype=torch.long))
+        self.register_load_state_dict_post_hook(_check_counts)
 
     def reset_parameters(self) -> None:
         for kept in (self.picture_vectors, self.vectors, self.of_pictures, self.counts):
@@ -193,3 +200,11 @@ class AppearanceBank(Module):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({len(self.picture_vectors)}, {self.objects})"
+
+
+def _check_counts(bank: AppearanceBank, _: Any) -> None:
+    """Weights may come from elsewhere, and counts are places in the other buffers."""
+    most = torch.full_like(bank.counts, bank.objects)
+    most[0] = len(bank.picture_vectors)
+    if ((bank.counts < 0) | (bank.counts > most)).any():
+        raise ValueError("a bank of appearances whose counts do not fit its vectors")

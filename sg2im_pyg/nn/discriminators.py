@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Conv2d, LeakyReLU, Linear, Module, ModuleList, Sequential
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from torch_geometric.nn.inits import reset
 
 from sg2im_pyg.nn.compiled_part import CompiledPart
@@ -29,6 +30,7 @@ class _Discriminator(Module):
         others: dict[str, Any],
     ) -> None:
         super().__init__()
+        _check_one_of(normalization, "batch", "instance", "spectral", "none")
         self.layers = tuple(tuple(layer) for layer in layers)
         self.options = {
             "layers": [list(layer) for layer in layers],
@@ -48,8 +50,7 @@ class _Discriminator(Module):
         self.convs = Sequential(*modules)
 
     def reset_parameters(self) -> None:
-        for child in self.children():
-            reset(child)
+        _reset(self)
 
 
 class PatchDiscriminator(_Discriminator):
@@ -72,6 +73,9 @@ class PatchDiscriminator(_Discriminator):
             (`"High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs"
             <https://arxiv.org/abs/1711.11585>`_, Section 3.2).
         num_labels: Categories of a label map that is joined to the picture; 0 for none.
+
+    Raises:
+        ValueError: If :obj:`normalization` is none of these, or there is no scale.
 
     Attributes:
         options: These arguments, as plain containers.
@@ -97,6 +101,8 @@ class PatchDiscriminator(_Discriminator):
         scales: int = 1,
         num_labels: int = 0,
     ) -> None:
+        if scales < 1:
+            raise ValueError(f"scales must be at least 1, got {scales}")
         others = {"in_channels": in_channels, "patch_scores": patch_scores}
         if (scales, num_labels) != (1, 0):  # files of before have no such options
             others |= {"scales": scales, "num_labels": num_labels}
@@ -118,25 +124,30 @@ class PatchDiscriminator(_Discriminator):
         return [CompiledPart(self.convs), *coarser]
 
     def features(self, images: Tensor, labels: Tensor | None = None) -> list[list[Tensor]]:
-        """What the convolutions give, and the scores at last, for each scale."""
+        """What leaves each LeakyReLU and the last convolution, and the scores at last, for each
+        scale. (Without patch scores those are the last convolution's.)"""
         planes = images if labels is None else torch.cat([images, labels], dim=1)
-        return self._features(planes)
-
-    def _features(self, planes: Tensor) -> list[list[Tensor]]:
         result, found = planes, []
         for layer in self.convs:
             result = layer(result)
-            if isinstance(layer, Conv2d):
+            if isinstance(layer, LeakyReLU):
                 found.append(result)
+        found.append(result)
         if self.classifier is not None:
             found.append(self.classifier(result))
         if self.coarser is None:
             return [found]
-        return [found, *self.coarser._features(F.avg_pool2d(planes, 2))]
+        return [found, *self.coarser.features(F.avg_pool2d(planes, 2))]
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor | list[Tensor]:
-        scores = [found[-1] for found in self.features(images, labels)]
-        return scores[0] if self.coarser is None else scores
+        planes = images if labels is None else torch.cat([images, labels], dim=1)
+        scores = self.convs(planes)
+        if self.classifier is not None:
+            scores = self.classifier(scores)
+        if self.coarser is None:
+            return scores
+        coarser = self.coarser(F.avg_pool2d(planes, 2))
+        return [scores, *(coarser if isinstance(coarser, list) else [coarser])]
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layers})"
@@ -219,6 +230,10 @@ class SegmentingDiscriminator(Module):
         channels: Channels at full size; they double twice as the sides are halved.
         normalization: :obj:`"spectral"` or :obj:`"none"`.
 
+    Raises:
+        ValueError: If :obj:`normalization` is none of these; from the call, if a side is not
+            divisible by 8.
+
     Attributes:
         options: These arguments, as plain containers.
 
@@ -236,6 +251,7 @@ class SegmentingDiscriminator(Module):
         self, num_categories: int, channels: int = 32, normalization: str = "spectral"
     ) -> None:
         super().__init__()
+        _check_one_of(normalization, "spectral", "none")
         self.options = {
             "num_categories": num_categories,
             "channels": channels,
@@ -258,13 +274,15 @@ class SegmentingDiscriminator(Module):
         self.output = conv(channels, num_categories + 1, 1)
 
     def reset_parameters(self) -> None:
-        for child in self.children():
-            reset(child)
+        _reset(self)
 
     def parts_to_compile(self) -> list[CompiledPart]:
         return [CompiledPart(self)]
 
     def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        if height % 8 or width % 8:
+            raise ValueError(f"pictures need sides that are multiples of 8, got {height} x {width}")
         result, beside = images, []
         for layer in self.down:
             result = F.leaky_relu(layer(result), 0.2)
@@ -277,6 +295,25 @@ class SegmentingDiscriminator(Module):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.options['num_categories']})"
+
+
+def _check_one_of(normalization: str, *known: str) -> None:
+    if normalization not in known:
+        *most, last = map(repr, known)
+        names = f"{', '.join(most)} or {last}"
+        raise ValueError(f"normalization must be {names}, got {normalization!r}")
+
+
+def _reset(network: Module) -> None:
+    """Draws all weights of a network anew."""
+    for child in network.children():
+        reset(child)
+    for layer in list(network.modules()):
+        # A bounded weight follows from another one, which the layer itself does not draw.
+        if is_parametrized(layer, "weight"):
+            remove_parametrizations(layer, "weight", leave_parametrized=False)
+            reset(layer)
+            spectral_norm(layer)
 
 
 def _bounded(layer: Module, bounded: bool) -> Module:

@@ -66,9 +66,12 @@ def factor_layout(
 def occlude(layout: FactoredLayout) -> FactoredLayout:
     r"""Each object hides those that come after it as far as its mask covers them: mask :math:`k`
     becomes :math:`m_k \prod_{j < k} (1 - m_j)`, the usual composition of layers."""
-    left = torch.cumprod(1 - layout.masks, dim=1)
-    left = torch.cat([torch.ones_like(left[:, :1]), left[:, :-1]], dim=1)
-    return FactoredLayout(layout.vectors, layout.masks * left)
+    # Not torch.cumprod: its gradient asks the device whether a factor is zero, as many are here.
+    left, visible = torch.ones_like(layout.masks[:, 0]), []
+    for mask in layout.masks.unbind(1):
+        visible.append(mask * left)
+        left = left * (1 - mask)
+    return FactoredLayout(layout.vectors, torch.stack(visible, dim=1))
 
 
 def pays_to_factor(objects: int, channels: int) -> bool:
@@ -116,7 +119,8 @@ def compose_layout(
         most: Number of objects in the picture with the most of them, if it is known: nothing then
             waits for the device of the tensors (unless they are more than :math:`D`).
         overlap: What is where objects overlap: their sum (paper), or the one in front alone, see
-            :func:`occlude`; in front is the one with the smaller box.
+            :func:`occlude`; in front is the one whose box has the smaller part in the picture, and
+            of two alike the one that comes first.
 
     Returns:
         Shape :math:`(N, D, H, W)`.
@@ -237,7 +241,9 @@ def _placed(
         images = int(batch.max()) + 1 if len(batch) else 0
     area = None
     if overlap == "front":
-        area = (boxes[:, 2:] - boxes[:, :2]).detach().prod(1).abs()
+        # Only what lies in the picture: a box that is larger than it is not behind the image node.
+        inside = boxes.detach().clamp(0, 1)
+        area = (inside[:, 2:] - inside[:, :2]).prod(1).abs()
     rank = _rank_in_image(batch, images, area)
     if most is None:
         most = int(rank.max()) + 1 if len(rank) else 1

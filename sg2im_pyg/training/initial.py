@@ -16,7 +16,14 @@ from sg2im_pyg.training.config import TrainingConfig, differing_options, listed_
 from sg2im_pyg.training.players import Players
 
 ROWS = {
-    "generator": {"object_embedding.weight": "objects", "predicate_embedding.weight": "predicates"},
+    "generator": {
+        "object_embedding.weight": "objects",
+        "predicate_embedding.weight": "predicates",
+        "appearance_encoder.embedding.weight": "objects",
+        "appearance_bank.vectors": "objects",
+        "appearance_bank.of_pictures": "objects",
+        "appearance_bank.counts": "objects",
+    },
     "object_discriminator": {"category_head.weight": "objects", "category_head.bias": "objects"},
 }
 """Weights with one row for each name of a vocabulary."""
@@ -59,7 +66,9 @@ def start_from(path: Path, players: Players, config: TrainingConfig, vocabulary:
         )
     taken, fresh = [], []
     for name, player in players.named():
-        source: Module | None = loaded.model if name == "generator" else getattr(loaded, name)
+        # Files are not asked for discriminators that the release does not have: they are fresh.
+        source: Module | None
+        source = loaded.model if name == "generator" else getattr(loaded, name, None)
         if source is None:
             fresh.append(name.replace("_", " "))
             continue
@@ -96,6 +105,8 @@ def matched(
     """
     weights = dict(source)
     for key, kind in rows.items():
+        if key not in source:
+            continue  # of an option that is off
         before, after = getattr(known, kind), getattr(wanted, kind)
         if before == after:
             continue  # unused indices and all

@@ -1079,6 +1079,23 @@ def test_names_of_unused_indices_survive(tmp_path):
     ("players", "option"),
     [
         (lambda p: [make_players(mask_head="transposed")[0]], "mask_head 'transposed'"),
+        (lambda p: [make_players(generator="spade")[0]], "generator 'spade'"),
+        (lambda p: [make_players(mask_head="linear")[0]], "mask_head 'linear'"),
+        (lambda p: [make_players(appearance_dim=2)[0]], "appearance_dim 2"),
+        (lambda p: [make_players(layout_dim=3)[0]], "layout_dim 3"),
+        (lambda p: [make_players(layout_coordinates=True)[0]], "layout_coordinates True"),
+        (lambda p: [make_players(overlap="front")[0]], "overlap 'front'"),
+        (lambda p: [make_players(snap=0.1)[0]], "snap 0.1"),
+        (lambda p: [p[0], None, PatchDiscriminator(scales=2)], "scales 2"),
+        (lambda p: [p[0], None, PatchDiscriminator(num_labels=2)], "num_labels 2"),
+        (
+            lambda p: [p[0], None, PatchDiscriminator(normalization="spectral")],
+            "normalization 'spectral'",
+        ),
+        (
+            lambda p: [p[0], ObjectDiscriminator(10, normalization="spectral")],
+            "normalization 'spectral'",
+        ),
         (lambda p: [p[0], None, PatchDiscriminator(patch_scores=True)], "patch_scores True"),
         (lambda p: [p[0], None, PatchDiscriminator(in_channels=4)], "in_channels 4"),
         (lambda p: [p[0], ObjectDiscriminator(10, hidden_channels=8)], "hidden_channels 8"),

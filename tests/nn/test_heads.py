@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch.nn import BatchNorm2d, Conv2d, ConvTranspose2d, Linear
 
 from sg2im_pyg.nn import BoxHead, MaskHead
-from sg2im_pyg.nn.heads import MIDDLE
+from sg2im_pyg.nn.heads import MIDDLE, LinearMaskHead
 
 
 def test_box_head_is_two_linear_layers_each_with_relu():
@@ -71,6 +71,35 @@ def test_mask_head_equals_its_description(mask_size, transposed):
     torch.testing.assert_close(masks, 1 / (1 + (-logits).exp()))
 
 
+@pytest.mark.parametrize("mask_size", [4, 8, 32])
+def test_linear_mask_head_equals_its_description(mask_size):
+    head = LinearMaskHead(5, mask_size).double()
+    vectors = torch.randn(3, 5, dtype=torch.float64)
+    convs = [layer for layer in head.layers if isinstance(layer, Conv2d)]
+    widths = {4: [32], 8: [32, 24], 32: [32, 24, 16, 12]}[mask_size]
+    assert [conv.weight.size(1) for conv in convs] == widths
+    first = head.layers[0]
+    features = vectors @ first.weight.T + first.bias
+    features = torch.where(features > 0, features, 0.2 * features).view(3, 32, 4, 4)
+    for conv in convs[:-1]:
+        features = features.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        features = F.conv2d(features, conv.weight, conv.bias, padding=1)
+        mean = features.mean((0, 2, 3), keepdim=True)
+        variance = (features - mean).square().mean((0, 2, 3), keepdim=True)
+        features = (features - mean) / (variance + 1e-5).sqrt()
+        features = torch.where(features > 0, features, 0.2 * features)
+    logits = F.conv2d(features, convs[-1].weight, convs[-1].bias, padding=1).squeeze(1)
+    masks = head(vectors)
+    assert masks.shape == (3, mask_size, mask_size)
+    torch.testing.assert_close(masks, 1 / (1 + (-logits).exp()))
+
+
+@pytest.mark.parametrize("mask_size", [0, 1, 2, 12])
+def test_linear_masks_of_other_sizes_raise(mask_size):
+    with pytest.raises(ValueError, match=f"power of two of at least 4, got {mask_size}"):
+        LinearMaskHead(5, mask_size)
+
+
 @pytest.mark.parametrize("objects", [1, 3])
 @pytest.mark.parametrize("training", [True, False])
 def test_without_upsampled_features_nothing_else_changes(training, objects, monkeypatch):
@@ -104,6 +133,7 @@ def test_mask_sizes_that_are_no_power_of_two_raise(mask_size):
         lambda: BoxHead(6, 9, "batch_norm"),
         lambda: MaskHead(6, 4),
         lambda: MaskHead(6, 4, transposed=True),
+        lambda: LinearMaskHead(6, 8),
     ],
 )
 def test_reset_parameters_and_gradients(make):
@@ -121,6 +151,8 @@ def test_reset_parameters_and_gradients(make):
 def test_no_objects_and_reprs():
     assert BoxHead(6)(torch.zeros(0, 6)).shape == (0, 4)
     assert MaskHead(6, 4).eval()(torch.zeros(0, 6)).shape == (0, 4, 4)
+    assert LinearMaskHead(6, 8).eval()(torch.zeros(0, 6)).shape == (0, 8, 8)
+    assert repr(LinearMaskHead(6, 8)) == "LinearMaskHead(6, mask_size=8)"
     assert repr(BoxHead(6)) == "BoxHead(6)"
     assert repr(MaskHead(6, 4)) == "MaskHead(6, mask_size=4)"
 

@@ -10,7 +10,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sg2im_pyg.nn import compose_layout, crop_objects
-from sg2im_pyg.nn.layout import factor_layout
+from sg2im_pyg.nn.layout import (
+    coordinate_vectors,
+    factor_layout,
+    label_maps,
+    occlude,
+    replace_coordinates,
+)
 
 
 def bilinear(image: np.ndarray, u: float, v: float) -> float:
@@ -376,3 +382,129 @@ def test_gradients_of_crops_are_the_same_each_time_with_several_threads():
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(first, other) for other in others)
+
+
+# --- Objects in front of others -----------------------------------------------------------------
+
+
+def painted_layout(vectors, boxes, masks, batch, size, images) -> torch.Tensor:
+    """Objects painted one over the other, that with the largest part in the picture first; of two
+    alike the later one first."""
+    inside = boxes.clamp(0, 1)
+    areas = ((inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])).abs().tolist()
+    canvas = torch.zeros(images, vectors.size(1), *size, dtype=torch.float64)
+    for o in sorted(range(len(areas)), key=lambda o: (areas[o], o), reverse=True):
+        mask = None if masks is None else masks[o : o + 1]
+        one = torch.ones(1, 1, dtype=torch.float64), boxes[o : o + 1], mask, torch.zeros(1).long()
+        cover = direct_layout(*one, size, 1)[0]
+        canvas[batch[o]] = canvas[batch[o]] * (1 - cover) + vectors[o].view(-1, 1, 1) * cover
+    return canvas
+
+
+@settings(deadline=None, max_examples=100)
+@given(scenes())
+def test_objects_in_front_hide_those_behind(scene):
+    expected = painted_layout(*scene)
+    found = compose_layout(*scene, overlap="front")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    factored = factor_layout(*scene, overlap="front")
+    torch.testing.assert_close(factored.multiply(), expected, rtol=0, atol=1e-9)
+
+
+def test_a_box_larger_than_the_picture_is_not_behind_what_fills_it():
+    boxes = torch.tensor([[0.0, 0.0, 1.2, 1.1], [0.0, 0.0, 1.0, 1.0], [0.5, 0.5, 0.7, 0.7]])
+    vectors = torch.tensor([[1.0], [2.0], [3.0]])
+    layout = compose_layout(vectors, boxes, None, torch.zeros(3).long(), (6, 6), overlap="front")
+    expected = torch.ones(6, 6)
+    expected[3, 3] = 3
+    torch.testing.assert_close(layout[0, 0], expected)
+
+
+def test_gradients_where_objects_are_in_front():
+    generator = torch.Generator().manual_seed(5)
+    # No sample lies on a mask's pixel: there the gradient jumps.
+    boxes = torch.tensor(
+        [[0.12, 0.23, 0.58, 0.71], [0.31, 0.28, 1.07, 0.94], [-0.13, -0.07, 1.12, 1.21]]
+    ).double()
+    vectors = torch.randn(3, 2, dtype=torch.float64, generator=generator)
+    masks = torch.rand(3, 3, 3, dtype=torch.float64, generator=generator)
+    masks[:, 1] = 1  # where something is hidden wholly
+    inputs = tuple(tensor.requires_grad_() for tensor in (vectors, boxes, masks))
+    batch = torch.zeros(3).long()
+
+    def compose(vectors, boxes, masks):
+        return compose_layout(vectors, boxes, masks, batch, (5, 4), overlap="front")
+
+    assert torch.autograd.gradcheck(compose, inputs)
+
+
+def test_occluded_masks_share_a_pixel():
+    layout = factor_layout(
+        torch.ones(2, 1), torch.rand(2, 4), torch.rand(2, 4, 4), torch.zeros(2).long(), (6, 6)
+    )
+    first, second = layout.masks[0]
+    found = occlude(layout).masks[0]
+    torch.testing.assert_close(found, torch.stack([first, second - first * second]))
+
+
+def test_label_maps_of_boxes_apart_say_which_category_is_where():
+    boxes = torch.tensor([[0.0, 0.0, 0.2, 1.0], [0.6, 0.4, 1.0, 0.6], [0.0, 0.0, 1.0, 1.0]])
+    categories, batch = torch.tensor([2, 1, 0]), torch.zeros(3).long()
+    found = label_maps(categories, boxes, None, batch, (6, 6), 4, 2, 3)
+    expected = torch.zeros(6, 6).long()
+    expected[:, :2] = 2
+    expected[2:4, 3:] = 1
+    assert found.shape == (2, 4, 6, 6) and not found[1].any()
+    torch.testing.assert_close(found[0], F.one_hot(expected, 4).permute(2, 0, 1).float())
+
+
+@settings(deadline=None, max_examples=50)
+@given(scenes(), st.integers(1, 3))
+def test_label_maps_are_painted_categories(scene, categories):
+    vectors, boxes, masks, batch, size, images = scene
+    of_objects = torch.arange(len(vectors)) % categories
+    one_hot = torch.eye(categories, dtype=torch.float64)[of_objects]
+    found = label_maps(of_objects, boxes, masks, batch, size, categories, images)
+    expected = painted_layout(one_hot, boxes, masks, batch, size, images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
+# --- Coordinates --------------------------------------------------------------------------------
+
+
+def test_coordinates_of_one_pixel_by_hand():
+    # Column 2 of 5 lies at 0.5, row 1 of 4 at 1/3. In the box that is a third from the left, thus
+    # at -1/3, and in the middle from top to bottom, thus at 0.
+    boxes = torch.tensor([[0.4, 0.2, 0.7, 7 / 15]], dtype=torch.float64)
+    layout = compose_layout(
+        torch.cat([torch.full((1, 1), 9.0), coordinate_vectors(boxes)], dim=1).double(),
+        boxes,
+        torch.ones(1, 2, 2).double(),
+        torch.tensor([0]),
+        (4, 5),
+    )
+    found = replace_coordinates(layout)
+    assert found.shape == (1, 7, 4, 5)
+    sine, cosine = -np.sqrt(3) / 2, 0.5
+    expected = torch.tensor([9, -1 / 3, 0, sine, 0, cosine, 1], dtype=torch.float64)
+    torch.testing.assert_close(found[0, :, 1, 2], expected)
+
+
+@settings(deadline=None, max_examples=50)
+@given(scenes())
+def test_coordinates_say_where_in_its_box_each_pixel_lies(scene):
+    _, boxes, _, batch, size, _ = scene
+    found = coordinate_vectors(boxes)
+    planes = torch.cat([torch.ones(len(boxes), 2).double(), found], dim=1)
+    planes = planes.view(len(boxes), 6, 1, 1).expand(-1, -1, *size)
+    found = replace_coordinates(planes)
+    assert torch.equal(found[:, :2], planes[:, :2])
+    for o, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+        width, height = (side if abs(side) >= 0.02 else 0.02 for side in (x1 - x0, y1 - y0))
+        for i, y in enumerate(pixels(size[0])):
+            for j, x in enumerate(pixels(size[1])):
+                across = np.clip(2 * (x - x0) / width - 1, -1.2, 1.2)
+                down = np.clip(2 * (y - y0) / height - 1, -1.2, 1.2)
+                angles = np.pi * np.array([across, down])
+                expected = [across, down, *np.sin(angles), *np.cos(angles)]
+                np.testing.assert_allclose(found[o, 2:, i, j], expected, atol=1e-9)

@@ -158,6 +158,34 @@ def test_names_of_another_vocabulary_are_matched(config, vocabulary, tmp_path):
     )
 
 
+def test_what_things_look_like_follows_their_names(config, vocabulary, tmp_path):
+    config.model.appearance_dim = 2
+    config.segmenting_discriminator.enabled = True
+    other = Vocabulary(vocabulary.objects[:0:-1], vocabulary.predicates[1:])
+    model, objects, pictures = make_networks(config, other)
+    count = len(other.objects)
+    model.appearance_bank.keep(
+        torch.randn(count, 2), torch.arange(count), torch.zeros(count, dtype=torch.long)
+    )
+    model.appearance_bank.counts[2] = 0
+    save_checkpoint(tmp_path / "first.pt", model, None, objects, pictures)
+    players = fresh_players(config, vocabulary)
+    printed = start_from(tmp_path / "first.pt", players, config, vocabulary)
+    assert printed.endswith("object discriminator; fresh: segmenting discriminator")
+    found = players.generator.bare
+    for row, name in enumerate(vocabulary.objects):
+        index = other.objects.index(name)
+        pairs = [
+            (found.appearance_encoder.embedding.weight, model.appearance_encoder.embedding.weight)
+        ]
+        for kept in ("vectors", "of_pictures", "counts"):
+            pairs.append(
+                (getattr(found.appearance_bank, kept), getattr(model.appearance_bank, kept))
+            )
+        assert all(torch.equal(after[row], before[index]) for after, before in pairs), name
+    assert torch.equal(found.appearance_bank.picture_vectors, model.appearance_bank.picture_vectors)
+
+
 def test_a_discriminator_that_one_side_lacks_is_fresh_or_left(config, vocabulary, tmp_path):
     model, objects, pictures = make_networks(config, vocabulary)
     save_checkpoint(tmp_path / "first.pt", model, image_discriminator=pictures)
