@@ -59,6 +59,8 @@ class ModelConfig:
     padding: Literal["zeros", "replicate"] = "zeros"
     """What the refinement network's convolutions see around a picture: zeros (release), which show
     as a frame in sharp pictures, or its border again."""
+    direct_colours: bool = False
+    """Whether crn adds a 1 x 1 convolution of the layout to its pictures, as spade does."""
     snap: float = option(0.0, least=0, below=0.5)
     """Sides of predicted boxes that are nearer to the picture's border on their own side than this,
     in units of the picture, are put on it when pictures are generated; 0 for none."""

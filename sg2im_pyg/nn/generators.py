@@ -99,6 +99,7 @@ def _make_crn(channels: int, options: Any) -> Generator:
         options.normalization,
         negative_slope=options.negative_slope,
         padding=options.padding,
+        direct_colours=options.direct_colours,
     )
 
 

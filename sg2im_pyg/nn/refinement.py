@@ -45,6 +45,8 @@ class RefinementNetwork(Module):
         negative_slope: Slope of the LeakyReLUs below zero.
         padding: What 3 × 3 convolutions see around their input: :obj:`"zeros"` (release), which
             show as a frame in sharp pictures, or :obj:`"replicate"`, the border again.
+        direct_colours: Whether a 1 × 1 convolution of the layout is added to the pictures, so that
+            sides of masks need not come through the cascade.
 
     Attributes:
         economical: Whether :meth:`forward` saves operations; otherwise it is
@@ -74,14 +76,15 @@ class RefinementNetwork(Module):
         out_channels: int = 3,
         negative_slope: float = 0.2,
         padding: Literal["zeros", "replicate"] = "zeros",
+        direct_colours: bool = False,
     ) -> None:
         super().__init__()
         if not channels:
             raise ValueError("channels must name the width of at least one module, got none")
         self.layout_channels = layout_channels
         self.channels = tuple(channels)
-        # What is saved depends on zeros around the picture.
-        self.economical = self.takes_factored = padding == "zeros"
+        # What is saved depends on zeros around the picture, and needs no layout multiplied out.
+        self.economical = self.takes_factored = padding == "zeros" and not direct_colours
         self.blocks = ModuleList(
             Block(
                 PartedConv2d(layout_channels + fan_in, fan_out, 3, padding=1, padding_mode=padding),
@@ -99,6 +102,7 @@ class RefinementNetwork(Module):
             LeakyReLU(negative_slope, inplace=True),
             Conv2d(last, out_channels, 1),
         )
+        self.colours = Conv2d(layout_channels, out_channels, 1) if direct_colours else None
         # Pixel by pixel in memory: faster convolutions, on the CPU as on a GPU; but for the first
         # module, whose maps have few pixels.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -132,13 +136,14 @@ class RefinementNetwork(Module):
         if noise is not None:
             layout = torch.cat([layout, noise], dim=1)
         layout = layout.contiguous(memory_format=torch.channels_last)
-        images, _, height, width = layout.shape
+        count, _, height, width = layout.shape
         factor = 2 ** len(self.blocks)
-        features = layout.new_zeros(images, 1, height // factor, width // factor)
+        features = layout.new_zeros(count, 1, height // factor, width // factor)
         for block, pooled in zip(self.blocks, pyramid(layout, len(self.blocks)), strict=True):
             features = F.interpolate(features, scale_factor=2, mode="nearest")
             features = block(torch.cat([pooled, features], dim=1))
-        return self.output(features)
+        images = self.output(features)
+        return images if self.colours is None else images + self.colours(layout)
 
     @torch.no_grad()
     def fold(self) -> None:
