@@ -222,7 +222,9 @@ class Sg2Im(ObjectEncoder):
         masks = graphs.get("masks")
         if masks is None:
             masks = images.new_ones(len(graphs.x), 1, 1)
-        return self.appearance_encoder(images, graphs.boxes, masks, graphs.batch, graphs.x)
+        images = images.to(self.object_embedding.weight.dtype)
+        found = self.appearance_encoder(images, graphs.boxes, masks, graphs.batch, graphs.x)
+        return Appearance(*(values.to(images.dtype) for values in found))  # also under autocast
 
     def parts_to_compile(self) -> list[CompiledPart]:
         # The number of objects comes first, in edge_index that of relationships second.

@@ -118,25 +118,30 @@ class PatchDiscriminator(_Discriminator):
         return [CompiledPart(self.convs), *coarser]
 
     def features(self, images: Tensor, labels: Tensor | None = None) -> list[list[Tensor]]:
-        """What the convolutions give, and the scores at last, for each scale."""
+        """What leaves each LeakyReLU and the last convolution, and the scores at last, for each
+        scale. (Without patch scores those are the last convolution's.)"""
         planes = images if labels is None else torch.cat([images, labels], dim=1)
-        return self._features(planes)
-
-    def _features(self, planes: Tensor) -> list[list[Tensor]]:
         result, found = planes, []
         for layer in self.convs:
             result = layer(result)
-            if isinstance(layer, Conv2d):
+            if isinstance(layer, LeakyReLU):
                 found.append(result)
+        found.append(result)
         if self.classifier is not None:
             found.append(self.classifier(result))
         if self.coarser is None:
             return [found]
-        return [found, *self.coarser._features(F.avg_pool2d(planes, 2))]
+        return [found, *self.coarser.features(F.avg_pool2d(planes, 2))]
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor | list[Tensor]:
-        scores = [found[-1] for found in self.features(images, labels)]
-        return scores[0] if self.coarser is None else scores
+        planes = images if labels is None else torch.cat([images, labels], dim=1)
+        scores = self.convs(planes)
+        if self.classifier is not None:
+            scores = self.classifier(scores)
+        if self.coarser is None:
+            return scores
+        coarser = self.coarser(F.avg_pool2d(planes, 2))
+        return [scores, *(coarser if isinstance(coarser, list) else [coarser])]
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.layers})"
@@ -161,7 +166,7 @@ class ObjectDiscriminator(_Discriminator):
 
     Shapes:
         - **input:** pictures :math:`(N, 3, H, W)`, boxes :math:`(O, 4)`, picture of each object
-          :math:`(O,)`
+          :math:`(O,)`; or crops alone, :math:`(O, 3, S, S)`
         - **output:** scores :math:`(O, 1)`, positive means real; logits of the categories
           :math:`(O, \\text{categories})`
 
@@ -198,8 +203,12 @@ class ObjectDiscriminator(_Discriminator):
     def parts_to_compile(self) -> list[CompiledPart]:
         return [CompiledPart(self.convs, varying=(0,))]
 
-    def forward(self, images: Tensor, boxes: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
-        crops = crop_objects(images, boxes, batch, self.object_size)
+    def forward(
+        self, images: Tensor, boxes: Tensor | None = None, batch: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        crops = images
+        if boxes is not None and batch is not None:
+            crops = crop_objects(images, boxes, batch, self.object_size)
         features = self.linear(self.convs(crops).mean(dim=(2, 3)))
         return self.real_head(features), self.category_head(features)
 

@@ -211,23 +211,22 @@ class TrainingConfig:
                 "segmenting_discriminator needs pictures whose sides are multiples of 8, got "
                 f"{self.model.image_size}."
             )
-        # The coarsest scale sees the smallest pictures.
-        coarsest = min(self.model.image_size) // 2 ** (self.image_discriminator.scales - 1)
-        for name, side in (
-            ("image_discriminator", coarsest),
-            ("object_discriminator", self.object_discriminator.object_size),
-        ):
+        for name in ("image_discriminator", "object_discriminator"):
             player = getattr(self, name)
             if not player.enabled:
                 continue
             check_options(player, f"{name}.")
+            scales = getattr(player, "scales", 1)
+            # The coarsest scale sees the smallest pictures.
+            side = getattr(player, "object_size", min(self.model.image_size) // 2 ** (scales - 1))
             player.layers = tuple(map(tuple, player.layers))
             if not player.layers:
                 raise Sg2ImError(f"{name}.layers must name at least one convolution.")
             if side < smallest_input(player.layers):
+                fewer = "fewer layers or scales" if scales > 1 else "fewer layers"
                 raise Sg2ImError(
                     f"{name}.layers need pictures of at least {smallest_input(player.layers)} "
-                    f"pixels a side, got {side}: choose larger pictures or fewer layers."
+                    f"pixels a side, got {side}: choose larger pictures or {fewer}."
                 )
             normalized = player.normalization in ("batch", "instance")
             if normalized and side_after(player.layers[:-1], side) < 2:
@@ -236,6 +235,18 @@ class TrainingConfig:
                     "can not be normalized: choose larger pictures, fewer layers, or "
                     f"{name}.normalization: none."
                 )
+            if player.normalization == "batch" and (self.losses.r1 or self.losses.r2):
+                raise Sg2ImError(
+                    f"losses.r1 and losses.r2 are gradients at single pictures, which "
+                    f"{name}.normalization: batch mixes: choose spectral, instance or none."
+                )
+        judge = self.image_discriminator
+        matching = judge.enabled and self.losses.feature_matching
+        if matching and len(judge.layers) + judge.patch_scores < 2:
+            raise Sg2ImError(
+                "losses.feature_matching compares layers before the scores, of which "
+                "image_discriminator has none: give it one more, or patch_scores."
+            )
 
 
 def options_to_yaml(options: dict[str, Any]) -> str:

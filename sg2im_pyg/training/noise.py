@@ -83,12 +83,17 @@ def appearance_noise(
     )
 
 
-def chosen_places(places: Iterable[int], share: float) -> list[bool]:
-    """Which places of a batch are chosen where a share of them is: evenly spread, so that the
-    number of processes changes nothing.
+def chosen_places(places: Iterable[int], share: float) -> np.ndarray:
+    """Which places in the order of a training are chosen where a share of them is: evenly spread,
+    so that the number of processes changes nothing.
 
     Args:
-        places: Places in the batch of all processes.
+        places: Places in the order, which other steps go on with, so that a share smaller than a
+            batch has effect too.
         share: Share of the places.
+
+    Returns:
+        Whether each is chosen, bool.
     """
-    return [int((place + 1) * share) > int(place * share) for place in places]
+    order = np.fromiter(places, np.int64)
+    return np.floor((order + 1) * share) > np.floor(order * share)

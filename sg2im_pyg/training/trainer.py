@@ -103,7 +103,9 @@ def _train(
                 ]
                 rate = learning_rate(config, progress.step)
                 players.set_learning_rate(rate, discriminator_ratio(config))
-                result = training_step(fabric, players, parts, config, noise, looks, places)
+                before = progress.step * data.batches.batch_size
+                order = [[before + place for place in own] for own in places]
+                result = training_step(fabric, players, parts, config, noise, looks, order)
                 run.count(result, rate)
                 if progress.step == config.optimizer.eval_mode_after:
                     freeze_statistics(fabric, players, config)
