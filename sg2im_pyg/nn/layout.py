@@ -210,7 +210,8 @@ def label_maps(
     Returns:
         Shape :math:`(N, C, H, W)`.
     """
-    vectors = F.one_hot(categories, num_categories).to(boxes.dtype)
+    names = torch.arange(num_categories, device=categories.device)
+    vectors = (categories.unsqueeze(1) == names).to(boxes.dtype)  # F.one_hot may wait
     return compose_layout(vectors, boxes, masks, batch, size, batch_size, most, "front")
 
 

@@ -205,6 +205,12 @@ class TrainingConfig:
                 "optimizer.gradient_clip can not be had with hardware.precision=16-mixed, whose "
                 "gradients are scaled: use bf16-mixed or 32-true."
             )
+        penalties = self.losses.r1 or self.losses.r2
+        if penalties and self.hardware.precision == "16-mixed":
+            raise Sg2ImError(
+                "losses.r1 and losses.r2 can not be had with hardware.precision=16-mixed, whose "
+                "gradients are scaled: use bf16-mixed or 32-true."
+            )
         check_options(self.segmenting_discriminator, "segmenting_discriminator.")
         if self.segmenting_discriminator.enabled and any(s % 8 for s in self.model.image_size):
             raise Sg2ImError(
@@ -235,9 +241,9 @@ class TrainingConfig:
                     "can not be normalized: choose larger pictures, fewer layers, or "
                     f"{name}.normalization: none."
                 )
-            if player.normalization == "batch" and (self.losses.r1 or self.losses.r2):
+            if player.normalization == "batch" and penalties:
                 raise Sg2ImError(
-                    f"losses.r1 and losses.r2 are gradients at single pictures, which "
+                    "losses.r1 and losses.r2 are gradients at single pictures, which "
                     f"{name}.normalization: batch mixes: choose spectral, instance or none."
                 )
         judge = self.image_discriminator

@@ -24,7 +24,7 @@ from sg2im_pyg.nn.appearance import Appearance
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 from sg2im_pyg.nn.layout import crop_objects, label_maps
 from sg2im_pyg.training.config import TrainingConfig
-from sg2im_pyg.training.internals import changing_nothing_where
+from sg2im_pyg.training.internals import changing_nothing_where, gradients_before_backward
 from sg2im_pyg.training.losses import (
     LOSSES,
     LossConfig,
@@ -38,7 +38,6 @@ from sg2im_pyg.training.losses import (
     segmenting_loss,
     weighted_sum,
 )
-from sg2im_pyg.training.noise import chosen_places
 from sg2im_pyg.training.players import Player, Players, bare_optimizer
 from sg2im_pyg.training.processes import over_processes
 
@@ -109,13 +108,14 @@ def training_step(
     config: TrainingConfig,
     noise: Sequence[Tensor | None] | None = None,
     appearance: Sequence[Tensor | None] | None = None,
-    places: Sequence[Sequence[int]] | None = None,
+    unmasked: Sequence[Tensor | None] | None = None,
 ) -> StepResult:
     """One step: the generator against the frozen discriminators, then each discriminator.
 
     The layout is made of the true boxes, and of the true masks where there are any (paper,
-    Section 3, "Training"). A player whose loss or gradient is not finite keeps its weights and its
-    running statistics; if it is the generator, the discriminators keep theirs too.
+    Section 3, "Training") unless predicted ones are asked for. A player whose loss or gradient is
+    not finite keeps its weights and its running statistics; if it is the generator, the
+    discriminators keep theirs too.
 
     Args:
         fabric: Says on which device and over how many processes.
@@ -127,13 +127,13 @@ def training_step(
         noise: Noise of the layout for each part, see :meth:`Sg2Im.forward`; drawn where it is not
             given.
         appearance: Noise of the objects' appearance for each part, likewise.
-        places: Places of each part's pictures in the order of the whole training, from 0 where they
-            are not given; they say which pictures get predicted masks.
+        unmasked: For each part which of its pictures get predicted masks, see
+            :func:`~sg2im_pyg.training.noise.chosen_places`; none where it is not given.
     """
     if config.hardware.compile == "reduce-overhead":
         torch.compiler.cudagraph_mark_step_begin()
     result = StepResult()
-    parts = split_batch(fabric, players, graphs, config, noise, appearance, places)
+    parts = split_batch(fabric, players, graphs, noise, appearance, unmasked)
     player = players.generator
 
     # ---- Generator
@@ -214,10 +214,9 @@ def split_batch(
     fabric: Fabric,
     players: Players,
     graphs: Batch | Sequence[Batch],
-    config: TrainingConfig,
     noise: Sequence[Tensor | None] | None,
     appearance: Sequence[Tensor | None] | None,
-    places: Sequence[Sequence[int]] | None,
+    unmasked: Sequence[Tensor | None] | None,
 ) -> list[Part]:
     """The parts of a step's batch with their shares in the batch of all processes."""
     batches = [graphs] if isinstance(graphs, Batch) else list(graphs)
@@ -229,19 +228,15 @@ def split_batch(
         counts = torch.tensor([objects, pictures], dtype=dtype)
         objects, pictures = over_processes(counts.to(fabric.device, non_blocking=True))
     parts = []
-    places = places or [range(batch.num_graphs) for batch in batches]
-    for batch, own_noise, looks, own in zip(
-        batches, noise or none, appearance or none, places, strict=True
+    for batch, own_noise, looks, chosen in zip(
+        batches, noise or none, appearance or none, unmasked or none, strict=True
     ):
         graphs = batch.apply(lambda values: values.to(dtype), "boxes", "masks")
         images = normalize_images(batch.image, dtype)
         shares = {"objects": len(batch.x) / objects, "pictures": batch.num_graphs / pictures}
-        unmasked = None
-        if config.predicted_masks:
-            chosen = torch.from_numpy(chosen_places(own, config.predicted_masks))
-            unmasked = chosen.to(images.device, non_blocking=True).index_select(0, graphs.batch)
+        objects_chosen = None if chosen is None else chosen.index_select(0, graphs.batch)
         labels = true_labels(players, graphs, images)
-        parts.append(Part(graphs, images, own_noise, looks, unmasked, labels, shares))
+        parts.append(Part(graphs, images, own_noise, looks, objects_chosen, labels, shares))
     if any(DISCRIMINATORS[name].judges == "pixels" for name in players.discriminators):
         labels_of_parts = [part.labels for part in parts if part.labels is not None]
         pixels = torch.stack([pixels_of_categories(labels) for labels in labels_of_parts]).sum(0)
@@ -349,7 +344,8 @@ def discriminator_losses(
         ("r2", fake_scores, fake),
     ):
         if weight := getattr(weights, penalty):
-            losses[penalty] = weight * gradient_penalty(scores, images)
+            with gradients_before_backward():
+                losses[penalty] = weight * gradient_penalty(scores, images)
     share = part.shares["objects" if judges == "objects" else "pictures"]
     return {loss: value * share for loss, value in losses.items()}
 

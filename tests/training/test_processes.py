@@ -129,6 +129,12 @@ def test_two_processes_give_the_numbers_of_one_with_everything_on(everything, tm
         assert process.returncode == 0, printed(tmp_path)
     assert_same_run(tmp_path / "run 1", tmp_path / "run 2")
 
+    # ---- Statistics copied at each step, and networks of which a part does nothing.
+    options = ["--hardware.sync_batchnorm", "false", "--model.gconv_num_layers", "0"]
+    arguments = ["--config", written(everything, tmp_path), "--run_dir", "copied", *options]
+    process = start(2, tmp_path, *arguments, "--steps", "2")
+    assert process.returncode == 0, printed(tmp_path)
+
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_with_a_sentence(options, tmp_path):
