@@ -408,7 +408,7 @@ def _with_backdrop(
     is_picture: Tensor, boxes: Tensor, masks: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """Boxes and masks in which the image node fills the whole picture, behind everything else."""
-    whole = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+    whole = (torch.arange(4, device=boxes.device) >= 2).to(boxes.dtype)  # 0, 0, 1, 1
     boxes = torch.where(is_picture.unsqueeze(1), whole, boxes)
     if masks is not None:
         masks = masks.masked_fill(is_picture.view(-1, 1, 1), 1)
