@@ -166,7 +166,8 @@ class Sg2Im(ObjectEncoder):
             num_graphs = graphs.num_graphs
         size = size or self.config.image_size
         predicted_boxes = self.box_head(vectors)
-        if self.config.snap and not self.training:
+        if self.config.snap and boxes is None and not self.training:
+            # Not where true boxes are given: a loss, also in eval mode, needs the gradient.
             predicted_boxes = _snapped(predicted_boxes, self.config.snap)
         if self.appearance_encoder is not None:
             if appearance is None:

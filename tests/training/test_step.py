@@ -455,6 +455,20 @@ def test_the_encoder_of_appearance_learns_from_pictures_and_from_the_prior(every
             assert weight.grad is not None and weight.grad.abs().sum() > 0
 
 
+def test_boxes_learn_at_the_border_in_eval_mode_too(everything):
+    everything.model.snap = 0.49
+    everything.losses = LossConfig(**{**dict.fromkeys(LOSSES, 0.0), "box": 1.0})
+    fabric, players, graphs = make_setting(everything)
+    players.generator.network.eval()
+    before = [p.detach().clone() for p in players.generator.bare.box_head.parameters()]
+    assert not training_step(fabric, players, graphs, everything).read()[1]
+    weights = players.generator.bare.box_head.parameters()
+    assert not any(torch.equal(*pair) for pair in zip(before, weights, strict=True))
+    with torch.no_grad():
+        boxes = players.generator.bare(graphs).boxes
+    assert ((boxes == 0) | (boxes == 1) | ((boxes - 0.5).abs() <= 0.01)).all()
+
+
 def test_appearance_noise_follows_from_the_place_in_the_batch_alone(everything):
     config, device = everything, torch.device("cpu")
     dataset = open_split(config, "train", augment=False)
