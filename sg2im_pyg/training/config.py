@@ -211,6 +211,11 @@ class TrainingConfig:
                 "losses.r1 and losses.r2 can not be had with hardware.precision=16-mixed, whose "
                 "gradients are scaled: use bf16-mixed or 32-true."
             )
+        if penalties and self.hardware.compile != "off":
+            raise Sg2ImError(
+                "losses.r1 and losses.r2 can not be had with hardware.compile, as what torch.compile "
+                "makes has no second derivatives: switch one of them off."
+            )
         check_options(self.segmenting_discriminator, "segmenting_discriminator.")
         if self.segmenting_discriminator.enabled and any(s % 8 for s in self.model.image_size):
             raise Sg2ImError(

@@ -303,9 +303,9 @@ def test_where_the_objects_of_each_graph_begin_and_end(counts):
     batch = Batch.from_data_list([scene(count, 2 * min(count, 1)) for count in counts])
     bare = Batch(x=batch.x, batch=batch.batch, ptr=batch.ptr)  # says nothing of its parts
     bare._num_graphs = len(counts)
-    for given in (batch, batch.clone(), bare):
-        ends = object_ends(given).tolist()
+    for form in (batch, batch.clone(), bare):
+        ends = object_ends(form).tolist()
         assert ends == [sum(counts[:i]) for i in range(len(counts) + 1)]
-        assert most_objects(given) == max(counts)
+        assert most_objects(form) == max(counts)
     alone = scene(4, 2)
     assert object_ends(alone).tolist() == [0, 4] and most_objects(alone) == 4

@@ -60,6 +60,10 @@ NAN, INFINITE = float("nan"), float("inf")
             "losses.r1 and losses.r2 can not be had with hardware.precision=16-mixed",
         ),
         (
+            {"losses": LossConfig(r1=1.0), "hardware": HardwareConfig(compile="default")},
+            "losses.r1 and losses.r2 can not be had with hardware.compile",
+        ),
+        (
             {"losses": LossConfig(r2=1.0)},
             "which image_discriminator.normalization: batch mixes: choose spectral",
         ),
