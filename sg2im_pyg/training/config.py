@@ -213,8 +213,8 @@ class TrainingConfig:
             )
         if penalties and self.hardware.compile != "off":
             raise Sg2ImError(
-                "losses.r1 and losses.r2 can not be had with hardware.compile, as what torch.compile "
-                "makes has no second derivatives: switch one of them off."
+                "losses.r1 and losses.r2 can not be had with hardware.compile: compiled networks "
+                "have no second derivatives: switch one of them off."
             )
         check_options(self.segmenting_discriminator, "segmenting_discriminator.")
         if self.segmenting_discriminator.enabled and any(s % 8 for s in self.model.image_size):
