@@ -163,7 +163,8 @@ class Sg2Im(ObjectEncoder):
         batch, num_graphs = _pictures_of(graphs)
         size = size or self.config.image_size
         predicted_boxes = self.box_head(vectors)
-        if self.config.snap and not self.training:
+        if self.config.snap and boxes is None and not self.training:
+            # Not where true boxes are given: a loss, also in eval mode, needs the gradient.
             predicted_boxes = _snapped(predicted_boxes, self.config.snap)
         if self.appearance_encoder is not None:
             if appearance is None:
@@ -220,7 +221,9 @@ class Sg2Im(ObjectEncoder):
         masks = graphs.get("masks")
         if masks is None:
             masks = images.new_ones(len(graphs.x), 1, 1)
-        return self.appearance_encoder(images, graphs.boxes, masks, graphs.batch, graphs.x)
+        images = images.to(self.object_embedding.weight.dtype)
+        found = self.appearance_encoder(images, graphs.boxes, masks, graphs.batch, graphs.x)
+        return Appearance(*(values.to(images.dtype) for values in found))  # also under autocast
 
     def parts_to_compile(self) -> list[CompiledPart]:
         # The number of objects comes first, in edge_index that of relationships second.
@@ -451,7 +454,7 @@ def _with_backdrop(
     is_picture: Tensor, boxes: Tensor, masks: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     """Boxes and masks in which the image node fills the whole picture, behind everything else."""
-    whole = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+    whole = (torch.arange(4, device=boxes.device) >= 2).to(boxes.dtype)  # 0, 0, 1, 1
     boxes = torch.where(is_picture.unsqueeze(1), whole, boxes)
     if masks is not None:
         masks = masks.masked_fill(is_picture.view(-1, 1, 1), 1)

@@ -30,7 +30,8 @@ def share_statistics(network: Module, device: torch.device) -> None:
             if device.type == "cuda":
                 setattr(module, name, SyncBatchNorm.convert_sync_batchnorm(child))
             else:
-                shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
+                options = (child.num_features, child.eps, child.momentum, child.affine)
+                shared = SharedBatchNorm(*options)
                 for key, values in (*child.named_parameters(), *child.named_buffers()):
                     setattr(shared, key, values)
                 setattr(module, name, shared.train(child.training))
@@ -74,7 +75,7 @@ class _SharedNormalization(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, eps: float
+        ctx: Any, values: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         channels, axes = values.size(1), [0, *range(2, values.dim())]
         own, given = values.numel() // channels, values.dtype
@@ -110,6 +111,8 @@ class _SharedNormalization(torch.autograd.Function):
         dist.all_reduce(sums, group=_group())
         first, second = (sums / count).chunk(2)
         of_values = gradient - first.view(shape) - centred * second.view(shape)
+        if weight is None:
+            return (of_values * scale.view(shape)).to(ctx.given), None, None, None
         of_values = of_values * (weight * scale).view(shape)
         return of_values.to(ctx.given), of_weight, of_bias, None
 

@@ -172,7 +172,7 @@ class ObjectDiscriminator(_Discriminator):
 
     Shapes:
         - **input:** pictures :math:`(N, 3, H, W)`, boxes :math:`(O, 4)`, picture of each object
-          :math:`(O,)`
+          :math:`(O,)`; or crops alone, :math:`(O, 3, S, S)`
         - **output:** scores :math:`(O, 1)`, positive means real; logits of the categories
           :math:`(O, \\text{categories})`
 
@@ -209,8 +209,12 @@ class ObjectDiscriminator(_Discriminator):
     def parts_to_compile(self) -> list[CompiledPart]:
         return [CompiledPart(self.convs, varying=(0,))]
 
-    def forward(self, images: Tensor, boxes: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
-        crops = crop_objects(images, boxes, batch, self.object_size)
+    def forward(
+        self, images: Tensor, boxes: Tensor | None = None, batch: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        crops = images
+        if boxes is not None and batch is not None:
+            crops = crop_objects(images, boxes, batch, self.object_size)
         features = self.linear(self.convs(crops).mean(dim=(2, 3)))
         return self.real_head(features), self.category_head(features)
 

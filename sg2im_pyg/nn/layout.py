@@ -164,7 +164,7 @@ def coordinate_vectors(boxes: Tensor) -> Tensor:
     """What :func:`replace_coordinates` needs of each object: place and extent of its box, as the
     factors of functions that are linear in the place of a pixel, shape :math:`(O, 4)`."""
     corner, extent = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
-    extent = torch.where(extent.abs() < _THIN, extent.new_tensor(_THIN), extent)
+    extent = torch.where(extent.abs() < _THIN, _THIN, extent)
     return torch.cat([2 / extent, -2 * corner / extent - 1], dim=1)
 
 
@@ -214,7 +214,8 @@ def label_maps(
     Returns:
         Shape :math:`(N, C, H, W)`.
     """
-    vectors = F.one_hot(categories, num_categories).to(boxes.dtype)
+    names = torch.arange(num_categories, device=categories.device)
+    vectors = (categories.unsqueeze(1) == names).to(boxes.dtype)  # F.one_hot may wait
     return compose_layout(vectors, boxes, masks, batch, size, batch_size, most, "front")
 
 

@@ -205,29 +205,39 @@ class TrainingConfig:
                 "optimizer.gradient_clip can not be had with hardware.precision=16-mixed, whose "
                 "gradients are scaled: use bf16-mixed or 32-true."
             )
+        penalties = self.losses.r1 or self.losses.r2
+        if penalties and self.hardware.precision == "16-mixed":
+            raise Sg2ImError(
+                "losses.r1 and losses.r2 can not be had with hardware.precision=16-mixed, whose "
+                "gradients are scaled: use bf16-mixed or 32-true."
+            )
+        if penalties and self.hardware.compile != "off":
+            raise Sg2ImError(
+                "losses.r1 and losses.r2 can not be had with hardware.compile: compiled networks "
+                "have no second derivatives: switch one of them off."
+            )
         check_options(self.segmenting_discriminator, "segmenting_discriminator.")
         if self.segmenting_discriminator.enabled and any(s % 8 for s in self.model.image_size):
             raise Sg2ImError(
                 "segmenting_discriminator needs pictures whose sides are multiples of 8, got "
                 f"{self.model.image_size}."
             )
-        # The coarsest scale sees the smallest pictures.
-        coarsest = min(self.model.image_size) // 2 ** (self.image_discriminator.scales - 1)
-        for name, side in (
-            ("image_discriminator", coarsest),
-            ("object_discriminator", self.object_discriminator.object_size),
-        ):
+        for name in ("image_discriminator", "object_discriminator"):
             player = getattr(self, name)
             if not player.enabled:
                 continue
             check_options(player, f"{name}.")
+            scales = getattr(player, "scales", 1)
+            # The coarsest scale sees the smallest pictures.
+            side = getattr(player, "object_size", min(self.model.image_size) // 2 ** (scales - 1))
             player.layers = tuple(map(tuple, player.layers))
             if not player.layers:
                 raise Sg2ImError(f"{name}.layers must name at least one convolution.")
             if side < smallest_input(player.layers):
+                fewer = "fewer layers or scales" if scales > 1 else "fewer layers"
                 raise Sg2ImError(
                     f"{name}.layers need pictures of at least {smallest_input(player.layers)} "
-                    f"pixels a side, got {side}: choose larger pictures or fewer layers."
+                    f"pixels a side, got {side}: choose larger pictures or {fewer}."
                 )
             normalized = player.normalization in ("batch", "instance")
             if normalized and side_after(player.layers[:-1], side) < 2:
@@ -236,6 +246,18 @@ class TrainingConfig:
                     "can not be normalized: choose larger pictures, fewer layers, or "
                     f"{name}.normalization: none."
                 )
+            if player.normalization == "batch" and penalties:
+                raise Sg2ImError(
+                    "losses.r1 and losses.r2 are gradients at single pictures, which "
+                    f"{name}.normalization: batch mixes: choose spectral, instance or none."
+                )
+        judge = self.image_discriminator
+        matching = judge.enabled and self.losses.feature_matching
+        if matching and len(judge.layers) + judge.patch_scores < 2:
+            raise Sg2ImError(
+                "losses.feature_matching compares layers before the scores, of which "
+                "image_discriminator has none: give it one more, or patch_scores."
+            )
 
 
 def options_to_yaml(options: dict[str, Any]) -> str:

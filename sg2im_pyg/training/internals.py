@@ -1,4 +1,5 @@
-"""What the training uses of torch beyond its documented interfaces, all of it in one place.
+"""What the training uses of torch and Fabric beyond their documented interfaces, all of it in one
+place.
 
 Checked with torch 2.13; ``tests/training/test_internals.py`` fails where a version changes
 it.
@@ -7,6 +8,7 @@ it.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import lightning_fabric.wrappers
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -26,6 +28,18 @@ def changing_nothing_where(condition: Tensor, optimizer: Optimizer) -> Iterator[
     optimizer.found_inf = condition.float()  # type: ignore[attr-defined]
     yield
     del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+@contextmanager
+def gradients_before_backward() -> Iterator[None]:
+    """Within it :func:`torch.autograd.grad` may go through what a module set up by Fabric gave,
+    which otherwise asks for ``fabric.backward`` in mixed precision. That would fill the gradients
+    of all weights."""
+    lightning_fabric.wrappers._in_fabric_backward = True
+    try:
+        yield
+    finally:
+        lightning_fabric.wrappers._in_fabric_backward = False
 
 
 def mark_varying(tensor: Tensor, dim: int) -> None:

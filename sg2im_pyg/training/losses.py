@@ -48,9 +48,12 @@ class LossContext:
     labels: Tensor | None = None
     """Label maps of the true pictures, shape :math:`(N, C, H, W)`, where a discriminator sees
     them."""
+    category_weights: Tensor | None = None
+    """Weights of the categories of pixels, see :func:`category_weights`; of the batch itself where
+    there are none."""
     appearance: Appearance | None = None
     """What the objects of the true pictures look like, where the generator is told."""
-    _features: dict[tuple[str, bool], Any] = field(default_factory=dict)
+    _answers: dict[tuple[str, str, bool], Any] = field(default_factory=dict)
 
     def scores(self, discriminator: str, true: bool = False) -> Any:
         """What a discriminator says of the generated pictures, or of the true ones, asked once;
@@ -58,35 +61,46 @@ class LossContext:
         :math:`(O, C)`."""
         if discriminator not in self.discriminators:
             return None
-        judge = self.discriminators[discriminator]
-        if hasattr(judge, "features"):
-            scores = [found[-1] for found in self.features(discriminator, true)]
+        if discriminator == "image_discriminator" and self.options.feature_matching:
+            scores = [found[-1] for found in self.features(discriminator, true)]  # asked once
             return scores[0] if len(scores) == 1 else scores
-        return self._asked(judge, discriminator, true)
+        return self._asked(discriminator, "__call__", true)
 
     def features(self, discriminator: str, true: bool = False) -> list[list[Tensor]]:
-        """What the layers of a discriminator of pictures give, the scores last, for each of its
-        scales; as :meth:`scores`."""
-        return self._asked(self.discriminators[discriminator].features, discriminator, true)
+        """What the layers of the image discriminator give, the scores last, for each of its scales;
+        as :meth:`scores`."""
+        return self._asked(discriminator, "features", true)
 
-    def _asked(self, ask: Callable[..., Any], name: str, true: bool) -> Any:
+    def _asked(self, name: str, method: str, true: bool) -> Any:
         import torch
 
-        if (name, true) not in self._features:
+        key = (name, method, true)
+        if key not in self._answers:
+            network = self.discriminators[name]
             images = self.images if true else self.output.images
+            judged = beside(name, network, self.graphs, self.labels)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not true):
-                self._features[name, true] = ask(images, *beside(name, self.graphs, self.labels))
-        return self._features[name, true]
+                self._answers[key] = getattr(network, method)(images, *judged)
+        return self._answers[key]
 
 
-def beside(discriminator: str, graphs: Batch, labels: Tensor | None) -> tuple[Tensor, ...]:
-    """What a discriminator is given beside pictures."""
+def beside(
+    discriminator: str, network: Any, graphs: Batch, labels: Tensor | None
+) -> tuple[Tensor, ...]:
+    """What a discriminator is given beside pictures.
+
+    Args:
+        discriminator: Its name.
+        network: The network itself, without a wrapper.
+        graphs: Graphs of the pictures.
+        labels: Their label maps, if any discriminator wants them.
+    """
     from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 
-    judges = DISCRIMINATORS[discriminator].judges
-    if judges == "objects":
+    if DISCRIMINATORS[discriminator].judges == "objects":
         return graphs.boxes, graphs.batch
-    return () if labels is None or judges == "pixels" else (labels,)
+    wanted = getattr(network, "num_labels", 0)
+    return (labels,) if wanted and labels is not None else ()
 
 
 ComputeLoss = Callable[[LossContext], "Tensor | None"]
@@ -163,12 +177,12 @@ class LossConfig:
     generated."""
     box_distance: Literal["squared", "l1", "giou", "recall"] = "squared"
     """squared: mean squared error (release); l1: mean absolute error (paper); giou: l1, and one
-    minus the generalised intersection over union; recall: squared, and a tenth of a smooth count of
-    the boxes that overlap the true one by less than half."""
+    minus the generalised intersection over union; recall: squared, and a tenth of the share of
+    boxes, counted smoothly, that overlap the true one by less than half."""
     r1: float = option(0.0, least=0)
-    """Weight of the discriminators' squared gradients at true pictures (R1)."""
+    """Weight of the discriminators' squared gradients at true pictures (R1), or at true crops."""
     r2: float = option(0.0, least=0)
-    """Weight of the discriminators' squared gradients at generated pictures (R2)."""
+    """Weight of the discriminators' squared gradients at generated pictures or crops (R2)."""
 
     if TYPE_CHECKING:  # the weights come from the table
 
@@ -276,7 +290,7 @@ def _segmenting(given: LossContext) -> Tensor | None:
     scores = given.scores("segmenting_discriminator")
     if scores is None or given.labels is None:
         return None
-    return segmenting_loss(scores, given.labels)
+    return segmenting_loss(scores, given.labels, given.category_weights)
 
 
 @register_loss("auxiliary", label="aux", mean_over="objects", weight=0.1)
@@ -346,37 +360,72 @@ def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     return common / union.clamp(min=least), (around - union) / around.clamp(min=least)
 
 
-def segmenting_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of each pixel's category, each category with the same weight in a batch
-    (OASIS, Equation 1).
+def segmenting_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of each pixel's category, which is the one with the largest share in it,
+    weighted so that the categories of a batch count alike (OASIS, Equation 1).
 
     Args:
         logits: Shape :math:`(N, C + 1, H, W)`, the last one that of a generated pixel.
         labels: Share of each category in a pixel, shape :math:`(N, C, H, W)`.
+        weights: See :func:`category_weights`, shape :math:`(C,)`; those of these pixels where they
+            are not given.
     """
     import torch
     import torch.nn.functional as F
 
-    true = labels.argmax(dim=1)
-    counts = torch.bincount(true.flatten(), minlength=labels.size(1)).to(logits.dtype)
-    weights = true.numel() / (counts.clamp(min=1) * (counts > 0).sum())
-    weights = torch.cat([weights * (counts > 0), weights.new_zeros(1)]).clamp(max=_MOST_WEIGHT)
-    pixels = F.cross_entropy(logits.float(), true, weight=weights.float(), reduction="none")
-    return pixels.mean()
+    if weights is None:
+        weights = category_weights(pixels_of_categories(labels))
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    weights = F.pad(weights, (0, 1)).to(logits.dtype)
+    return F.cross_entropy(logits, labels.argmax(dim=1), weight=weights, reduction="none").mean()
+
+
+def pixels_of_categories(labels: Tensor) -> Tensor:
+    """Number of pixels in which each category has the largest share, shape :math:`(C,)`.
+
+    Args:
+        labels: Share of each category in a pixel, shape :math:`(N, C, H, W)`.
+    """
+    import torch
+
+    true = labels.argmax(dim=1).flatten()
+    counts = torch.zeros(labels.size(1), dtype=labels.dtype, device=labels.device)
+    return counts.index_add_(0, true, torch.ones_like(true, dtype=labels.dtype))
+
+
+def category_weights(pixels: Tensor) -> Tensor:
+    """Weights with which all categories of a batch count alike, 1 on average over its pixels; at
+    most 20, as a category of a few pixels alone would otherwise outweigh the batch.
+
+    Args:
+        pixels: Number of pixels of each category, shape :math:`(C,)`.
+    """
+    weights = pixels.sum() / (pixels.clamp(min=1) * (pixels > 0).sum())
+    return weights.clamp(max=_MOST_WEIGHT) * (pixels > 0)
 
 
 _MOST_WEIGHT = 20.0
-"""A category of a few pixels alone would otherwise outweigh a whole batch."""
+
+
+def log_odds(logits: Tensor) -> Tensor:
+    """How much likelier than generated a pixel is of any category: the score of a segmenting
+    discriminator that corresponds to those of the others.
+
+    Args:
+        logits: Shape :math:`(N, C + 1, H, W)`, the last one that of a generated pixel.
+    """
+    return logits[:, :-1].logsumexp(dim=1) - logits[:, -1]
 
 
 def gradient_penalty(scores: Tensor | Sequence[Tensor], images: Tensor) -> Tensor:
-    """Half the squared gradient of a discriminator's scores, averaged over the pictures (`"Which
+    """Half the squared gradient of a discriminator's score, averaged over the pictures (`"Which
     Training Methods for GANs do actually Converge?" <https://arxiv.org/abs/1801.04406>`_,
     Equation 9).
 
     Args:
-        scores: What it gave for the pictures.
-        images: Pictures that it was asked about, which require a gradient.
+        scores: What it gave for the pictures: of each picture the mean is taken, and the sum of
+            these over several scales.
+        images: Pictures or crops that it was asked about, which require a gradient.
     """
     import torch
 

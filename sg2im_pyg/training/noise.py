@@ -83,12 +83,21 @@ def appearance_noise(
     )
 
 
-def chosen_places(places: Iterable[int], share: float) -> list[bool]:
-    """Which places of a batch are chosen where a share of them is: evenly spread, so that the
-    number of processes changes nothing.
+def chosen_places(share: float, places: Iterable[int], device: torch.device) -> Tensor | None:
+    """Which places in the order of a training are chosen where a share of them is: evenly spread,
+    so that the number of processes changes nothing.
 
     Args:
-        places: Places in the batch of all processes.
         share: Share of the places.
+        places: Places in the order, in which each step goes on where the one before it ended, so
+            that a small share of small batches is kept too.
+        device: Where the result is wanted.
+
+    Returns:
+        Whether each is chosen, shape :math:`(N,)`, bool; :obj:`None` if none ever is.
     """
-    return [int((place + 1) * share) > int(place * share) for place in places]
+    if not share:
+        return None
+    order = np.fromiter(places, np.int64)
+    chosen = np.floor((order + 1) * share) > np.floor(order * share)
+    return torch.from_numpy(chosen).to(device, non_blocking=True)

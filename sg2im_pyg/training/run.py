@@ -100,9 +100,11 @@ class Run:
 
     def show_samples(self) -> None:
         """Shows pictures of validation and training graphs."""
+        if not self._writes:
+            return
         self.keep_appearance()
         for name, graphs in self.data.sheets.items():
-            if self._writes and graphs is not None:
+            if graphs is not None:
                 sheet = sample_sheet(self.fabric, self.players.for_samples, graphs)
                 self.logger.samples(self.progress.step, name, sheet)
 

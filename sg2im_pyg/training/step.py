@@ -22,20 +22,22 @@ from sg2im_pyg.images import normalize_images
 from sg2im_pyg.model import Sg2Im, Sg2ImOutput
 from sg2im_pyg.nn.appearance import Appearance
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS
-from sg2im_pyg.nn.layout import label_maps
+from sg2im_pyg.nn.layout import crop_objects, label_maps
 from sg2im_pyg.training.config import TrainingConfig
-from sg2im_pyg.training.internals import changing_nothing_where
+from sg2im_pyg.training.internals import changing_nothing_where, gradients_before_backward
 from sg2im_pyg.training.losses import (
     LOSSES,
     LossConfig,
     LossContext,
     beside,
+    category_weights,
     discriminator_loss,
     gradient_penalty,
+    log_odds,
+    pixels_of_categories,
     segmenting_loss,
     weighted_sum,
 )
-from sg2im_pyg.training.noise import chosen_places
 from sg2im_pyg.training.players import Player, Players, bare_optimizer
 from sg2im_pyg.training.processes import over_processes
 
@@ -95,6 +97,8 @@ class Part:
     """See :attr:`LossContext.labels`."""
     shares: dict[str, Tensor | float]
     """Its share in the objects and in the pictures of the whole batch of all processes."""
+    category_weights: Tensor | None = None
+    """Weights of the categories of pixels, for the whole batch of all processes."""
 
 
 def training_step(
@@ -104,13 +108,14 @@ def training_step(
     config: TrainingConfig,
     noise: Sequence[Tensor | None] | None = None,
     appearance: Sequence[Tensor | None] | None = None,
-    places: Sequence[Sequence[int]] | None = None,
+    unmasked: Sequence[Tensor | None] | None = None,
 ) -> StepResult:
     """One step: the generator against the frozen discriminators, then each discriminator.
 
     The layout is made of the true boxes, and of the true masks where there are any (paper,
-    Section 3, "Training"). A player whose loss or gradient is not finite keeps its weights and its
-    running statistics; if it is the generator, the discriminators keep theirs too.
+    Section 3, "Training") unless predicted ones are asked for. A player whose loss or gradient is
+    not finite keeps its weights and its running statistics; if it is the generator, the
+    discriminators keep theirs too.
 
     Args:
         fabric: Says on which device and over how many processes.
@@ -122,13 +127,13 @@ def training_step(
         noise: Noise of the layout for each part, see :meth:`Sg2Im.forward`; drawn where it is not
             given.
         appearance: Noise of the objects' appearance for each part, likewise.
-        places: Places of each part's pictures in the batch of all processes, from 0 where they are
-            not given; they say which pictures get predicted masks.
+        unmasked: For each part which of its pictures get predicted masks, see
+            :func:`~sg2im_pyg.training.noise.chosen_places`; none where it is not given.
     """
     if config.hardware.compile == "reduce-overhead":
         torch.compiler.cudagraph_mark_step_begin()
     result = StepResult()
-    parts = split_batch(fabric, players, graphs, config, noise, appearance, places)
+    parts = split_batch(fabric, players, graphs, noise, appearance, unmasked)
     player = players.generator
 
     # ---- Generator
@@ -165,9 +170,10 @@ def training_step(
             player.optimizer.zero_grad()
             if again:
                 result.forget(name)
+                before[name] = Statistics(player)
             for i, (part, fake) in enumerate(zip(parts, fakes, strict=True)):
                 with synchronized(fabric, player, i == len(parts) - 1):
-                    losses = discriminator_losses(name, player.network, fake, part, config.losses)
+                    losses = discriminator_losses(name, player, fake, part, config.losses)
                     result.record(name, losses)
                     fabric.backward(torch.stack(list(losses.values())).sum() * fabric.world_size)
             finish(player, name, before[name], config, result)
@@ -184,7 +190,6 @@ def true_appearance(
         true = player.bare.encode_appearance(part.images, part.graphs)
     if true is None:
         return None, None
-    true = Appearance(*(values.to(part.images.dtype) for values in true))
     noise = torch.randn_like(true.mean) if part.appearance is None else part.appearance
     return true, true.sample(noise)
 
@@ -209,10 +214,9 @@ def split_batch(
     fabric: Fabric,
     players: Players,
     graphs: Batch | Sequence[Batch],
-    config: TrainingConfig,
     noise: Sequence[Tensor | None] | None,
     appearance: Sequence[Tensor | None] | None,
-    places: Sequence[Sequence[int]] | None,
+    unmasked: Sequence[Tensor | None] | None,
 ) -> list[Part]:
     """The parts of a step's batch with their shares in the batch of all processes."""
     batches = [graphs] if isinstance(graphs, Batch) else list(graphs)
@@ -224,19 +228,21 @@ def split_batch(
         counts = torch.tensor([objects, pictures], dtype=dtype)
         objects, pictures = over_processes(counts.to(fabric.device, non_blocking=True))
     parts = []
-    places = places or [range(batch.num_graphs) for batch in batches]
-    for batch, own_noise, looks, own in zip(
-        batches, noise or none, appearance or none, places, strict=True
+    for batch, own_noise, looks, chosen in zip(
+        batches, noise or none, appearance or none, unmasked or none, strict=True
     ):
         graphs = batch.apply(lambda values: values.to(dtype), "boxes", "masks")
         images = normalize_images(batch.image, dtype)
         shares = {"objects": len(batch.x) / objects, "pictures": batch.num_graphs / pictures}
-        unmasked = None
-        if config.predicted_masks:
-            chosen = torch.tensor(chosen_places(own, config.predicted_masks))
-            unmasked = chosen.to(images.device, non_blocking=True).index_select(0, graphs.batch)
+        objects_chosen = None if chosen is None else chosen.index_select(0, graphs.batch)
         labels = true_labels(players, graphs, images)
-        parts.append(Part(graphs, images, own_noise, looks, unmasked, labels, shares))
+        parts.append(Part(graphs, images, own_noise, looks, objects_chosen, labels, shares))
+    if any(DISCRIMINATORS[name].judges == "pixels" for name in players.discriminators):
+        labels_of_parts = [part.labels for part in parts if part.labels is not None]
+        pixels = torch.stack([pixels_of_categories(labels) for labels in labels_of_parts]).sum(0)
+        weights = category_weights(over_processes(pixels))
+        for part in parts:
+            part.category_weights = weights
     return parts
 
 
@@ -283,6 +289,7 @@ def generator_losses(
         weights,
         opponents,
         part.labels,
+        part.category_weights,
         appearance,
     )
     with fabric.autocast():
@@ -295,26 +302,34 @@ def generator_losses(
 
 
 def discriminator_losses(
-    name: str, network: Module, fake: Tensor, part: Part, weights: LossConfig
+    name: str, player: Player, fake: Tensor, part: Part, weights: LossConfig
 ) -> dict[str, Tensor]:
     """The losses of one of :data:`DISCRIMINATORS`, each by the part's share in it."""
-    graphs, kind = part.graphs, weights.adversarial_kind
+    graphs, kind, network = part.graphs, weights.adversarial_kind, player.network
     judges = DISCRIMINATORS[name].judges
     true, fake = part.images, fake.detach()
+    judged = beside(name, player.bare, graphs, part.labels)
+    if judges == "objects" and (weights.r1 or weights.r2):
+        # Of crops: so it is a mean over objects, and cutting out has no second derivative.
+        side, judged = player.bare.object_size, ()
+        true, fake = (
+            crop_objects(images, graphs.boxes, graphs.batch, side)  # type: ignore[arg-type]
+            for images in (true, fake)
+        )
     if weights.r1:
         true = true.detach().requires_grad_()
     if weights.r2:
-        fake = fake.requires_grad_()
-    judged = beside(name, graphs, part.labels)
+        fake = fake.detach().requires_grad_()
     true_scores, fake_scores = network(true, *judged), network(fake, *judged)
     if judges == "pixels":
         assert part.labels is not None
         last = part.labels.size(1)
         as_generated = torch.full_like(part.labels[:, 0], last, dtype=torch.long)
         losses = {
-            "segmenting_real": segmenting_loss(true_scores, part.labels),
+            "segmenting_real": segmenting_loss(true_scores, part.labels, part.category_weights),
             "segmenting_fake": F.cross_entropy(fake_scores, as_generated),
         }
+        true_scores, fake_scores = log_odds(true_scores), log_odds(fake_scores)
     elif judges == "pictures":
         losses = {"adversarial": discriminator_loss(kind, true_scores, fake_scores)}
     else:
@@ -329,7 +344,8 @@ def discriminator_losses(
         ("r2", fake_scores, fake),
     ):
         if weight := getattr(weights, penalty):
-            losses[penalty] = weight * gradient_penalty(scores, images)
+            with gradients_before_backward():
+                losses[penalty] = weight * gradient_penalty(scores, images)
     share = part.shares["objects" if judges == "objects" else "pictures"]
     return {loss: value * share for loss, value in losses.items()}
 

@@ -31,8 +31,8 @@ def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossCo
     """Validation losses and box recall, in eval mode and with fixed noise.
 
     Pictures are generated from the true layout and of the true appearance, as in training. The
-    recall is that of predicted
-    boxes; the node :obj:`"__image__"` is left out of it, as its box is always the whole picture.
+    recall is that of predicted boxes; the node :obj:`"__image__"` is left out of it, as its box is
+    always the whole picture.
 
     Returns:
         Unweighted losses that need no discriminator, their weighted sum as ``loss``,

@@ -22,7 +22,14 @@ from sg2im_pyg.data import (
     SceneLoader,
     SubsampleObjects,
 )
-from sg2im_pyg.data.batching import keys_in_step, rearrange, separate, set_slices
+from sg2im_pyg.data.batching import (
+    keys_in_step,
+    most_objects,
+    object_ends,
+    rearrange,
+    separate,
+    set_slices,
+)
 from sg2im_pyg.data.transforms import BatchTransform, DropRelationships
 from tests.data.batches import assert_same_batch, assert_same_graph
 from tests.data.test_dataset import write
@@ -289,3 +296,16 @@ def test_private_records_of_pyg_are_used_in_one_module():
         if f".{name}" in (text := path.read_text(encoding="utf-8")) or f'"{name}"' in text
     }
     assert users == {"data/batching.py"}
+
+
+@pytest.mark.parametrize("counts", [[3], [2, 5, 1], [0, 4, 0]])
+def test_where_the_objects_of_each_graph_begin_and_end(counts):
+    batch = Batch.from_data_list([scene(count, 2 * min(count, 1)) for count in counts])
+    bare = Batch(x=batch.x, batch=batch.batch, ptr=batch.ptr)  # says nothing of its parts
+    bare._num_graphs = len(counts)
+    for form in (batch, batch.clone(), bare):
+        ends = object_ends(form).tolist()
+        assert ends == [sum(counts[:i]) for i in range(len(counts) + 1)]
+        assert most_objects(form) == max(counts)
+    alone = scene(4, 2)
+    assert object_ends(alone).tolist() == [0, 4] and most_objects(alone) == 4

@@ -37,6 +37,27 @@ def test_a_picture_has_the_same_graph_and_noise_in_any_batch(store):
     assert len(noise.unique()) == noise.numel()
 
 
+def test_appearance_noise_follows_from_seed_picture_and_draw_alone(store):
+    split = Split(store, seed=3)
+    whole = split.graphs(range(9), 0, "geometric")
+
+    def noise(indices, draw=0, split=split):
+        graphs = split.graphs(indices, draw, "geometric")
+        drawn = split.appearance_noise(indices, draw, graphs, 4)
+        assert drawn.shape == (len(graphs.x), 4)
+        return [drawn[graphs.batch == i] for i in range(graphs.num_graphs)]
+
+    of_all = noise(range(9))
+    for i, expected in zip((7, 2), noise([7, 2]), strict=True):
+        assert torch.equal(of_all[i], expected) and len(expected) == (whole.batch == i).sum()
+    for others in (noise(range(9), 1), noise(range(9), 0, Split(store))):
+        assert not any(torch.equal(*pair) for pair in zip(of_all, others, strict=True))
+    of_layout = split.noise(range(9), 0, (1, 4, 4))
+    for i, own in enumerate(of_all):
+        least = min(own.numel(), 16)
+        assert not torch.isclose(own.flatten()[:least], of_layout[i].flatten()[:least]).any()
+
+
 def test_other_draws_and_other_seeds_give_others(store):
     split = Split(store, seed=3)
     first = split.graphs(range(9), 0, "geometric")

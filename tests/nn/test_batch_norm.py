@@ -12,9 +12,9 @@ from sg2im_pyg.nn.triple_conv import triple_mlp
 SIZES = [(5, 3, 4, 2), (2, 3, 4, 2), (1, 3, 4, 2)]  # another number in each process
 
 
-def network(norm):
+def network(norm, affine=True):
     torch.manual_seed(0)
-    made = Sequential(norm(3)).double()
+    made = Sequential(norm(3, affine=affine)).double()
     with torch.no_grad():
         for values in made.parameters():
             values.uniform_(0.5, 2)
@@ -38,11 +38,11 @@ def run(made, values):
     return [result.detach(), values.grad, *grads, *made.buffers()]
 
 
-def worker(rank, folder, flat):
+def worker(rank, folder, flat, affine):
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=len(SIZES)
     )
-    made = network(BatchNorm1d if flat else BatchNorm2d)
+    made = network(BatchNorm1d if flat else BatchNorm2d, affine)
     names = list(made.state_dict())
     share_statistics(made, torch.device("cpu"))
     assert isinstance(made[0], SharedBatchNorm) and list(made.state_dict()) == names
@@ -53,17 +53,18 @@ def worker(rank, folder, flat):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("flat", [True, False])
-def test_equals_batch_norm_of_the_whole_batch(flat, tmp_path):
-    torch.multiprocessing.spawn(worker, (tmp_path.as_posix(), flat), nprocs=len(SIZES))
-    expected = run(network(BatchNorm1d if flat else BatchNorm2d), torch.cat(inputs(flat)))
+@pytest.mark.parametrize(("flat", "affine"), [(True, True), (False, True), (False, False)])
+def test_equals_batch_norm_of_the_whole_batch(flat, affine, tmp_path):
+    torch.multiprocessing.spawn(worker, (tmp_path.as_posix(), flat, affine), nprocs=len(SIZES))
+    expected = run(network(BatchNorm1d if flat else BatchNorm2d, affine), torch.cat(inputs(flat)))
+    after = 4 if affine else 2  # output and gradients
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(len(SIZES))]
     for i in (0, 1):  # output and gradient of the input, in parts
         torch.testing.assert_close(torch.cat([part[i] for part in parts]), expected[i])
-    for i in (2, 3):  # gradients of the parameters, to be summed
+    for i in range(2, after):  # gradients of the parameters, to be summed
         torch.testing.assert_close(sum(part[i] for part in parts), expected[i])
     for part in parts:
-        for found, buffer in zip(part[4:], expected[4:], strict=True):
+        for found, buffer in zip(part[after:], expected[after:], strict=True):
             torch.testing.assert_close(found, buffer)
 
 

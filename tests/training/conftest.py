@@ -1,5 +1,7 @@
 """A tiny data set and a configuration that trains on it in seconds."""
 
+from dataclasses import replace
+
 import pytest
 
 from sg2im_pyg.model_config import ModelConfig
@@ -11,6 +13,7 @@ from sg2im_pyg.training.config import (
     ImageDiscriminatorConfig,
     ObjectDiscriminatorConfig,
     OptimizerConfig,
+    SegmentingDiscriminatorConfig,
     TrainingConfig,
 )
 from sg2im_pyg.training.losses import LossConfig
@@ -54,3 +57,43 @@ def config(landscapes, monkeypatch):
         validate_every=4,
         checkpoint_every=3,
     )
+
+
+@pytest.fixture
+def everything(config):
+    """What the published configurations leave off, on all at once."""
+    config.model = replace(
+        config.model,
+        appearance_dim=4,
+        layout_dim=6,
+        layout_coordinates=True,
+        overlap="front",
+        mask_head="linear",
+        snap=0.05,
+        generator="spade",
+        modulation_dim=8,
+    )
+    config.image_discriminator = ImageDiscriminatorConfig(
+        layers=((3, 4, 2), (2, 8, 1)),
+        normalization="spectral",
+        patch_scores=True,
+        scales=2,
+        conditional=True,
+    )
+    config.object_discriminator.normalization = "spectral"
+    config.segmenting_discriminator = SegmentingDiscriminatorConfig(True, channels=4)
+    config.losses = LossConfig(
+        mask=0.1,
+        appearance=0.01,
+        feature_matching=1.0,
+        adversarial_kind="hinge",
+        box_distance="recall",
+        r1=0.1,
+        r2=0.1,
+    )
+    config.optimizer.ema_decay = 0.5
+    config.optimizer.discriminator_lr = 2e-3
+    config.optimizer.discriminator_betas = (0.0, 0.9)
+    config.optimizer.discriminator_steps = 2
+    config.predicted_masks = 0.5
+    return replace(config)

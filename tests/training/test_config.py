@@ -3,12 +3,16 @@
 import pytest
 
 from sg2im_pyg import Sg2ImError
+from sg2im_pyg.model_config import ModelConfig
+from sg2im_pyg.training.command_line import CONFIGURATIONS, parse_command
 from sg2im_pyg.training.config import (
     DataConfig,
     HardwareConfig,
     ImageDiscriminatorConfig,
     LossConfig,
+    ObjectDiscriminatorConfig,
     OptimizerConfig,
+    SegmentingDiscriminatorConfig,
     TrainingConfig,
 )
 from sg2im_pyg.training.losses import LOSSES
@@ -40,6 +44,66 @@ NAN, INFINITE = float("nan"), float("inf")
                 "hardware": HardwareConfig(precision="16-mixed"),
             },
             "optimizer.gradient_clip can not be had with hardware.precision=16-mixed",
+        ),
+        ({"optimizer": OptimizerConfig(discriminator_lr=0.0)}, "optimizer.discriminator_lr"),
+        ({"optimizer": OptimizerConfig(discriminator_steps=0)}, "optimizer.discriminator_steps"),
+        (
+            {"optimizer": OptimizerConfig(discriminator_betas=(0.0, 1.0))},
+            "optimizer.discriminator_betas must be a list of 2 numbers, each at least 0 and less",
+        ),
+        ({"predicted_masks": 1.5}, "predicted_masks must be a number, at least 0 and at most 1"),
+        (
+            {
+                "losses": LossConfig(r1=1.0),
+                "hardware": HardwareConfig(precision="16-mixed"),
+            },
+            "losses.r1 and losses.r2 can not be had with hardware.precision=16-mixed",
+        ),
+        (
+            {"losses": LossConfig(r1=1.0), "hardware": HardwareConfig(compile="default")},
+            "losses.r1 and losses.r2 can not be had with hardware.compile",
+        ),
+        (
+            {"losses": LossConfig(r2=1.0)},
+            "which image_discriminator.normalization: batch mixes: choose spectral",
+        ),
+        (
+            {
+                "losses": LossConfig(r1=1.0),
+                "image_discriminator": ImageDiscriminatorConfig(normalization="none"),
+                "object_discriminator": ObjectDiscriminatorConfig(),
+            },
+            "which object_discriminator.normalization: batch mixes",
+        ),
+        (
+            {
+                "losses": LossConfig(feature_matching=1.0),
+                "image_discriminator": ImageDiscriminatorConfig(layers=((4, 8, 2),)),
+            },
+            "losses.feature_matching compares layers before the scores",
+        ),
+        (
+            {"image_discriminator": ImageDiscriminatorConfig(scales=0)},
+            "image_discriminator.scales must be a whole number, at least 1 and at most 8, got 0",
+        ),
+        (
+            {"image_discriminator": ImageDiscriminatorConfig(scales="two")},
+            "image_discriminator.scales must be a whole number",
+        ),
+        (
+            {"image_discriminator": ImageDiscriminatorConfig(scales=4)},
+            "at least 22 pixels a side, got 8: choose larger pictures or fewer layers or scales",
+        ),
+        (
+            {"segmenting_discriminator": SegmentingDiscriminatorConfig(channels=0)},
+            "segmenting_discriminator.channels",
+        ),
+        (
+            {
+                "segmenting_discriminator": SegmentingDiscriminatorConfig(True),
+                "model": ModelConfig(image_size=(64, 68), refinement_dims=(8, 4)),
+            },
+            r"segmenting_discriminator needs pictures whose sides are multiples of 8, got \(64, 68",
         ),
         ({"accumulation": 0}, "accumulation must be a whole number, at least 1"),
         ({"data": DataConfig(max_objects_per_batch=1)}, "data.max_objects_per_batch"),
@@ -78,3 +142,35 @@ def test_wrong_layers(layers, sentence):
         TrainingConfig(image_discriminator=ImageDiscriminatorConfig(layers=layers))
     # Of a discriminator that is switched off they do not matter.
     TrainingConfig(image_discriminator=ImageDiscriminatorConfig(enabled=False, layers=layers))
+
+
+@pytest.mark.parametrize("kind", ["kl", None, 1])
+def test_wrong_kinds_of_losses(kind):
+    with pytest.raises(Sg2ImError, match="one of gan, lsgan, wgan, hinge, relativistic"):
+        LossConfig(adversarial_kind=kind)
+    with pytest.raises(Sg2ImError, match="one of squared, l1, giou, recall"):
+        LossConfig(box_distance=kind)
+
+
+def test_a_discriminator_that_is_off_needs_no_layers_for_feature_matching():
+    judge = ImageDiscriminatorConfig(enabled=False, layers=((4, 8, 2),))
+    TrainingConfig(losses=LossConfig(feature_matching=1.0, r1=1.0), image_discriminator=judge,
+                   object_discriminator=ObjectDiscriminatorConfig(enabled=False))  # fmt: skip
+
+
+PUBLISHED = sorted(path.stem for path in CONFIGURATIONS.glob("*.yaml") if path.stem != "landscapes")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configurations_have_nothing_new(name, tmp_path):
+    config = parse_command(["--config", name], tmp_path, None).config
+    model, losses, optimizer = config.model, config.losses, config.optimizer
+    assert (losses.adversarial_kind, losses.box_distance) == ("gan", "squared")
+    assert losses.appearance == losses.feature_matching == losses.r1 == losses.r2 == 0
+    assert (optimizer.lr, optimizer.betas) == (1e-4, (0.9, 0.999))
+    assert optimizer.discriminator_lr is None and optimizer.discriminator_betas is None
+    assert optimizer.discriminator_steps == 1
+    assert config.image_discriminator.scales == 1 and not config.image_discriminator.conditional
+    assert not config.segmenting_discriminator.enabled and not config.predicted_masks
+    assert (model.generator, model.overlap, model.mask_head) == ("crn", "sum", "upsample")
+    assert not (model.appearance_dim or model.layout_dim or model.layout_coordinates or model.snap)

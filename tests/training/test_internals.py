@@ -4,9 +4,14 @@ import copy
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch.optim import Adam
 
-from sg2im_pyg.training.internals import changing_nothing_where, mark_varying
+from sg2im_pyg.training.internals import (
+    changing_nothing_where,
+    gradients_before_backward,
+    mark_varying,
+)
 
 
 @pytest.mark.parametrize("holds", [False, True])
@@ -41,3 +46,16 @@ def test_a_varying_size_is_compiled_once():
         mark_varying(numbers, 0)
         assert torch.equal(double(numbers), 2 * numbers)
     assert len(graphs) == 1
+
+
+def test_gradients_before_backward_are_refused_but_where_they_are_wanted():
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    network = torch.nn.Linear(2, 1)
+    network, _ = fabric.setup(network, torch.optim.SGD(network.parameters(), lr=1.0))
+    inputs = torch.ones(1, 2, requires_grad=True)
+    with gradients_before_backward():
+        (gradient,) = torch.autograd.grad(network(inputs).sum(), inputs)
+    torch.testing.assert_close(gradient, network.weight.detach(), rtol=1e-2, atol=1e-2)
+    assert network.weight.grad is None
+    with pytest.raises(RuntimeError, match="fabric.backward"):  # otherwise it need not be there
+        torch.autograd.grad(network(inputs).sum(), inputs)

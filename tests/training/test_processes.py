@@ -21,14 +21,18 @@ PROGRAM = REPOSITORY / "train" / "run.py"
 DOUBLE = Path(__file__).with_name("double_precision.py")
 
 
-@pytest.fixture
-def options(config, tmp_path):
+def written(config, tmp_path):
     """A file of options; each picture has another number of objects, and parts are uneven."""
     config.steps, config.batch_size, config.hardware.devices = 5, 6, "auto"
     config.optimizer.ema_decay = 0.5
     path = tmp_path / "options.yaml"
     path.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def options(config, tmp_path):
+    return written(config, tmp_path)
 
 
 def command(processes, *arguments):
@@ -83,7 +87,7 @@ def assert_close(first, second, where=""):
 
 def assert_same_run(first, second):
     one, other = last(first), last(second)
-    assert one["generator"]["refinement.blocks.0.0.weight"].dtype == torch.float64
+    assert one["generator"]["object_embedding.weight"].dtype == torch.float64
     assert_close(one["generator"], other["generator"])
     for part in ("generator", "discriminators", "progress"):
         assert_close(one["training"][part], other["training"][part], part)
@@ -115,6 +119,21 @@ def test_two_processes_give_the_numbers_of_one_and_any_number_goes_on(options, t
         process = start(2 if source is one else 1, tmp_path, *arguments)
         assert process.returncode == 0, printed(tmp_path)
     assert_same_run(tmp_path / "from one", tmp_path / "from two")
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one_with_everything_on(everything, tmp_path):
+    options = written(everything, tmp_path)
+    for processes in (1, 2):
+        process = start(processes, tmp_path, "--config", options, "--run_dir", f"run {processes}")
+        assert process.returncode == 0, printed(tmp_path)
+    assert_same_run(tmp_path / "run 1", tmp_path / "run 2")
+
+    # ---- Statistics copied at each step, and networks of which a part does nothing.
+    options = ["--hardware.sync_batchnorm", "false", "--model.gconv_num_layers", "0"]
+    arguments = ["--config", written(everything, tmp_path), "--run_dir", "copied", *options]
+    process = start(2, tmp_path, *arguments, "--steps", "2")
+    assert process.returncode == 0, printed(tmp_path)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,14 +11,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.loader import fixed_batches
-from sg2im_pyg.training.noise import layout_noise
-from sg2im_pyg.training.players import build_players, learning_rate
+from sg2im_pyg.training.losses import LOSSES, LossConfig
+from sg2im_pyg.training.noise import appearance_noise, chosen_places, layout_noise
+from sg2im_pyg.training.players import build_players, discriminator_ratio, learning_rate
 from sg2im_pyg.training.processes import launch_fabric
-from sg2im_pyg.training.step import frozen, training_step
+from sg2im_pyg.training.step import frozen, split_batch, training_step
 
 
 @pytest.fixture
 def setting(config):
+    return make_setting(config)
+
+
+def make_setting(config):
     fabric = launch_fabric(config)
     dataset = open_split(config, "train", augment=True)
     torch.manual_seed(0)
@@ -143,8 +149,16 @@ def test_a_step_that_is_not_finite_changes_no_weight(setting, config):
         assert all(not state["step"] for state in player.optimizer.state.values())
 
 
-@pytest.mark.parametrize("kind", ["gan", "lsgan", "wgan"])
-@pytest.mark.parametrize("distance", ["squared", "l1"])
+@pytest.mark.parametrize(
+    ("kind", "distance"),
+    [
+        ("gan", "squared"),
+        ("lsgan", "l1"),
+        ("wgan", "squared"),
+        ("hinge", "giou"),
+        ("relativistic", "recall"),
+    ],
+)
 def test_every_kind_of_loss_trains(config, kind, distance):
     config.losses.adversarial_kind, config.losses.box_distance = kind, distance
     config.optimizer.discriminator_clip = 0.01 if kind == "wgan" else None
@@ -160,7 +174,9 @@ def test_every_kind_of_loss_trains(config, kind, distance):
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed"])
-def test_other_precisions(config, precision):
+@pytest.mark.parametrize("options", ["config", "everything"])
+def test_other_precisions(request, options, precision):
+    config = request.getfixturevalue(options)
     config.hardware.precision = precision
     fabric = launch_fabric(config)
     dataset = open_split(config, "train", augment=True)
@@ -194,11 +210,16 @@ class NoWaiting(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("parts", [1, 2])
-def test_a_step_does_not_wait_for_the_device(setting, config, parts, monkeypatch):
-    fabric, players, graphs = setting
+@pytest.mark.parametrize("options", ["config", "everything"])
+def test_a_step_does_not_wait_for_the_device(request, options, parts, monkeypatch):
+    config = request.getfixturevalue(options)
+    config.optimizer.ema_decay = None  # counts on the CPU, always
+    fabric, players, graphs = make_setting(config)
     config.optimizer.gradient_clip = 1.0
     batches = [graphs.clone() for _ in range(parts)]
     noise = [layout_noise(config.model, 0, 0, range(4), fabric.device)] * parts
+    looks = [appearance_noise(config.model, 0, 0, range(4), graphs, fabric.device)] * parts
+    chosen = [chosen_places(config.predicted_masks, range(4), fabric.device)] * parts
     training_step(fabric, players, [graphs.clone()], config, noise[:1])  # makes Adam's state
 
     def refuse(*_):
@@ -207,7 +228,7 @@ def test_a_step_does_not_wait_for_the_device(setting, config, parts, monkeypatch
     with NoWaiting(), monkeypatch.context() as patched:
         for name in ("tolist", "cpu"):  # these do not pass by the dispatcher on a CPU
             patched.setattr(torch.Tensor, name, refuse)
-        result = training_step(fabric, players, batches, config, noise)
+        result = training_step(fabric, players, batches, config, noise, looks, chosen)
         with pytest.raises(AssertionError, match="waits"):
             result.read()
     assert not result.read()[1]
@@ -249,8 +270,19 @@ def weights_after(config, steps, batches_of_steps):
     }
 
 
-def test_parts_of_a_batch_give_the_gradient_of_the_whole(config):
+def with_losses_of_all_players(config):
+    config.losses = LossConfig(
+        adversarial_kind="hinge", box_distance="giou", feature_matching=1.0, r1=0.5, r2=0.3
+    )
+    judge = config.segmenting_discriminator
+    judge.enabled, judge.channels, judge.normalization = True, 4, "none"
+    config.image_discriminator.conditional = config.image_discriminator.patch_scores = True
+
+
+@pytest.mark.parametrize("change", [lambda config: None, with_losses_of_all_players])
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(config, change):
     without_batch_statistics(config)  # they are each part's own
+    change(config)
     dataset = open_split(config, "train", augment=True)
     whole = fixed_batches(dataset, range(4), 4, seed=0)[0]
     # One part has fewer pictures and objects than the other: the mean is not a mean of means.
@@ -307,6 +339,157 @@ def test_the_learning_rate_rises_first(config):
     config.optimizer.warmup_steps = 4
     rates = [learning_rate(config, step) for step in range(6)]
     assert rates == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3])
+
+
+def test_discriminators_have_learning_rate_and_decays_of_their_own(everything):
+    config = everything
+    config.optimizer.schedule = "cosine"
+    players = make_setting(config)[1]
+    for step, expected in ((0, [1e-3, 2e-3]), (4, [5e-4, 1e-3])):
+        players.set_learning_rate(learning_rate(config, step), discriminator_ratio(config))
+        for name, player in players.named():
+            (group,) = player.optimizer.param_groups
+            assert group["lr"] == pytest.approx(expected[name != "generator"])
+            assert tuple(group["betas"]) == ((0.9, 0.999) if name == "generator" else (0.0, 0.9))
+    config.optimizer.discriminator_lr = config.optimizer.discriminator_betas = None
+    players = make_setting(config)[1]
+    players.set_learning_rate(1e-4, discriminator_ratio(config))
+    groups = [player.optimizer.param_groups[0] for _, player in players.named()]
+    assert {(group["lr"], tuple(group["betas"])) for group in groups} == {(1e-4, (0.9, 0.999))}
+
+
+def test_discriminators_learn_several_times_from_a_batch(setting, config):
+    fabric, players, graphs = setting
+    config.optimizer.discriminator_steps = 3
+    generator, judge = (
+        copy.deepcopy(player.bare)
+        for player in (players.generator, players.discriminators["image_discriminator"])
+    )
+    for _, player in players.named():
+        player.optimizer = torch.optim.SGD(player.bare.parameters(), lr=0.1)
+    torch.manual_seed(1)
+    fake = generator(graphs, graphs.boxes, graphs.masks).images.detach()
+    torch.manual_seed(1)
+    values, not_finite = training_step(fabric, players, graphs, config).read()
+    assert not not_finite
+    optimizer = torch.optim.SGD(judge.parameters(), lr=0.1)
+    real = (graphs.image / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
+        [0.229, 0.224, 0.225]
+    ).view(3, 1, 1)
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = F.softplus(-judge(real)).mean() + F.softplus(judge(fake)).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > losses[1] > losses[2]
+    assert values["image_discriminator/adversarial"] == pytest.approx(losses[2], rel=1e-4)
+    learnt = players.discriminators["image_discriminator"].bare
+    for found, expected in zip(learnt.parameters(), judge.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_segmenting_discriminator_stands_beside_one_that_sees_no_labels(config):
+    config.segmenting_discriminator.enabled, config.segmenting_discriminator.channels = True, 4
+    fabric, players, graphs = make_setting(config)
+    values, not_finite = training_step(fabric, players, graphs, config).read()
+    assert not not_finite
+    names = {f"segmenting_discriminator/segmenting_{kind}" for kind in ("real", "fake")}
+    assert names | {"generator/segmenting"} <= set(values)
+
+
+def test_label_maps_are_made_only_where_they_are_wanted(setting, everything):
+    fabric, players, graphs = setting
+    (part,) = split_batch(fabric, players, graphs, None, None, None)
+    assert part.labels is part.category_weights is part.unmasked is None
+    players = make_setting(everything)[1]
+    (part,) = split_batch(fabric, players, graphs, None, None, None)
+    names = len(players.generator.bare.vocabulary.objects)
+    assert part.labels.shape == (4, names, 16, 16) and part.category_weights.shape == (names,)
+    torch.testing.assert_close(part.labels.sum(1), torch.ones(4, 16, 16))
+
+
+def test_predicted_masks_are_those_of_every_so_many_picture(everything, monkeypatch):
+    config = everything
+    fabric, players, graphs = make_setting(config)
+    given = {}
+    model = players.generator.bare
+    forward = type(model).forward
+
+    def watched(self, *arguments, **options):
+        given.update(options)
+        return forward(self, *arguments, **options)
+
+    monkeypatch.setattr(type(model), "forward", watched)
+    training_step(fabric, players, graphs, config)
+    assert given["unmasked"] is None
+    chosen = chosen_places(0.5, [4, 7, 9, 10], fabric.device)
+    training_step(fabric, players, graphs, config, unmasked=[chosen])
+    assert torch.equal(given["unmasked"], (graphs.batch == 1) | (graphs.batch == 2))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.25, 0.3, 1.0])
+def test_chosen_places_are_a_share_of_all_evenly_spread(share):
+    def chosen_of(places):
+        chosen = chosen_places(share, places, torch.device("cpu"))
+        return np.zeros(len(places), bool) if chosen is None else chosen.numpy()
+
+    chosen = chosen_of(range(1000))
+    assert abs(chosen.sum() - 1000 * share) <= 1
+    ends = np.flatnonzero(chosen)
+    if 0 < share < 1:
+        gaps = np.diff(ends)
+        assert gaps.max() - gaps.min() <= 1
+    assert np.array_equal(chosen_of(range(1, 1000, 2)), chosen[1::2])
+
+
+def test_the_encoder_of_appearance_learns_from_pictures_and_from_the_prior(everything):
+    config = everything
+    for weights in ({"pixel": 1.0}, {"appearance": 1.0}):
+        weights = {**dict.fromkeys(LOSSES, 0.0), **weights}
+        config.losses = LossConfig(**weights)
+        fabric, players, graphs = make_setting(config)
+        training_step(fabric, players, graphs, config)
+        for weight in players.generator.bare.appearance_encoder.linears.parameters():
+            assert weight.grad is not None and weight.grad.abs().sum() > 0
+
+
+def test_boxes_learn_at_the_border_in_eval_mode_too(everything):
+    everything.model.snap = 0.49
+    everything.losses = LossConfig(**{**dict.fromkeys(LOSSES, 0.0), "box": 1.0})
+    fabric, players, graphs = make_setting(everything)
+    players.generator.network.eval()
+    before = [p.detach().clone() for p in players.generator.bare.box_head.parameters()]
+    assert not training_step(fabric, players, graphs, everything).read()[1]
+    weights = players.generator.bare.box_head.parameters()
+    assert not any(torch.equal(*pair) for pair in zip(before, weights, strict=True))
+    with torch.no_grad():
+        boxes = players.generator.bare(graphs).boxes
+    assert ((boxes == 0) | (boxes == 1) | ((boxes - 0.5).abs() <= 0.01)).all()
+
+
+def test_appearance_noise_follows_from_the_place_in_the_batch_alone(everything):
+    config, device = everything, torch.device("cpu")
+    dataset = open_split(config, "train", augment=False)
+
+    def noise(pictures, places, step=3, seed=5):
+        graphs = fixed_batches(dataset, pictures, 4, seed=0)[0]
+        drawn = appearance_noise(config.model, seed, step, places, graphs, device)
+        assert drawn.shape == (len(graphs.x), 4)
+        return [drawn[graphs.batch == i] for i in range(graphs.num_graphs)]
+
+    whole = noise(range(4), range(4))
+    for found, expected in zip(noise([1, 3], [1, 3]), whole[1::2], strict=True):
+        assert torch.equal(found, expected)
+    for other in (noise(range(4), range(4), step=4), noise(range(4), range(4), seed=6)):
+        assert not any(torch.isclose(a, b).any() for a, b in zip(whole, other, strict=True))
+    # It is other noise than the layout's.
+    of_layout = layout_noise(config.model, 5, 3, [0], device).flatten()
+    assert not torch.isclose(whole[0].flatten(), of_layout[: whole[0].numel()]).any()
+    graphs = fixed_batches(dataset, [0], 4, seed=0)[0]
+    config.model.appearance_dim = 0
+    assert appearance_noise(config.model, 5, 3, [0], graphs, device) is None
 
 
 def test_noise_follows_from_the_place_in_the_batch_alone(config):

@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -16,6 +17,7 @@ from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.sources.landscapes.options import LandscapesOptions
 from sg2im_pyg.training import run, trainer
 from sg2im_pyg.training.data import open_split
+from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.losses import LOSSES
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.run_folder import make_run_dir
@@ -53,7 +55,9 @@ def test_a_run_leaves_checkpoints_curves_pictures_and_its_options(config, tmp_pa
     assert (run / "samples.png").is_file() and (run / "training_samples.png").is_file()
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["image_size"] == [16, 16]
     scalars, images = curves(run)
-    wanted = {f"generator/{name}" for name in LOSSES}
+    off = {"appearance", "feature_matching", "segmenting"}
+    wanted = {f"generator/{name}" for name in LOSSES.keys() - off}
+    assert not {f"generator/{name}" for name in off} & set(scalars)
     wanted |= {"image_discriminator/adversarial", "object_discriminator/adversarial"}
     wanted |= {"learning_rate", "speed/images_per_second", "gradient_norm/generator"}
     wanted |= {"validation/loss", "validation/box_recall_0.3", "validation/box_recall_0.5"}
@@ -375,3 +379,70 @@ def test_parts_that_can_not_be_had_get_a_sentence(config, tmp_path, options, sen
     with pytest.raises(Sg2ImError, match=sentence):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+# --- Everything on --------------------------------------------------------------------------------
+
+
+def end(folder):
+    return read_checkpoint(folder / "checkpoints" / "last.pt")
+
+
+def test_a_run_with_everything_on_stops_goes_on_and_paints(everything, tmp_path, monkeypatch):
+    config = everything
+    config.steps, config.checkpoint_every, config.sample_every = 4, 2, 2
+    assert train(config, tmp_path / "unbroken")
+    with monkeypatch.context() as patched, stopping_after(patched, 2):
+        assert not train(config, tmp_path / "broken")
+    last = tmp_path / "broken" / "checkpoints" / "last.pt"
+    assert read_checkpoint(last)["training"]["progress"]["step"] == 2
+    torch.rand(7)
+    assert train(config, tmp_path / "broken", last)
+    assert_same(end(tmp_path / "unbroken"), end(tmp_path / "broken"))
+    config.seed = 1
+    assert train(config, tmp_path / "other seed")
+    config.seed = 0
+    entries = end(tmp_path / "unbroken")["generator"], end(tmp_path / "other seed")["generator"]
+    name = "refinement.first.weight"
+    assert not torch.allclose(*(entry[name] for entry in entries))
+    scalars = set(curves(tmp_path / "unbroken")[0])
+    assert {f"generator/{name}" for name in LOSSES} <= scalars
+    for player in ("image", "object", "segmenting"):
+        assert {f"{player}_discriminator/{p}" for p in ("r1", "r2")} <= scalars
+
+    model = Sg2Im.from_pretrained(tmp_path / "unbroken" / "checkpoints" / "last.pt")
+    assert model.config == config.model
+    # The bank holds all training pictures, and of each category what they show.
+    dataset = open_split(config, "train", augment=True)
+    graphs = fixed_batches(dataset, range(20), 20, seed=0)[0]
+    bank = model.appearance_bank
+    assert bank.counts[0] == len(dataset) == 20
+    shown = graphs.x.bincount(minlength=len(bank.counts))
+    assert torch.equal(bank.counts, shown.clamp(max=bank.objects))
+    # Its pictures are the weights' own.
+    images = graphs.image / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+    images = images / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    with torch.no_grad():
+        means = model.encode_appearance(images, graphs).mean[graphs.x == 0]
+    torch.testing.assert_close(bank.picture_vectors[:20], means, rtol=1e-4, atol=1e-5)
+    assert not bank.picture_vectors[20:].any()
+
+    graph = {"objects": ["sky", "grass", "sheep"], "relationships": [[0, "above", 1]]}
+    first, again, other = (np.asarray(model.generate([graph], seed=s)[0]) for s in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    (large,) = model.generate([graph], seed=0, size=(32, 32))
+    assert large.size == (32, 32)
+
+
+def test_small_shares_of_predicted_masks_come_in_their_turn(everything, tmp_path, monkeypatch):
+    everything.steps, everything.predicted_masks, everything.accumulation = 5, 0.1, 2
+    everything.validate_every = everything.sample_every = 100
+    original, seen = trainer.training_step, []
+
+    def watching(*arguments):
+        seen.append(torch.cat(arguments[-1]).tolist())
+        return original(*arguments)
+
+    monkeypatch.setattr(trainer, "training_step", watching)
+    assert train(everything, tmp_path / "run")
+    assert [place for place, chosen in enumerate(sum(seen, [])) if chosen] == [9, 19]
