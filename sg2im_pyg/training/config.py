@@ -67,7 +67,8 @@ class ImageDiscriminatorConfig(DiscriminatorConfig):
     patch_scores: bool = False
     """True: one score a patch (paper); False: all channels of the last convolution (release)."""
     scales: int = option(1, least=1, most=8)
-    """Number of such networks; each further one sees the pictures at half the size."""
+    """Number of such networks; each further one sees the pictures at half the size, as long as its
+    layers fit them."""
     conditional: bool = False
     """Whether it sees the categories at each place beside the picture."""
 
@@ -227,17 +228,14 @@ class TrainingConfig:
             if not player.enabled:
                 continue
             check_options(player, f"{name}.")
-            scales = getattr(player, "scales", 1)
-            # The coarsest scale sees the smallest pictures.
-            side = getattr(player, "object_size", min(self.model.image_size) // 2 ** (scales - 1))
+            side = getattr(player, "object_size", min(self.model.image_size))
             player.layers = tuple(map(tuple, player.layers))
             if not player.layers:
                 raise Sg2ImError(f"{name}.layers must name at least one convolution.")
             if side < smallest_input(player.layers):
-                fewer = "fewer layers or scales" if scales > 1 else "fewer layers"
                 raise Sg2ImError(
                     f"{name}.layers need pictures of at least {smallest_input(player.layers)} "
-                    f"pixels a side, got {side}: choose larger pictures or {fewer}."
+                    f"pixels a side, got {side}: choose larger pictures or fewer layers."
                 )
             normalized = player.normalization in ("batch", "instance")
             if normalized and side_after(player.layers[:-1], side) < 2:
@@ -252,12 +250,22 @@ class TrainingConfig:
                     f"{name}.normalization: batch mixes: choose spectral, instance or none."
                 )
         judge = self.image_discriminator
+        while judge.scales > 1 and not self._sees(judge.scales):
+            judge.scales -= 1
         matching = judge.enabled and self.losses.feature_matching
         if matching and len(judge.layers) + judge.patch_scores < 2:
             raise Sg2ImError(
                 "losses.feature_matching compares layers before the scores, of which "
                 "image_discriminator has none: give it one more, or patch_scores."
             )
+
+    def _sees(self, scales: int) -> bool:
+        """Whether the layers of the image discriminator fit the smallest pictures of its scales."""
+        judge = self.image_discriminator
+        side = min(self.model.image_size) // 2 ** (scales - 1)
+        normalized = judge.normalization in ("batch", "instance")
+        enough = not normalized or side_after(judge.layers[:-1], side) >= 2
+        return side >= smallest_input(judge.layers) and enough
 
 
 def options_to_yaml(options: dict[str, Any]) -> str:

@@ -91,10 +91,6 @@ NAN, INFINITE = float("nan"), float("inf")
             "image_discriminator.scales must be a whole number",
         ),
         (
-            {"image_discriminator": ImageDiscriminatorConfig(scales=4)},
-            "at least 22 pixels a side, got 8: choose larger pictures or fewer layers or scales",
-        ),
-        (
             {"segmenting_discriminator": SegmentingDiscriminatorConfig(channels=0)},
             "segmenting_discriminator.channels",
         ),
@@ -158,7 +154,8 @@ def test_a_discriminator_that_is_off_needs_no_layers_for_feature_matching():
                    object_discriminator=ObjectDiscriminatorConfig(enabled=False))  # fmt: skip
 
 
-PUBLISHED = sorted(path.stem for path in CONFIGURATIONS.glob("*.yaml") if path.stem != "landscapes")
+PUBLISHED = sorted(path.stem for path in CONFIGURATIONS.glob("*.yaml") if path.stem[:3] != "lan")
+PUBLISHED = [name for name in PUBLISHED if name not in ("coco128", "coco256")]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -174,3 +171,10 @@ def test_published_configurations_have_nothing_new(name, tmp_path):
     assert not config.segmenting_discriminator.enabled and not config.predicted_masks
     assert (model.generator, model.overlap, model.mask_head) == ("crn", "sum", "upsample")
     assert not (model.appearance_dim or model.layout_dim or model.layout_coordinates or model.snap)
+    assert model.padding == "zeros" and not model.direct_colours
+
+
+def test_there_are_no_more_scales_than_fit_the_pictures():
+    judge = ImageDiscriminatorConfig(scales=8, normalization="spectral", layers=((4, 8, 2),) * 2)
+    config = TrainingConfig(image_discriminator=judge)  # 64 pixels: 64, 32, 16, but not 8
+    assert config.image_discriminator.scales == 3
