@@ -56,17 +56,13 @@ class ModelConfig:
     """Normalization in the refinement network."""
     negative_slope: float = option(0.2, least=0)
     """Slope below zero of the refinement network's LeakyReLUs."""
-    padding: Literal["zeros", "replicate"] = "zeros"
-    """What the refinement network's convolutions see around a picture: zeros (release), which show
-    as a frame in sharp pictures, or its border again."""
-    direct_colours: bool = False
-    """Whether crn adds a 1 x 1 convolution of the layout to its pictures, as spade does."""
     snap: float = option(0.0, least=0, below=0.5)
     """Sides of predicted boxes that are nearer to the picture's border on their own side than this,
     in units of the picture, are put on it when pictures are generated; 0 for none."""
     generator: str = "crn"
-    """Network that turns the layout into a picture: crn is the cascaded refinement network, spade
-    is modulated by the layout at every scale; refinement_dims are its channels."""
+    """Network that turns the layout into a picture: crn is the cascaded refinement network of the
+    release, sharp_crn the same without frames at the border and with colours straight from the
+    layout, spade is modulated by the layout at every scale; refinement_dims are its channels."""
     modulation_dim: int = option(128, least=1, most=MOST_CHANNELS)
     """Channels between layout and modulation in spade."""
     modulation_kernel: Literal[1, 3] = 3

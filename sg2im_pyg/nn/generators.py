@@ -6,6 +6,7 @@ Options are checked by this table before torch is there: a row imports its netwo
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sg2im_pyg.errors import Sg2ImError, nearest, shortened
@@ -90,7 +91,7 @@ def find_generator(name: str) -> GeneratorKind:
     raise Sg2ImError(f"There is no generator {shortened(repr(name))}: {nearest(name, GENERATORS)}")
 
 
-def _make_crn(channels: int, options: Any) -> Generator:
+def _make_crn(channels: int, options: Any, sharp: bool = False) -> Generator:
     from sg2im_pyg.nn.refinement import RefinementNetwork
 
     return RefinementNetwork(
@@ -98,8 +99,8 @@ def _make_crn(channels: int, options: Any) -> Generator:
         options.refinement_dims,
         options.normalization,
         negative_slope=options.negative_slope,
-        padding=options.padding,
-        direct_colours=options.direct_colours,
+        sharp=sharp,
+        noise_channels=options.layout_noise_dim,
     )
 
 
@@ -114,13 +115,18 @@ def _check_crn(options: Any) -> None:
 
 
 register_generator("crn", _make_crn, _check_crn)
+register_generator("sharp_crn", partial(_make_crn, sharp=True), _check_crn)
 
 
 def _make_spade(channels: int, options: Any) -> Generator:
     from sg2im_pyg.nn.spade import SpadeGenerator
 
     return SpadeGenerator(
-        channels, options.refinement_dims, options.modulation_dim, options.modulation_kernel
+        channels,
+        options.refinement_dims,
+        options.modulation_dim,
+        options.modulation_kernel,
+        options.layout_noise_dim,
     )
 
 

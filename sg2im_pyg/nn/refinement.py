@@ -43,10 +43,11 @@ class RefinementNetwork(Module):
         normalization: :obj:`"batch"`, :obj:`"instance"` or :obj:`"none"`.
         out_channels: Channels of the picture.
         negative_slope: Slope of the LeakyReLUs below zero.
-        padding: What 3 × 3 convolutions see around their input: :obj:`"zeros"` (release), which
-            show as a frame in sharp pictures, or :obj:`"replicate"`, the border again.
-        direct_colours: Whether a 1 × 1 convolution of the layout is added to the pictures, so that
-            sides of masks need not come through the cascade.
+        sharp: Whether it differs from the release's in what pictures with sharp sides need:
+            convolutions see the border again around their input, as zeros there show as a frame;
+            a 1 × 1 convolution of the layout is added to the pictures, so that sides of masks need
+            not come through the cascade; and weights start with torch's smaller values.
+        noise_channels: Last channels of the layout that are noise; they do not count as colours.
 
     Attributes:
         economical: Whether :meth:`forward` saves operations; otherwise it is
@@ -75,16 +76,19 @@ class RefinementNetwork(Module):
         normalization: str = "batch",
         out_channels: int = 3,
         negative_slope: float = 0.2,
-        padding: Literal["zeros", "replicate"] = "zeros",
-        direct_colours: bool = False,
+        sharp: bool = False,
+        noise_channels: int = 0,
     ) -> None:
         super().__init__()
         if not channels:
             raise ValueError("channels must name the width of at least one module, got none")
         self.layout_channels = layout_channels
         self.channels = tuple(channels)
+        self.sharp = sharp
+        self.noise_channels = noise_channels
         # What is saved depends on zeros around the picture, and needs no layout multiplied out.
-        self.economical = self.takes_factored = padding == "zeros" and not direct_colours
+        self.economical = self.takes_factored = not sharp
+        padding: Literal["zeros", "replicate"] = "replicate" if sharp else "zeros"
         self.blocks = ModuleList(
             Block(
                 PartedConv2d(layout_channels + fan_in, fan_out, 3, padding=1, padding_mode=padding),
@@ -102,7 +106,9 @@ class RefinementNetwork(Module):
             LeakyReLU(negative_slope, inplace=True),
             Conv2d(last, out_channels, 1),
         )
-        self.colours = Conv2d(layout_channels, out_channels, 1) if direct_colours else None
+        self.colours = None
+        if sharp:
+            self.colours = Conv2d(layout_channels - noise_channels, out_channels, 1)
         # Pixel by pixel in memory: faster convolutions, on the CPU as on a GPU; but for the first
         # module, whose maps have few pixels.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -113,7 +119,7 @@ class RefinementNetwork(Module):
         for module in self.modules():
             if isinstance(module, (Conv2d, BatchNorm2d)):
                 module.reset_parameters()
-            if isinstance(module, Conv2d):
+            if isinstance(module, Conv2d) and not self.sharp:
                 torch.nn.init.kaiming_normal_(module.weight)  # release
 
     def forward(self, layout: Tensor | FactoredLayout, noise: Tensor | None = None) -> Tensor:
@@ -143,7 +149,9 @@ class RefinementNetwork(Module):
             features = F.interpolate(features, scale_factor=2, mode="nearest")
             features = block(torch.cat([pooled, features], dim=1))
         images = self.output(features)
-        return images if self.colours is None else images + self.colours(layout)
+        if self.colours is None:
+            return images
+        return images + self.colours(layout[:, : self.colours.in_channels])
 
     @torch.no_grad()
     def fold(self) -> None:

@@ -96,6 +96,7 @@ class SpadeGenerator(Module):
         channels: Width of each block.
         hidden_channels: See :class:`SpatiallyAdaptiveNorm`.
         kernel_size: Likewise.
+        noise_channels: Last channels of the layout that are noise; they do not count as colours.
 
     Shapes:
         - **input:** layout :math:`(N, D, H, W)`, both sides divisible by :math:`2^{m - 1}`
@@ -118,6 +119,7 @@ class SpadeGenerator(Module):
         channels: tuple[int, ...] = (1024, 512, 256, 128, 64),
         hidden_channels: int = 128,
         kernel_size: int = 3,
+        noise_channels: int = 0,
     ) -> None:
         super().__init__()
         if not channels:
@@ -130,7 +132,7 @@ class SpadeGenerator(Module):
             for fan_in, fan_out in zip((channels[0], *channels), channels, strict=False)
         )
         self.output = _conv(channels[-1], 3)
-        self.colours = Conv2d(layout_channels, 3, 1)
+        self.colours = Conv2d(layout_channels - noise_channels, 3, 1)
         # Pixel by pixel in memory: faster convolutions, on the CPU as on a GPU.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -161,7 +163,9 @@ class SpadeGenerator(Module):
             if i:
                 features = F.interpolate(features, scale_factor=2, mode="nearest")
             features = block(features, planes)
-        return self.output(F.leaky_relu(features, _SLOPE)) + self.colours(layout)
+        return self.output(F.leaky_relu(features, _SLOPE)) + self.colours(
+            layout[:, : self.colours.in_channels]
+        )
 
     def fold(self) -> None:
         """Nothing is to be prepared: the modulation stands between norm and convolution."""

@@ -135,7 +135,7 @@ def test_its_row_checks_options():
     [
         ("tyo", "There is no generator 'tyo': did you mean 'toy'"),
         ("CRN.", "did you mean 'crn'"),
-        ("diffusion", "give one of crn, spade, toy, factored_toy"),
+        ("diffusion", "give one of crn, sharp_crn, spade, toy, factored_toy"),
         (["toy"], "generator"),
         ("x" * 10_000, "There is no generator 'x"),
     ],

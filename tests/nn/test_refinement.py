@@ -15,7 +15,12 @@ def direct(network: RefinementNetwork, layout, normalization):
     """The network of the paper, from the parameters alone."""
 
     def conv(layer, x):
-        return F.conv2d(x, layer.weight, layer.bias, padding=layer.kernel_size[0] // 2)
+        side = layer.kernel_size[0] // 2
+        if network.sharp:  # the border again around the input
+            rows = torch.arange(-side, x.size(2) + side).clamp(0, x.size(2) - 1)
+            columns = torch.arange(-side, x.size(3) + side).clamp(0, x.size(3) - 1)
+            return F.conv2d(x[:, :, rows][:, :, :, columns], layer.weight, layer.bias)
+        return F.conv2d(x, layer.weight, layer.bias, padding=side)
 
     def norm(x):
         if normalization == "none":
@@ -37,7 +42,13 @@ def direct(network: RefinementNetwork, layout, normalization):
             features = norm(conv(layer, features))
             features = torch.where(features > 0, features, 0.2 * features)
     features = conv(network.output[0], features)
-    return conv(network.output[2], torch.where(features > 0, features, 0.2 * features))
+    images = conv(network.output[2], torch.where(features > 0, features, 0.2 * features))
+    if network.sharp:
+        weights = network.colours.weight[:, :, 0, 0]  # of the channels that are no noise
+        seen = layout[:, : layout.size(1) - network.noise_channels]
+        images = images + torch.einsum("oc,nchw->nohw", weights, seen)
+        images = images + network.colours.bias.view(-1, 1, 1)
+    return images
 
 
 @pytest.mark.parametrize("normalization", ["batch", "instance", "none"])
@@ -48,6 +59,18 @@ def test_equals_the_description(normalization, channels, size):
     images = network(layout)
     assert images.shape == (2, 3, *size)
     torch.testing.assert_close(images, direct(network, layout, normalization))
+
+
+@pytest.mark.parametrize("noise_channels", [0, 2])
+def test_the_sharp_one_equals_its_description(noise_channels):
+    network = RefinementNetwork(5, (4, 3), sharp=True, noise_channels=noise_channels).double()
+    layout = torch.randn(2, 5, 8, 12, dtype=torch.float64)
+    images = network(layout[:, : 5 - noise_channels], layout[:, 5 - noise_channels :])
+    torch.testing.assert_close(images, direct(network, layout, "batch"))
+    network.eval()
+    expected = network(layout)
+    network.fold()
+    torch.testing.assert_close(network(layout), expected)
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,6 @@ def test_published_configurations_have_nothing_new(name, tmp_path):
     assert not config.segmenting_discriminator.enabled and not config.predicted_masks
     assert (model.generator, model.overlap, model.mask_head) == ("crn", "sum", "upsample")
     assert not (model.appearance_dim or model.layout_dim or model.layout_coordinates or model.snap)
-    assert model.padding == "zeros" and not model.direct_colours
 
 
 def test_there_are_no_more_scales_than_fit_the_pictures():
