@@ -163,6 +163,8 @@ def left_out(entries: dict[str, Any], after: str) -> str:
         step = entry_of(entries, "training", "progress", "step")
         reached = f" after step {step}" if isinstance(step, int) else ""
         options = "" if after == "safetensors" else "options, "
+        if "segmenting_discriminator" in (entry_of(entries, "training", "discriminators") or {}):
+            found.append("the segmenting discriminator")
         found.append(f"the training's {options}optimizer and random states, and progress{reached}")
     elif entries.get("origin") and after != "safetensors":
         found.append("how the generator was trained")

@@ -183,7 +183,7 @@ class AppearanceBank(Module):
         self, noise: Tensor, categories: Tensor, batch: Tensor, num_pictures: int
     ) -> Tensor:
         # Uniform numbers below 1 from the first normal number of each object.
-        uniform = torch.special.ndtr(noise[:, 0].double()).clamp(max=1 - 1e-7)
+        uniform = torch.special.ndtr(noise[:, 0].float()).clamp(max=1 - 1e-6)
         counts = self.counts[categories]
         chosen = self.picture_vectors[(uniform * self.counts[0]).long()]
         is_picture = (categories == 0).unsqueeze(1)
