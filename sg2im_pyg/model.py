@@ -37,6 +37,7 @@ from sg2im_pyg.nn.layout import (
 )
 from sg2im_pyg.nn.object_encoder import ObjectEncoder
 
+_STREAM_OF_LOOKS = 2**40  # apart from the noise of layouts: a look is the same at all sizes
 _GENERATED_AT_ONCE = 32  # pictures a forward pass in generate(): bounds its memory
 
 
@@ -269,8 +270,9 @@ class Sg2Im(ObjectEncoder):
 
         Noise and appearance are drawn on the CPU: a seed gives the same pictures on every device.
         """
-        generator = torch.Generator()
+        generator, of_looks = torch.Generator(), torch.Generator()
         generator.seed() if seed is None else generator.manual_seed(seed)
+        of_looks.manual_seed((generator.initial_seed() + _STREAM_OF_LOOKS) % 2**63)
         graphs, was_training = list(graphs), self.training
         if appearance is not None and len(appearance) != len(graphs):
             raise Sg2ImError(
@@ -291,10 +293,11 @@ class Sg2Im(ObjectEncoder):
                 batch = self.to_batch(graphs[chosen])
                 channels, shape = self.config.appearance_dim, (self.config.layout_noise_dim, *size)
                 drawn, noise = [], []
-                # Graph by graph, so that it plays no part which ones are in a batch; appearance
-                # first, so that the first graph's is the same at all sizes.
+                # Graph by graph, so that it plays no part which ones are in a batch. The picture's
+                # look is drawn first, so that it stays as a graph grows; its node is the last one.
                 for objects in np.diff(object_ends(batch)).tolist():
-                    drawn.append(torch.randn(objects, channels, generator=generator))
+                    rows = torch.randn(objects, channels, generator=of_looks)
+                    drawn.append(rows.roll(-1, 0))
                     noise.append(torch.randn(shape, generator=generator))
                 looks = self.draw_appearance(batch, torch.cat(drawn))
                 if looks is not None and appearance is not None:

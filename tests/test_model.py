@@ -746,3 +746,16 @@ def test_options_come_as_config_or_by_name_and_survive_a_round_trip():
         Sg2Im(VOCABULARY, config, mask_size=4)
     with pytest.raises(Sg2ImError, match="'colour' is unknown"):
         config_from_dict({"colour": 3})
+
+
+def test_the_look_of_the_picture_and_of_what_is_there_stays_as_a_graph_grows():
+    model = make_model(appearance_dim=4)
+    drawn = []
+    model.draw_appearance = lambda graphs, noise: drawn.append(noise) or noise
+    small = {"objects": VOCABULARY.objects[1:2], "relationships": []}
+    large = {"objects": VOCABULARY.objects[1:3], "relationships": []}
+    for graph in (small, large):
+        model.generate([graph], seed=5)
+    assert torch.equal(drawn[0][-1], drawn[1][-1])  # the picture's, whose node is the last one
+    assert torch.equal(drawn[0][0], drawn[1][0])
+    assert not torch.equal(drawn[1][0], drawn[1][1])
