@@ -164,8 +164,8 @@ class Sg2Im(ObjectEncoder):
         batch, num_graphs = _pictures_of(graphs)
         size = size or self.config.image_size
         predicted_boxes = self.box_head(vectors)
-        if self.config.snap and boxes is None and not self.training:
-            # Not where true boxes are given: a loss, also in eval mode, needs the gradient.
+        learning = self.training or (boxes is not None and torch.is_grad_enabled())
+        if self.config.snap and not learning:  # a loss, also in eval mode, needs the gradient
             predicted_boxes = _snapped(predicted_boxes, self.config.snap)
         if self.appearance_encoder is not None:
             if appearance is None:

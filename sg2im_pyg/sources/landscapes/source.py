@@ -103,7 +103,7 @@ def paint_landscape(
 def prepare_landscapes(
     root: Path,
     image_size: tuple[int, int] = (64, 64),
-    mask_size: int = 16,
+    mask_size: int = 32,
     train: int = 10_000,
     val: int = 1_000,
     test: int = 1_000,
