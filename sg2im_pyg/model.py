@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.nn import Linear
@@ -34,6 +33,7 @@ from sg2im_pyg.nn.layout import (
     factor_layout,
     pays_to_factor,
     replace_coordinates,
+    resize_masks,
 )
 from sg2im_pyg.nn.object_encoder import ObjectEncoder
 
@@ -180,11 +180,8 @@ class Sg2Im(ObjectEncoder):
         boxes = predicted_boxes if boxes is None else boxes
         masks = predicted_masks if masks is None else masks
         if unmasked is not None and masks is not None and predicted_masks is not None:
-            true = masks.unsqueeze(1).to(predicted_masks.dtype)
-            if true.shape[-2:] != predicted_masks.shape[-2:]:
-                size_of_masks = predicted_masks.shape[-2:]
-                true = F.interpolate(true, size_of_masks, mode="bilinear", antialias=True)
-            masks = torch.where(unmasked.view(-1, 1, 1), predicted_masks, true.squeeze(1))
+            true = resize_masks(masks.to(predicted_masks.dtype), predicted_masks.shape[-2:])
+            masks = torch.where(unmasked.view(-1, 1, 1), predicted_masks, true)
         if self.config.overlap == "front":
             boxes, masks = _with_backdrop(graphs.x == 0, boxes, masks)  # type: ignore[arg-type]
         if self.to_layout is not None:

@@ -68,8 +68,8 @@ class GenerateOptions:
     output: str | None = option(None, metavar="DIR")
     """Folder to write to; null: runs/generated/<name of the graph file>."""
     seed: int = 0
-    """Seed of the noise: a graph and a seed give the same picture, whatever other graphs are in
-    the file."""
+    """Seed of the noise and of what objects look like: a graph and a seed give the same picture,
+    whatever other graphs are in the file."""
     size: int | None = option(None, least=8, most=2048)
     """Shorter side of the pictures in pixels, where the model's generator can give it; null: the
     size that it was trained at, at which pictures are best."""

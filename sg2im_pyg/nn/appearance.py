@@ -3,15 +3,17 @@
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import BatchNorm2d, Conv2d, Embedding, Flatten, LeakyReLU, Linear, Module, Sequential
 from torch_geometric.nn.inits import reset
 
-from sg2im_pyg.nn.layout import crop_objects
+from sg2im_pyg.nn.layout import crop_objects, resize_masks
 
 _CROP = 32  # side of the crops in pixels
 _SLOPE = 0.2
+
+PICTURES_KEPT = 512
+"""Pictures whose vectors a bank keeps."""
 
 
 class Appearance(NamedTuple):
@@ -92,10 +94,8 @@ class AppearanceEncoder(Module):
         self, images: Tensor, boxes: Tensor, masks: Tensor, batch: Tensor, categories: Tensor
     ) -> Appearance:
         crops = crop_objects(images, boxes, batch, _CROP)
-        planes = masks.unsqueeze(1).to(crops.dtype)
-        if planes.shape[-2:] != crops.shape[-2:]:
-            planes = F.interpolate(planes, crops.shape[-2:], mode="bilinear", antialias=True)
-        features = self.convs(torch.cat([crops, planes], dim=1))
+        planes = resize_masks(masks.to(crops.dtype), crops.shape[-2:])
+        features = self.convs(torch.cat([crops, planes.unsqueeze(1)], dim=1))
         both = self.linears(torch.cat([features, self.embedding(categories)], dim=1))
         return Appearance(*both.chunk(2, dim=1))
 
@@ -139,7 +139,7 @@ class AppearanceBank(Module):
         self,
         num_categories: int,
         channels: int,
-        pictures: int = 512,
+        pictures: int = PICTURES_KEPT,
         objects: int = 128,
         alike: int = 8,
     ) -> None:

@@ -105,12 +105,17 @@ def _make_crn(channels: int, options: Any, sharp: bool = False) -> Generator:
 
 
 def _check_crn(options: Any) -> None:
-    steps = len(options.refinement_dims)
-    height, width = options.image_size
-    if height % 2**steps or width % 2**steps:
+    modules = len(options.refinement_dims)
+    _check_sides(options.image_size, modules, f"{modules} refinement modules")
+
+
+def _check_sides(size: tuple[int, int], halvings: int, parts: str) -> None:
+    """Checks that a picture's sides can be halved so many times."""
+    height, width = size
+    if height % 2**halvings or width % 2**halvings:
         raise Sg2ImError(
-            f"image_size is {height} x {width}, but {steps} refinement modules need sides that are "
-            f"multiples of {2**steps}: choose such a size, or fewer refinement_dims."
+            f"image_size is {height} x {width}, but {parts} need sides that are multiples of "
+            f"{2**halvings}: choose such a size, or fewer refinement_dims."
         )
 
 
@@ -131,13 +136,8 @@ def _make_spade(channels: int, options: Any) -> Generator:
 
 
 def _check_spade(options: Any) -> None:
-    steps = len(options.refinement_dims) - 1
-    height, width = options.image_size
-    if height % 2**steps or width % 2**steps:
-        raise Sg2ImError(
-            f"image_size is {height} x {width}, but {steps + 1} blocks of spade need sides that "
-            f"are multiples of {2**steps}: choose such a size, or fewer refinement_dims."
-        )
+    blocks = len(options.refinement_dims)
+    _check_sides(options.image_size, blocks - 1, f"{blocks} blocks of spade")
 
 
 register_generator("spade", _make_spade, _check_spade)

@@ -304,6 +304,14 @@ def warp_masks(boxes: Tensor, masks: Tensor | None, size: tuple[int, int]) -> Te
     return _sample(masks.unsqueeze(1), map_x, map_y).squeeze(1)
 
 
+def resize_masks(masks: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Masks of another size, :math:`(O, M, M)`: averaged or spread bilinearly."""
+    if masks.shape[-2:] == size:
+        return masks
+    resized = F.interpolate(masks.unsqueeze(1), size, mode="bilinear", antialias=True)
+    return resized.squeeze(1)
+
+
 def crop_objects(images: Tensor, boxes: Tensor, batch: Tensor, size: int) -> Tensor:
     """Cuts each object's box out of its picture and resizes it bilinearly.
 

@@ -10,13 +10,13 @@ from sg2im_pyg.data import SceneDataset, SceneLoader
 from sg2im_pyg.data.store import store_path
 from sg2im_pyg.data.transforms import graph_transforms
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.nn.appearance import PICTURES_KEPT
 from sg2im_pyg.sources.registry import find_source
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
 from sg2im_pyg.training.stores import data_root, find_store
 
 _SAMPLE_PICTURES = 8  # rows of a sample sheet
-_PICTURES_OF_BANK = 512  # as many as a bank of appearances keeps
 
 
 @dataclass
@@ -90,7 +90,7 @@ def load_data(config: TrainingConfig, fabric: Fabric) -> TrainingData:
         pin_memory=fabric.device.type == "cuda",
     )
     validation_batches = fixed_batches(validation_set, share, at_once, config.seed)
-    kept = range(min(_PICTURES_OF_BANK, pictures) if config.model.appearance_dim else 0)
+    kept = range(min(PICTURES_KEPT, pictures) if config.model.appearance_dim else 0)
     models = fixed_batches(training_set, kept, at_once, config.seed)
     return TrainingData(
         training_set, pictures, held_out, batches, loader, validation_batches, sheets, models

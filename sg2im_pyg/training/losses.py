@@ -446,9 +446,9 @@ def mask_loss(predicted: Tensor, true: Tensor) -> Tensor:
     import torch
     import torch.nn.functional as F
 
-    if true.shape != predicted.shape:
-        size = predicted.shape[-2:]
-        true = F.interpolate(true.unsqueeze(1), size, mode="bilinear", antialias=True).squeeze(1)
+    from sg2im_pyg.nn.layout import resize_masks
+
+    true = resize_masks(true, predicted.shape[-2:])
     # Not defined under autocast; in single precision it is. Nor is it for what is not a number,
     # which must come out as such instead of ending the run.
     with torch.autocast(predicted.device.type, enabled=False):
