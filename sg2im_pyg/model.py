@@ -24,6 +24,13 @@ from sg2im_pyg.images import denormalize_images, normalize_images, to_pil
 from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.nn import BoxHead, MaskHead, compose_layout
 from sg2im_pyg.nn.appearance import Appearance, AppearanceBank, AppearanceEncoder
+from sg2im_pyg.nn.box_flow import (
+    NOISE_CHANNELS,
+    TRAINING_NOISE_CHANNELS,
+    BoxFlow,
+    FlowErrors,
+    SceneObjects,
+)
 from sg2im_pyg.nn.compiled_part import CompiledPart
 from sg2im_pyg.nn.generators import Generator, find_generator
 from sg2im_pyg.nn.heads import LinearMaskHead
@@ -34,10 +41,12 @@ from sg2im_pyg.nn.layout import (
     pays_to_factor,
     replace_coordinates,
     resize_masks,
+    sharpened,
 )
 from sg2im_pyg.nn.object_encoder import ObjectEncoder
 
 _STREAM_OF_LOOKS = 2**40  # apart from the noise of layouts: a look is the same at all sizes
+_STREAM_OF_BOXES = 2**41
 _GENERATED_AT_ONCE = 32  # pictures a forward pass in generate(): bounds its memory
 
 
@@ -94,6 +103,11 @@ class Sg2Im(ObjectEncoder):
         self.config = config
         self.for_generation_only = False
         self.box_head = BoxHead(config.gconv_dim, config.gconv_hidden_dim, norm)
+        self.box_flow = None
+        if config.box_flow_dim:
+            self.box_flow = BoxFlow(
+                len(vocabulary.objects), len(vocabulary.predicates), config.box_flow_dim
+            )
         self.appearance_encoder = self.appearance_bank = None
         channels = config.gconv_dim
         if config.appearance_dim:
@@ -145,6 +159,7 @@ class Sg2Im(ObjectEncoder):
         appearance: Tensor | None = None,
         size: tuple[int, int] | None = None,
         unmasked: Tensor | None = None,
+        box_noise: Tensor | None = None,
     ) -> Sg2ImOutput:
         """Generates one picture for each graph of a batch.
 
@@ -159,6 +174,9 @@ class Sg2Im(ObjectEncoder):
             size: Height and width of the pictures; by default those that the model is made for.
             unmasked: Objects that get predicted masks even where others are given, shape
                 :math:`(O,)`, bool.
+            box_noise: Normal noise from which boxes are drawn, shape :math:`(O, 4)`, if the model
+                draws any; drawn where neither it nor boxes are given. In training the predicted
+                boxes are those before the draw.
         """
         vectors = self.object_vectors(graphs)
         batch, num_graphs = _pictures_of(graphs)
@@ -167,6 +185,13 @@ class Sg2Im(ObjectEncoder):
         learning = self.training or (boxes is not None and torch.is_grad_enabled())
         if self.config.snap and not learning:  # a loss, also in eval mode, needs the gradient
             predicted_boxes = _snapped(predicted_boxes, self.config.snap)
+        if self.box_flow is not None and not learning and (boxes is None or box_noise is not None):
+            box_noise = _drawn_unless_given(
+                "box_noise", box_noise, (len(vectors), NOISE_CHANNELS), vectors
+            )
+            objects = _objects_of(graphs)
+            settled = self.box_flow.settled[objects.categories]
+            predicted_boxes = self.box_flow.draw(objects, box_noise, predicted_boxes, settled)
         if self.appearance_encoder is not None:
             if appearance is None:
                 appearance = self.draw_appearance(graphs)
@@ -177,6 +202,8 @@ class Sg2Im(ObjectEncoder):
             of_picture = scatter(of_picture, batch, dim_size=num_graphs, reduce="sum")
             vectors = torch.cat([vectors, appearance, of_picture.index_select(0, batch)], dim=1)
         predicted_masks = None if self.mask_head is None else self.mask_head(vectors)
+        if predicted_masks is not None and self.config.mask_sharpness != 1 and not learning:
+            predicted_masks = sharpened(predicted_masks, self.config.mask_sharpness)
         boxes = predicted_boxes if boxes is None else boxes
         masks = predicted_masks if masks is None else masks
         if unmasked is not None and masks is not None and predicted_masks is not None:
@@ -223,6 +250,21 @@ class Sg2Im(ObjectEncoder):
         found = self.appearance_encoder(images, graphs.boxes, masks, graphs.batch, graphs.x)
         return Appearance(*(values.to(images.dtype) for values in found))  # also under autocast
 
+    def box_flow_errors(self, graphs: Batch, noise: Tensor | None = None) -> FlowErrors | None:
+        """What the drawing of boxes is trained by; none if the model draws none.
+
+        Args:
+            graphs: Graphs with their true :obj:`boxes`.
+            noise: Normal noise, shape :math:`(O, F)`, see
+                :meth:`~sg2im_pyg.nn.box_flow.BoxFlow.errors`; drawn where it is not given.
+        """
+        if self.box_flow is None:
+            return None
+        if noise is None:
+            shape = (len(graphs.boxes), TRAINING_NOISE_CHANNELS)
+            noise = torch.randn(shape, device=graphs.boxes.device)
+        return self.box_flow.errors(_objects_of(graphs), graphs.boxes, noise)
+
     def parts_to_compile(self) -> list[CompiledPart]:
         # The number of objects comes first, in edge_index that of relationships second.
         parts = [
@@ -267,9 +309,11 @@ class Sg2Im(ObjectEncoder):
 
         Noise and appearance are drawn on the CPU: a seed gives the same pictures on every device.
         """
-        generator, of_looks = torch.Generator(), torch.Generator()
+        generator, of_looks, of_boxes = (torch.Generator() for _ in range(3))
         generator.seed() if seed is None else generator.manual_seed(seed)
-        of_looks.manual_seed((generator.initial_seed() + _STREAM_OF_LOOKS) % 2**63)
+        seed = generator.initial_seed()
+        of_looks.manual_seed((seed + _STREAM_OF_LOOKS) % 2**63)
+        of_boxes.manual_seed((seed + _STREAM_OF_BOXES) % 2**63)
         graphs, was_training = list(graphs), self.training
         if appearance is not None and len(appearance) != len(graphs):
             raise Sg2ImError(
@@ -289,18 +333,26 @@ class Sg2Im(ObjectEncoder):
                 chosen = slice(start, start + _GENERATED_AT_ONCE)
                 batch = self.to_batch(graphs[chosen])
                 channels, shape = self.config.appearance_dim, (self.config.layout_noise_dim, *size)
-                drawn, noise = [], []
+                drawn, starts, noise = [], [], []
                 # Graph by graph, so that it plays no part which ones are in a batch. The picture's
                 # look is drawn first, so that it stays as a graph grows; its node is the last one.
                 for objects in np.diff(object_ends(batch)).tolist():
                     rows = torch.randn(objects, channels, generator=of_looks)
                     drawn.append(rows.roll(-1, 0))
+                    rows = torch.randn(objects, NOISE_CHANNELS, generator=of_boxes)
+                    starts.append(rows)
                     noise.append(torch.randn(shape, generator=generator))
                 looks = self.draw_appearance(batch, torch.cat(drawn))
                 if looks is not None and appearance is not None:
                     looks = _with_given(looks, batch, appearance[chosen])
                 layout_noise = torch.stack(noise).to(batch.x.device)
-                output = self(batch, noise=layout_noise, appearance=looks, size=size)
+                output = self(
+                    batch,
+                    noise=layout_noise,
+                    appearance=looks,
+                    size=size,
+                    box_noise=torch.cat(starts).to(batch.x.device),
+                )
                 results.append((batch, output))
             return results
         finally:
@@ -429,6 +481,18 @@ def _pictures_of(graphs: Batch | SceneGraph) -> tuple[Tensor, int]:
     if graphs.batch is None:
         return torch.zeros_like(graphs.x), 1  # type: ignore[arg-type]
     return graphs.batch, graphs.num_graphs
+
+
+def _objects_of(graphs: Batch | SceneGraph) -> SceneObjects:
+    batch, pictures = _pictures_of(graphs)
+    return SceneObjects(
+        graphs.x,  # type: ignore[arg-type]
+        graphs.edge_index,  # type: ignore[arg-type]
+        graphs.edge_attr,  # type: ignore[arg-type]
+        batch,
+        pictures,
+        most_objects(graphs),
+    )
 
 
 def _drawn_unless_given(

@@ -35,6 +35,12 @@ class ModelConfig:
     mask_head: Literal["upsample", "transposed", "linear"] = "upsample"
     """How masks grow: nearest upsampling and convolution (release), transposed (paper), or from a
     linear layer with few channels (fast)."""
+    box_flow_dim: int = option(0, least=0, most=MOST_CHANNELS)
+    """Channels, a multiple of 4, of a network that draws boxes where predicted ones are a mean that
+    seldom meets true ones; 0 for none (paper)."""
+    mask_sharpness: float = option(1.0, least=1)
+    """Factor of the logits of predicted masks when pictures are generated: sides that are soft as
+    they are uncertain become sharp; 1 leaves them."""
     appearance_dim: int = option(0, least=0, most=MOST_CHANNELS)
     """Entries of a vector that says what an object looks like, encoded from pictures in training
     and drawn otherwise; 0 for none (paper)."""
@@ -78,6 +84,8 @@ class ModelConfig:
             raise Sg2ImError(
                 f"mask_size must be a power of two or 0 for no masks, got {self.mask_size}."
             )
+        if self.box_flow_dim % 4:
+            raise Sg2ImError(f"box_flow_dim must be a multiple of 4, got {self.box_flow_dim}.")
         if self.mask_head == "linear" and 0 < self.mask_size < 4:
             raise Sg2ImError(
                 f"mask_size is {self.mask_size}, but the linear mask_head gives masks of at least "

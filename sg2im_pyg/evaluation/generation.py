@@ -69,8 +69,12 @@ class Generation:
         if config.appearance_dim:
             drawn = self.split.appearance_noise(indices, draw, given, config.appearance_dim)
             looks = self.generator.draw_appearance(moved, drawn)
+        of_boxes = None
+        if config.box_flow_dim:
+            of_boxes = self.split.box_noise(indices, draw, given).to(self.config.device)
         noise = noise.to(self.config.device)
-        return graphs, given, self.generator(moved, boxes, masks, noise, looks)
+        output = self.generator(moved, boxes, masks, noise, looks, box_noise=of_boxes)
+        return graphs, given, output
 
     def example(self, index: int, iou: float) -> Example:
         """The pictures of one row of the report."""

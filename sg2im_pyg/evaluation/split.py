@@ -17,6 +17,7 @@ from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.data.transforms import graph_transforms
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.nn.box_flow import NOISE_CHANNELS
 from sg2im_pyg.sources.registry import Source, source_of
 
 Relationships = Literal["geometric", "stored", "none"]
@@ -103,6 +104,11 @@ class Split:
         :math:`(O, \\text{channels})`."""
         shapes = [(int(count), channels) for count in np.diff(object_ends(graphs))]
         return torch.cat(self._noise(2 * _NOISE_STREAM, indices, draw, shapes))
+
+    def box_noise(self, indices: Sequence[int], draw: int, graphs: Batch) -> Tensor:
+        """As :meth:`appearance_noise`, for the boxes that a generator draws."""
+        shapes = [(int(count), NOISE_CHANNELS) for count in np.diff(object_ends(graphs))]
+        return torch.cat(self._noise(3 * _NOISE_STREAM, indices, draw, shapes))
 
     def _noise(
         self,

@@ -74,6 +74,38 @@ def occlude(layout: FactoredLayout) -> FactoredLayout:
     return FactoredLayout(layout.vectors, torch.stack(visible, dim=1))
 
 
+def hidden_parts(
+    boxes: Tensor, masks: Tensor, batch: Tensor, size: int, pictures: int, most: int | None = None
+) -> Tensor:
+    """How far objects in front hide each object, on the grid of its own mask.
+
+    Args:
+        boxes: Boxes :obj:`[x0, y0, x1, y1]` in units of the picture, shape :math:`(O, 4)`.
+        masks: Masks, shape :math:`(O, M, M)`.
+        batch: Picture of each object, shape :math:`(O,)`.
+        size: Side of the grids, and of the planes on which masks meet.
+        pictures: Number of pictures :math:`N`.
+        most: Number of objects in the picture with the most of them, if it is known.
+
+    Returns:
+        From 0 where an object can be seen to 1, shape :math:`(O, size, size)`; 1 outside of the
+        picture.
+    """
+    plane, vectors = (2 * size, 2 * size), boxes.new_zeros(len(boxes), 0)
+    _, warped, batch, rank, _, most = _placed(
+        vectors, boxes, masks, batch, plane, pictures, most, "front"
+    )
+    factored = _factor(vectors, warped, batch, rank, pictures, most)
+    left, before = torch.ones_like(factored.masks[:, 0]), []
+    for mask in factored.masks.unbind(1):
+        before.append(left)
+        left = left * (1 - mask)
+    rows = batch * most + rank
+    uncovered = torch.stack(before, dim=1).flatten(0, 1).index_select(0, rows).unsqueeze(1)
+    own = torch.arange(len(boxes), device=boxes.device)
+    return 1 - crop_objects(uncovered, boxes, own, size).squeeze(1)
+
+
 def pays_to_factor(objects: int, channels: int) -> bool:
     """Whether a :class:`FactoredLayout` is to be preferred.
 
@@ -310,6 +342,12 @@ def resize_masks(masks: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
         return masks
     resized = F.interpolate(masks.unsqueeze(1), size, mode="bilinear", antialias=True)
     return resized.squeeze(1)
+
+
+def sharpened(masks: Tensor, factor: float) -> Tensor:
+    """Masks in :math:`[0, 1]` whose logits are multiplied by a factor."""
+    inside, outside = masks**factor, (1 - masks) ** factor
+    return inside / (inside + outside)
 
 
 def crop_objects(images: Tensor, boxes: Tensor, batch: Tensor, size: int) -> Tensor:

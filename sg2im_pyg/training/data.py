@@ -36,9 +36,9 @@ class TrainingData:
     """This process's share of the validation."""
     sheets: dict[str, Batch | None]
     """Graphs of the sample pictures, by the names of their sheets."""
-    models_of_appearance: list[Batch]
-    """Training pictures whose objects' appearance is kept with the generator; none if it takes
-    none."""
+    examples: list[Batch]
+    """Training pictures from which the generator learns what it may draw; none if it draws
+    nothing."""
 
 
 def load_data(config: TrainingConfig, fabric: Fabric) -> TrainingData:
@@ -90,10 +90,11 @@ def load_data(config: TrainingConfig, fabric: Fabric) -> TrainingData:
         pin_memory=fabric.device.type == "cuda",
     )
     validation_batches = fixed_batches(validation_set, share, at_once, config.seed)
-    kept = range(min(PICTURES_KEPT, pictures) if config.model.appearance_dim else 0)
-    models = fixed_batches(training_set, kept, at_once, config.seed)
+    draws = config.model.appearance_dim or config.model.box_flow_dim
+    kept = range(min(PICTURES_KEPT, pictures) if draws else 0)
+    examples = fixed_batches(training_set, kept, at_once, config.seed)
     return TrainingData(
-        training_set, pictures, held_out, batches, loader, validation_batches, sheets, models
+        training_set, pictures, held_out, batches, loader, validation_batches, sheets, examples
     )
 
 

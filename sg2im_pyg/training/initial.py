@@ -23,6 +23,13 @@ ROWS = {
         "appearance_bank.vectors": "objects",
         "appearance_bank.of_pictures": "objects",
         "appearance_bank.counts": "objects",
+        "box_flow.object_embedding.weight": "objects",
+        "box_flow.settled": "objects",
+        "box_flow.relation_head.subject_embedding.weight": "objects",
+        "box_flow.relation_head.object_embedding.weight": "objects",
+        "box_flow.predicate_embedding.weight": "predicates",
+        "box_flow.relation_head.layers.3.weight": "predicates",
+        "box_flow.relation_head.layers.3.bias": "predicates",
     },
     "object_discriminator": {"category_head.weight": "objects", "category_head.bias": "objects"},
 }

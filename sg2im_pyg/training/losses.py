@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sg2im_pyg.model import Sg2ImOutput
     from sg2im_pyg.nn.appearance import Appearance
+    from sg2im_pyg.nn.box_flow import FlowErrors
 
 AdversarialKind = Literal["gan", "lsgan", "wgan", "hinge", "relativistic"]
 
@@ -53,6 +54,8 @@ class LossContext:
     there are none."""
     appearance: Appearance | None = None
     """What the objects of the true pictures look like, where the generator is told."""
+    box_flow: FlowErrors | None = None
+    """How far the generator is from drawing true boxes, where it draws any."""
     _answers: dict[tuple[str, str, bool], Any] = field(default_factory=dict)
 
     def scores(self, discriminator: str, true: bool = False) -> Any:
@@ -179,6 +182,9 @@ class LossConfig:
     """squared: mean squared error (release); l1: mean absolute error (paper); giou: l1, and one
     minus the generalised intersection over union; recall: squared, and a tenth of the share of
     boxes, counted smoothly, that overlap the true one by less than half."""
+    mask_over: Literal["all", "visible"] = "all"
+    """all: each pixel of a mask counts in its loss (release); visible: those that objects in front
+    hide do not, so that what lies behind them has no holes of their shape."""
     r1: float = option(0.0, least=0)
     """Weight of the discriminators' squared gradients at true pictures (R1), or at true crops."""
     r2: float = option(0.0, least=0)
@@ -231,12 +237,41 @@ def _box(given: LossContext) -> Tensor:
     return box_loss(given.options.box_distance, given.output.boxes, given.graphs.boxes)
 
 
+@register_loss("box_flow", label="flow", mean_over="objects", weight=1.0)
+def _box_flow(given: LossContext) -> Tensor | None:
+    """The squared error of the velocities from which boxes are drawn, where the model draws any."""
+    return None if given.box_flow is None else given.box_flow.velocity.mean()
+
+
+@register_loss("box_relation", label="rel", mean_over="objects", weight=1.0)
+def _box_relation(given: LossContext) -> Tensor | None:
+    """The cross-entropy of predicates told from true boxes, an object, which guides the boxes that
+    are drawn."""
+    if given.box_flow is None:
+        return None
+    return given.box_flow.relations.sum() / len(given.graphs.x)
+
+
 @register_loss("mask", label="mask", mean_over="objects", weight=0.0)
 def _mask(given: LossContext) -> Tensor | None:
     """The masks' binary cross-entropy; the release advises 0.1 for COCO."""
     if given.output.masks is None or "masks" not in given.graphs:
         return None
-    return mask_loss(given.output.masks, given.graphs.masks)
+    weights = None
+    if given.options.mask_over == "visible":
+        from sg2im_pyg.data.batching import most_objects
+        from sg2im_pyg.nn.layout import hidden_parts
+
+        graphs, side = given.graphs, given.output.masks.size(-1)
+        weights = 1 - hidden_parts(
+            graphs.boxes,
+            graphs.masks,
+            graphs.batch,
+            side,
+            graphs.num_graphs,
+            most_objects(graphs),
+        )
+    return mask_loss(given.output.masks, given.graphs.masks, weights)
 
 
 @register_loss("pixel", label="pixel", mean_over="pictures", weight=1.0)
@@ -438,10 +473,15 @@ def _listed(scores: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return list(scores) if isinstance(scores, (list, tuple)) else [scores]  # type: ignore[list-item]
 
 
-def mask_loss(predicted: Tensor, true: Tensor) -> Tensor:
+def mask_loss(predicted: Tensor, true: Tensor, weights: Tensor | None = None) -> Tensor:
     """Mean binary cross-entropy of masks in :math:`[0, 1]`, shape :math:`(O, M, M)`.
 
     True masks of another size are averaged or spread to the predicted size.
+
+    Args:
+        predicted: Predicted masks.
+        true: True ones.
+        weights: Weights of the predicted masks' pixels; the mean stays one over all pixels.
     """
     import torch
     import torch.nn.functional as F
@@ -453,7 +493,11 @@ def mask_loss(predicted: Tensor, true: Tensor) -> Tensor:
     # which must come out as such instead of ending the run.
     with torch.autocast(predicted.device.type, enabled=False):
         predicted = predicted.float()
-        loss = F.binary_cross_entropy(predicted.nan_to_num(), true.float().clamp(0, 1))
+        loss = F.binary_cross_entropy(
+            predicted.nan_to_num(),
+            true.float().clamp(0, 1),
+            None if weights is None else weights.float(),
+        )
         return torch.where(predicted.isfinite().all(), loss, torch.nan)
 
 

@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 from sg2im_pyg.data.batching import object_ends
 from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.model_config import ModelConfig
+from sg2im_pyg.nn.box_flow import TRAINING_NOISE_CHANNELS
 
 _STREAM = 2**32  # seeds of runs are smaller: the data's draws have other keys
 
@@ -68,17 +69,39 @@ def appearance_noise(
     """
     if not model.appearance_dim:
         return None
+    keys = draw_keys(seed + 2 * _STREAM, step, list(positions))
+    return _object_noise(keys, graphs, model.appearance_dim, device)
+
+
+def box_noise(
+    model: ModelConfig,
+    seed: int,
+    step: int,
+    positions: Iterable[int],
+    graphs: Batch,
+    device: torch.device,
+) -> Tensor | None:
+    r"""Normal noise from which the boxes of the objects of some pictures are learnt and drawn; the
+    arguments are those of :func:`appearance_noise`.
+
+    Returns:
+        Shape :math:`(O, F)` with :data:`~sg2im_pyg.nn.box_flow.TRAINING_NOISE_CHANNELS` :math:`F`;
+        :obj:`None` if the model draws no boxes.
+    """
+    if not model.box_flow_dim:
+        return None
+    keys = draw_keys(seed + 3 * _STREAM, step, list(positions))
+    return _object_noise(keys, graphs, TRAINING_NOISE_CHANNELS, device)
+
+
+def _object_noise(keys: np.ndarray, graphs: Batch, channels: int, device: torch.device) -> Tensor:
+    """Noise for the objects of each picture from its key."""
     generator = torch.Generator(device)
     objects = np.diff(object_ends(graphs)).tolist()
-    keys = draw_keys(seed + 2 * _STREAM, step, list(positions)).tolist()
     return torch.cat(
         [
-            torch.randn(
-                (count, model.appearance_dim),
-                generator=generator.manual_seed(key),
-                device=device,
-            )
-            for key, count in zip(keys, objects, strict=True)
+            torch.randn((count, channels), generator=generator.manual_seed(key), device=device)
+            for key, count in zip(keys.tolist(), objects, strict=True)
         ]
     )
 

@@ -13,7 +13,7 @@ from sg2im_pyg.training.players import Players
 from sg2im_pyg.training.processes import STEPS_UNREAD
 from sg2im_pyg.training.resume import Progress, count_skipped, training_state
 from sg2im_pyg.training.step import StepResult
-from sg2im_pyg.training.validation import keep_appearance, sample_sheet, validate
+from sg2im_pyg.training.validation import prepare_draws, sample_sheet, validate
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Run:
         self.logger = RunLogger(self.folder, self.config.steps, start, size, active=self._writes)
         self._unread: list[tuple[int, StepResult]] = []
         on_cpu = self.fabric.device.type == "cpu"
-        self._kept_at = -1
+        self._prepared_at = -1
         self._may_wait = 1 if on_cpu else min(STEPS_UNREAD, self.config.max_skipped_steps)
 
     def due(self, every: int) -> bool:
@@ -76,11 +76,11 @@ class Run:
         self._unread.clear()
         return values
 
-    def keep_appearance(self) -> None:
-        """Fills the generator's bank of appearances, once for its weights of this step."""
-        if self._kept_at != self.progress.step and self.data.models_of_appearance:
-            self._kept_at = self.progress.step
-            keep_appearance(self.fabric, self.players.for_samples, self.data.models_of_appearance)
+    def prepare_draws(self) -> None:
+        """Gives the generator what it draws from, once for its weights of this step."""
+        if self._prepared_at != self.progress.step and self.data.examples:
+            self._prepared_at = self.progress.step
+            prepare_draws(self.fabric, self.players.for_samples, self.data.examples)
 
     def validate(self) -> None:
         """Validates, and keeps the weights if they are the best so far."""
@@ -102,7 +102,7 @@ class Run:
         """Shows pictures of validation and training graphs."""
         if not self._writes:
             return
-        self.keep_appearance()
+        self.prepare_draws()
         for name, graphs in self.data.sheets.items():
             if graphs is not None:
                 sheet = sample_sheet(self.fabric, self.players.for_samples, graphs)
@@ -111,6 +111,6 @@ class Run:
     def save(self, name: str) -> None:
         """Writes a checkpoint."""
         if self._writes:
-            self.keep_appearance()
+            self.prepare_draws()
             state = training_state(self.players, self.config, self.progress)
             save_checkpoint(self.folder / "checkpoints" / name, self.players.for_samples, state)

@@ -21,6 +21,7 @@ from sg2im_pyg.data.batching import most_objects
 from sg2im_pyg.images import normalize_images
 from sg2im_pyg.model import Sg2Im, Sg2ImOutput
 from sg2im_pyg.nn.appearance import Appearance
+from sg2im_pyg.nn.box_flow import FlowErrors
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 from sg2im_pyg.nn.layout import crop_objects, label_maps
 from sg2im_pyg.training.config import TrainingConfig
@@ -93,6 +94,8 @@ class Part:
     """Noise of the objects' appearance."""
     unmasked: Tensor | None
     """Objects whose masks are the predicted ones."""
+    box_noise: Tensor | None
+    """Noise from which boxes are learnt to be drawn."""
     labels: Tensor | None
     """See :attr:`LossContext.labels`."""
     shares: dict[str, Tensor | float]
@@ -109,6 +112,7 @@ def training_step(
     noise: Sequence[Tensor | None] | None = None,
     appearance: Sequence[Tensor | None] | None = None,
     unmasked: Sequence[Tensor | None] | None = None,
+    box_noise: Sequence[Tensor | None] | None = None,
 ) -> StepResult:
     """One step: the generator against the frozen discriminators, then each discriminator.
 
@@ -129,11 +133,12 @@ def training_step(
         appearance: Noise of the objects' appearance for each part, likewise.
         unmasked: For each part which of its pictures get predicted masks, see
             :func:`~sg2im_pyg.training.noise.chosen_places`; none where it is not given.
+        box_noise: Noise from which boxes are learnt to be drawn for each part, likewise.
     """
     if config.hardware.compile == "reduce-overhead":
         torch.compiler.cudagraph_mark_step_begin()
     result = StepResult()
-    parts = split_batch(fabric, players, graphs, noise, appearance, unmasked)
+    parts = split_batch(fabric, players, graphs, noise, appearance, unmasked, box_noise)
     player = players.generator
 
     # ---- Generator
@@ -144,6 +149,7 @@ def training_step(
         for i, part in enumerate(parts):
             with synchronized(fabric, player, i == len(parts) - 1):
                 true, looks = true_appearance(fabric, player, part)
+                flow = box_flow_errors(player, part)
                 output = player.network(
                     part.graphs,
                     part.graphs.boxes,
@@ -152,13 +158,13 @@ def training_step(
                     looks,
                     unmasked=part.unmasked,
                 )
-                losses = generator_losses(fabric, players, output, part, config.losses, true)
+                losses = generator_losses(fabric, players, output, part, config.losses, true, flow)
                 total = weighted_sum(losses, config.losses)
                 result.record("generator", {**losses, "total": total})
                 fabric.backward(total * fabric.world_size)
             # Cloned, as recorded CUDA graphs write their next result into the same memory.
             fakes.append(output.images.detach().clone())
-            del output, losses, total, true, looks  # and with them what the gradient needed
+            del output, losses, total, true, looks, flow  # and with them what the gradient needed
     finish(player, "generator", before["generator"], config, result)
     if players.average is not None:
         assert config.optimizer.ema_decay is not None
@@ -194,6 +200,12 @@ def true_appearance(
     return true, true.sample(noise)
 
 
+def box_flow_errors(player: Player, part: Part) -> FlowErrors | None:
+    """What the drawing of boxes is trained by; none if the generator draws none."""
+    assert isinstance(player.bare, Sg2Im)
+    return player.bare.box_flow_errors(part.graphs, part.box_noise)
+
+
 @torch.no_grad()
 def update_average(average: AveragedModel, model: Module, decay: float) -> None:
     """Moves an average of weights towards the weights; buffers are copied.
@@ -217,6 +229,7 @@ def split_batch(
     noise: Sequence[Tensor | None] | None,
     appearance: Sequence[Tensor | None] | None,
     unmasked: Sequence[Tensor | None] | None,
+    box_noise: Sequence[Tensor | None] | None,
 ) -> list[Part]:
     """The parts of a step's batch with their shares in the batch of all processes."""
     batches = [graphs] if isinstance(graphs, Batch) else list(graphs)
@@ -228,15 +241,22 @@ def split_batch(
         counts = torch.tensor([objects, pictures], dtype=dtype)
         objects, pictures = over_processes(counts.to(fabric.device, non_blocking=True))
     parts = []
-    for batch, own_noise, looks, chosen in zip(
-        batches, noise or none, appearance or none, unmasked or none, strict=True
+    for batch, own_noise, looks, chosen, of_boxes in zip(
+        batches,
+        noise or none,
+        appearance or none,
+        unmasked or none,
+        box_noise or none,
+        strict=True,
     ):
         graphs = batch.apply(lambda values: values.to(dtype), "boxes", "masks")
         images = normalize_images(batch.image, dtype)
         shares = {"objects": len(batch.x) / objects, "pictures": batch.num_graphs / pictures}
         objects_chosen = None if chosen is None else chosen.index_select(0, graphs.batch)
         labels = true_labels(players, graphs, images)
-        parts.append(Part(graphs, images, own_noise, looks, objects_chosen, labels, shares))
+        parts.append(
+            Part(graphs, images, own_noise, looks, objects_chosen, of_boxes, labels, shares)
+        )
     if any(DISCRIMINATORS[name].judges == "pixels" for name in players.discriminators):
         labels_of_parts = [part.labels for part in parts if part.labels is not None]
         pixels = torch.stack([pixels_of_categories(labels) for labels in labels_of_parts]).sum(0)
@@ -276,6 +296,7 @@ def generator_losses(
     part: Part,
     weights: LossConfig,
     appearance: Appearance | None = None,
+    box_flow: FlowErrors | None = None,
 ) -> dict[str, Tensor]:
     """The generator's losses, unweighted, each by the part's share in it; one whose network is
     switched off or that has no truth is left out."""
@@ -291,6 +312,7 @@ def generator_losses(
         part.labels,
         part.category_weights,
         appearance,
+        box_flow,
     )
     with fabric.autocast():
         losses = {name: loss.compute(given) for name, loss in LOSSES.items()}

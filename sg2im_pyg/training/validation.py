@@ -13,8 +13,9 @@ from sg2im_pyg.drawing import contact_sheet, render_layout
 from sg2im_pyg.images import denormalize_images, normalize_images, to_pil
 from sg2im_pyg.metrics import box_iou
 from sg2im_pyg.model import Sg2Im
+from sg2im_pyg.nn.box_flow import NOISE_CHANNELS
 from sg2im_pyg.training.losses import LOSSES, LossConfig, LossContext
-from sg2im_pyg.training.noise import appearance_noise, layout_noise
+from sg2im_pyg.training.noise import appearance_noise, box_noise, layout_noise
 from sg2im_pyg.training.processes import over_processes
 
 SAMPLE_COLUMNS = (
@@ -56,7 +57,9 @@ def validate(fabric: Fabric, model: Sg2Im, batches: list[Batch], weights: LossCo
                 looks = None if true is None else true.mean
                 output = model(graphs, graphs.boxes, graphs.get("masks"), noise, looks)
             output = output._replace(images=output.images.float(), boxes=output.boxes.float())
-            given = LossContext(output, graphs, images, weights, appearance=true)
+            of_boxes = _fixed_box_noise(model, batch)
+            flow = model.box_flow_errors(graphs, of_boxes)
+            given = LossContext(output, graphs, images, weights, appearance=true, box_flow=flow)
             counted = {"objects": len(graphs.x), "pictures": graphs.num_graphs}
             for name, loss in LOSSES.items():
                 value = loss.compute(given)
@@ -92,7 +95,10 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
     with evaluating(model), fabric.autocast():
         looks = model.draw_appearance(graphs, drawn)
         from_true = model(graphs, graphs.boxes, graphs.get("masks"), noise, looks)
-        predicted = model(graphs, noise=noise, appearance=looks)
+        of_boxes = _fixed_box_noise(model, batch)
+        if of_boxes is not None:
+            of_boxes = of_boxes[:, :NOISE_CHANNELS]
+        predicted = model(graphs, noise=noise, appearance=looks, box_noise=of_boxes)
     true_masks = graphs.get("masks")
     made = (denormalize_images(output.images) for output in (from_true, predicted))
     pictures = [to_pil(images) for images in (graphs.image, *made)]
@@ -115,21 +121,28 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
 
 
 @torch.no_grad()
-def keep_appearance(fabric: Fabric, model: Sg2Im, batches: list[Batch]) -> None:
-    """Fills a generator's bank with the appearance of what some pictures show, in eval mode."""
-    assert model.appearance_bank is not None
-    vectors, categories, pictures, count = [], [], [], 0
+def prepare_draws(fabric: Fabric, model: Sg2Im, batches: list[Batch]) -> None:
+    """Gives a generator, in eval mode, what it draws from: the appearance of what some pictures
+    show, and which categories have boxes that are predicted well enough not to be drawn."""
+    vectors, meets, categories, pictures, count = [], [], [], [], 0
     with evaluating(model):
         for batch in batches:
             graphs = batch.clone().to(fabric.device)
             with fabric.autocast():
                 true = model.encode_appearance(normalize_images(graphs.image), graphs)
-            assert true is not None
-            vectors.append(true.mean.float())
+            if true is not None:
+                vectors.append(true.mean.float())
+            if model.box_flow is not None:
+                boxes = model.box_head(model.object_vectors(graphs))
+                meets.append(box_iou(boxes, graphs.boxes) >= 0.5)
             categories.append(graphs.x)
             pictures.append(graphs.batch + count)
             count += graphs.num_graphs
-    model.appearance_bank.keep(torch.cat(vectors), torch.cat(categories), torch.cat(pictures))
+    of_objects = torch.cat(categories)
+    if model.appearance_bank is not None:
+        model.appearance_bank.keep(torch.cat(vectors), of_objects, torch.cat(pictures))
+    if model.box_flow is not None:
+        model.box_flow.settle(torch.cat(meets), of_objects)
 
 
 @contextmanager
@@ -149,3 +162,9 @@ def fixed_noise(model: Sg2Im, graphs: Batch, device: torch.device) -> Tensor | N
     ids = graphs.image_id.tolist()
     noise = layout_noise(model.config, 0, 0, ids, torch.device("cpu"))
     return None if noise is None else noise.to(device)
+
+
+def _fixed_box_noise(model: Sg2Im, graphs: Batch) -> Tensor | None:
+    ids, cpu = graphs.image_id.tolist(), torch.device("cpu")
+    noise = box_noise(model.config, 0, 0, ids, graphs, cpu)
+    return None if noise is None else noise.to(model.object_embedding.weight.device)
