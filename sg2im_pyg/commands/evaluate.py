@@ -19,6 +19,7 @@ from pathlib import Path
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.system.command_line import CommandLine
 from sg2im_pyg.system.files import check_output, write_json
+from sg2im_pyg.system.memory import keep_freed_memory
 from sg2im_pyg.system.options import option
 from sg2im_pyg.system.places import base_folder
 from sg2im_pyg.system.program import COMMANDS, as_started, program_name
@@ -49,6 +50,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     from sg2im_pyg.evaluation.table import format_categories, format_table, notes_of
     from sg2im_pyg.evaluation.text import clean
 
+    keep_freed_memory()
     command = as_started(f"python {COMMANDS['evaluate'].program}") + f" {shlex.join(words)}"
     evaluation = evaluate(config, output / "images" if config.save_images else None, command)
     result = evaluation.result

@@ -33,6 +33,7 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.published import SHIPPED, checkpoint_path
 from sg2im_pyg.system.command_line import parse_options
 from sg2im_pyg.system.files import check_output, replace_when_whole
+from sg2im_pyg.system.memory import keep_freed_memory
 from sg2im_pyg.system.options import option
 from sg2im_pyg.system.places import base_folder, find_supplied
 from sg2im_pyg.system.program import program_name
@@ -100,6 +101,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     from sg2im_pyg.model import Sg2Im
     from sg2im_pyg.system.device import choose_device
 
+    keep_freed_memory()
     device = choose_device(options.device)
     model = Sg2Im.from_pretrained(checkpoint).to(device).for_generation()
     size = of_shorter_side(model.config.image_size, options.size)

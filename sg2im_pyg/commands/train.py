@@ -14,6 +14,7 @@ printed at the start and at the end.
 
 from pathlib import Path
 
+from sg2im_pyg.system.memory import keep_freed_memory
 from sg2im_pyg.system.places import base_folder
 from sg2im_pyg.system.program import INTERRUPTED
 from sg2im_pyg.training.command_line import parse_command
@@ -28,5 +29,6 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     from sg2im_pyg.training.processes import leave
     from sg2im_pyg.training.trainer import train
 
+    keep_freed_memory()
     whole = train(command.config, command.run_dir, command.checkpoint, command.folder)
     leave(0 if whole else INTERRUPTED)
