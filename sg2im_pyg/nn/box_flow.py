@@ -366,11 +366,13 @@ def normalize_boxes(boxes: Tensor) -> Tensor:
 
 
 def denormalize_boxes(values: Tensor) -> Tensor:
-    """The inverse of :func:`normalize_boxes`; what lies outside of the picture is cut off, and each
-    box keeps a part in it."""
+    """The inverse of :func:`normalize_boxes`. A box that reaches out of the picture is moved into
+    it and keeps its form, as its mask would be squeezed if it were cut off; one that is larger than
+    the picture fills it."""
     corner, opposite = _corners(values).tensor_split(2, dim=1)
-    corner, opposite = corner.clamp(0, 1 - _THINNEST), opposite.clamp(_THINNEST, 1)
-    return torch.cat([corner, opposite], dim=1)
+    sides = (opposite - corner).clamp(max=1)
+    corner = torch.minimum(corner.clamp(min=0), 1 - sides)
+    return torch.cat([corner, corner + sides], dim=1)
 
 
 def _corners(values: Tensor) -> Tensor:
