@@ -7,6 +7,7 @@ from sg2im_pyg.system.lazy import lazy_names
 if TYPE_CHECKING:
     from sg2im_pyg.nn.appearance import AppearanceBank as AppearanceBank
     from sg2im_pyg.nn.appearance import AppearanceEncoder as AppearanceEncoder
+    from sg2im_pyg.nn.box_flow import BoxFlow as BoxFlow
     from sg2im_pyg.nn.discriminators import ObjectDiscriminator as ObjectDiscriminator
     from sg2im_pyg.nn.discriminators import PatchDiscriminator as PatchDiscriminator
     from sg2im_pyg.nn.heads import BoxHead as BoxHead
