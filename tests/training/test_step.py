@@ -12,7 +12,7 @@ from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.losses import LOSSES, LossConfig
-from sg2im_pyg.training.noise import appearance_noise, chosen_places, layout_noise
+from sg2im_pyg.training.noise import appearance_noise, box_noise, chosen_places, layout_noise
 from sg2im_pyg.training.players import build_players, discriminator_ratio, learning_rate
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.step import frozen, split_batch, training_step
@@ -220,6 +220,7 @@ def test_a_step_does_not_wait_for_the_device(request, options, parts, monkeypatc
     noise = [layout_noise(config.model, 0, 0, range(4), fabric.device)] * parts
     looks = [appearance_noise(config.model, 0, 0, range(4), graphs, fabric.device)] * parts
     chosen = [chosen_places(config.predicted_masks, range(4), fabric.device)] * parts
+    of_boxes = [box_noise(config.model, 0, 0, range(4), graphs, fabric.device)] * parts
     training_step(fabric, players, [graphs.clone()], config, noise[:1])  # makes Adam's state
 
     def refuse(*_):
@@ -228,7 +229,7 @@ def test_a_step_does_not_wait_for_the_device(request, options, parts, monkeypatc
     with NoWaiting(), monkeypatch.context() as patched:
         for name in ("tolist", "cpu"):  # these do not pass by the dispatcher on a CPU
             patched.setattr(torch.Tensor, name, refuse)
-        result = training_step(fabric, players, batches, config, noise, looks, chosen)
+        result = training_step(fabric, players, batches, config, noise, looks, chosen, of_boxes)
         with pytest.raises(AssertionError, match="waits"):
             result.read()
     assert not result.read()[1]
@@ -401,10 +402,10 @@ def test_a_segmenting_discriminator_stands_beside_one_that_sees_no_labels(config
 
 def test_label_maps_are_made_only_where_they_are_wanted(setting, everything):
     fabric, players, graphs = setting
-    (part,) = split_batch(fabric, players, graphs, None, None, None)
+    (part,) = split_batch(fabric, players, graphs, None, None, None, None)
     assert part.labels is part.category_weights is part.unmasked is None
     players = make_setting(everything)[1]
-    (part,) = split_batch(fabric, players, graphs, None, None, None)
+    (part,) = split_batch(fabric, players, graphs, None, None, None, None)
     names = len(players.generator.bare.vocabulary.objects)
     assert part.labels.shape == (4, names, 16, 16) and part.category_weights.shape == (names,)
     torch.testing.assert_close(part.labels.sum(1), torch.ones(4, 16, 16))
