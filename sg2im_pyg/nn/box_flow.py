@@ -212,7 +212,10 @@ class BoxFlow(Module):
             velocities = self(between, times, many, given)
             squared = (velocities - (ends - starts)).square().mean(dim=1)
             counted = (~given).to(squared.dtype)
-            squared, counted = ((squared * counted).view(draws, len(true)), counted.view(draws, len(true)))
+            squared, counted = (
+                (squared * counted).view(draws, len(true)),
+                counted.view(draws, len(true)),
+            )
             logits = self.relation_head(true, objects)
             crosses = F.cross_entropy(logits, objects.predicates, reduction="none")
             crosses = crosses * _between_objects(objects)

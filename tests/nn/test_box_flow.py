@@ -137,9 +137,9 @@ def plain_velocities(flow, boxes, times, picture, given):
         pooled = sums / torch.tensor(counts).clamp(min=1).view(-1, 1)
         x = x + layer.mix(layer.conv.net2(pooled))
         rows, attention = layer.norms[1](x), layer.attention
-        queries, keys, values = (
-            rows @ attention.in_proj_weight.T + attention.in_proj_bias
-        ).chunk(3, dim=1)
+        queries, keys, values = (rows @ attention.in_proj_weight.T + attention.in_proj_bias).chunk(
+            3, dim=1
+        )
         seen = []
         for head in range(heads):
             part = slice(head * channels // heads, (head + 1) * channels // heads)
