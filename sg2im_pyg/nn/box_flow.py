@@ -211,15 +211,12 @@ class BoxFlow(Module):
             between = torch.where(given.unsqueeze(1), ends, between)
             velocities = self(between, times, many, given)
             squared = (velocities - (ends - starts)).square().mean(dim=1)
-            counted = (~given).to(squared.dtype)
-            squared, counted = (
-                (squared * counted).view(draws, len(true)),
-                counted.view(draws, len(true)),
-            )
+            squared = squared.masked_fill(given, 0).view(draws, len(true))
+            counted = (~given).view(draws, len(true)).sum(dim=0)
             logits = self.relation_head(true, objects)
             crosses = F.cross_entropy(logits, objects.predicates, reduction="none")
             crosses = crosses * _between_objects(objects)
-        return FlowErrors(squared.sum(0) / counted.sum(0).clamp(min=1), crosses)
+        return FlowErrors(squared.sum(dim=0) / counted.clamp(min=1), crosses)
 
     def draw(
         self,
