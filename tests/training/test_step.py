@@ -467,7 +467,7 @@ def test_the_encoder_of_appearance_learns_from_pictures_and_from_the_prior(every
 
 
 def test_boxes_learn_at_the_border_in_eval_mode_too(everything):
-    everything.model.snap = 0.49
+    everything.model.snap, everything.model.box_flow_dim = 0.49, 0
     everything.losses = LossConfig(**{**dict.fromkeys(LOSSES, 0.0), "box": 1.0})
     fabric, players, graphs = make_setting(everything)
     players.generator.network.eval()
