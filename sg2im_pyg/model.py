@@ -192,6 +192,8 @@ class Sg2Im(ObjectEncoder):
             objects = _objects_of(graphs)
             settled = self.box_flow.settled[objects.categories]
             predicted_boxes = self.box_flow.draw(objects, box_noise, predicted_boxes, settled)
+            if self.config.snap:
+                predicted_boxes = _snapped(predicted_boxes, self.config.snap)
         if self.appearance_encoder is not None:
             if appearance is None:
                 appearance = self.draw_appearance(graphs)
@@ -202,7 +204,8 @@ class Sg2Im(ObjectEncoder):
             of_picture = scatter(of_picture, batch, dim_size=num_graphs, reduce="sum")
             vectors = torch.cat([vectors, appearance, of_picture.index_select(0, batch)], dim=1)
         predicted_masks = None if self.mask_head is None else self.mask_head(vectors)
-        if predicted_masks is not None and self.config.mask_sharpness != 1 and not learning:
+        wanted = not learning and (masks is None or unmasked is not None)  # else they are compared
+        if predicted_masks is not None and self.config.mask_sharpness != 1 and wanted:
             predicted_masks = sharpened(predicted_masks, self.config.mask_sharpness)
         boxes = predicted_boxes if boxes is None else boxes
         masks = predicted_masks if masks is None else masks

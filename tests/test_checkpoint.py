@@ -125,6 +125,31 @@ def test_a_bank_of_appearances_that_has_no_room_for_what_it_holds(tmp_path, plac
         Sg2Im.from_pretrained(path)
 
 
+@pytest.mark.parametrize(
+    ("settled", "sentence"),
+    [
+        (torch.ones(3), r"model\.pt do not fit together .*settled .* torch.float32, not bool"),
+        (torch.ones(3).long(), r"model\.pt do not fit together .*settled .* torch.int64, not bool"),
+        (torch.ones(4, dtype=torch.bool), r"'box_flow.settled' .*model\.pt has the shape \(4,\)"),
+    ],
+)
+def test_settled_categories_of_another_type_or_number(tmp_path, settled, sentence):
+    model = Sg2Im(
+        Vocabulary(["sky", "grass"], ["above"]),
+        image_size=(8, 16),
+        refinement_dims=(4, 4),
+        gconv_hidden_dim=8,
+        box_flow_dim=4,
+    )
+    path = tmp_path / "model.pt"
+    save_checkpoint(path, model)
+    entries = read_checkpoint(path)
+    entries["generator"]["box_flow.settled"] = settled
+    torch.save(entries, path)
+    with pytest.raises(Sg2ImError, match=sentence):
+        Sg2Im.from_pretrained(path)
+
+
 def test_a_full_disk_leaves_the_older_file(model, tmp_path, monkeypatch):
     path = tmp_path / "model.pt"
     save_checkpoint(path, model)

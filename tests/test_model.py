@@ -66,6 +66,14 @@ def make_seeing_model(seed=0, **options) -> Sg2Im:
     return model
 
 
+def make_drawing_model(seed=0, **options) -> Sg2Im:
+    """One that draws boxes, but those of the sky, and sharpens masks."""
+    model = make_seeing_model(seed, **{"box_flow_dim": 8, "mask_sharpness": 3.0, **options})
+    torch.nn.init.normal_(model.box_flow.output[1].weight)  # fresh velocities are all the same
+    model.box_flow.settled[1] = True
+    return model
+
+
 def make_noise(model, images=3):
     config = model.config
     return torch.randn(
@@ -108,7 +116,11 @@ def make_noise(model, images=3):
         {"overlap": "front", "layout_coordinates": True},
         {"layout_coordinates": True, "layout_dim": 64},
         {"snap": 0.1},
+        {"box_flow_dim": 4},
+        {"box_flow_dim": 8, "gconv_num_layers": 0, "mask_size": 0},
+        {"mask_sharpness": 2.5},
         ALL_NEW,
+        {**ALL_NEW, "box_flow_dim": 4, "mask_sharpness": 3.0},
         {**ALL_NEW, "generator": "crn", "mask_size": 0},
     ],
     ids=str,
@@ -632,6 +644,118 @@ def test_with_all_options_one_graph_needs_no_batch():
     assert torch.equal(model.draw_appearance(graph, drawn), model.draw_appearance(batched, drawn))
 
 
+# --- Boxes that are drawn and masks that are sharpened --------------------------------------------
+
+
+def boxes_of(model, *arguments, **named):
+    return torch.cat([output.boxes for _, output in model.generate_outputs(*arguments, **named)])
+
+
+def test_seeds_decide_where_things_are():
+    model = make_drawing_model()
+    first, again, other = (boxes_of(model, GRAPHS, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    graphs = model.to_batch(GRAPHS)
+    with torch.no_grad():
+        regressed = model.box_head(model.eval().object_vectors(graphs))
+    is_sky, is_picture = graphs.x == 1, graphs.x == 0
+    corner, opposite = regressed[is_sky][0].view(2, 2)
+    snapped = [torch.where(corner < 0.05, 0, corner), torch.where(opposite > 0.95, 1, opposite)]
+    for boxes in (first, other):
+        torch.testing.assert_close(boxes[is_sky][0], torch.cat(snapped))
+        assert torch.equal(boxes[is_picture], torch.tensor([[0.0, 0, 1, 1]]).expand(3, 4))
+        assert boxes.min() >= 0 and boxes.max() <= 1
+        assert not ((boxes[:, :2] > 0) & (boxes[:, :2] < 0.05)).any()
+        assert not ((boxes[:, 2:] > 0.95) & (boxes[:, 2:] < 1)).any()
+    drawn = ~(is_sky | is_picture)
+    assert not (first[drawn] == other[drawn]).all(1).any()
+    pictures = [arrays(model.generate(GRAPHS, seed=seed)) for seed in (0, 0, 1)]
+    assert np.array_equal(*pictures[:2]) and not np.array_equal(*pictures[1:])
+    # Those of the first graph do not depend on the others.
+    torch.testing.assert_close(boxes_of(model, GRAPHS[:1], seed=0), first[:4])
+    with torch.inference_mode():
+        torch.testing.assert_close(boxes_of(model, GRAPHS, seed=0), first)
+
+
+def test_boxes_are_drawn_only_where_they_are_wanted():
+    model, given = make_drawing_model(snap=0.0), torch.tensor([[0.1, 0.2, 0.8, 0.9]]).expand(9, 4)
+    graphs, noise, looks = model.to_batch(GRAPHS), make_noise(model), torch.randn(9, 4)
+    starts = torch.randn(9, 4)
+    for training in (True, False):
+        model.train(training)
+        regressed = model.box_head(model.object_vectors(graphs))
+        for boxes in (None, given) if training else (given,):
+            output = model(graphs, boxes, None, noise, looks, box_noise=starts)
+            torch.testing.assert_close(output.boxes, regressed)
+            assert output.boxes.requires_grad
+    with torch.no_grad():
+        assert torch.equal(model(graphs, given, None, noise, looks).boxes, regressed)
+        drawn = model(graphs, None, None, noise, looks, box_noise=starts).boxes
+        scored = model(graphs, given, None, noise, looks, box_noise=starts)
+    assert not torch.isclose(drawn, regressed).all(1)[graphs.x > 1].any()
+    assert torch.equal(scored.boxes, drawn)
+    with pytest.raises(ValueError, match=r"box_noise must have the shape \(9, 4\)"):
+        model(graphs, box_noise=starts[1:])
+
+
+@torch.no_grad()
+def test_masks_are_sharpened_where_pictures_are_made_of_them():
+    plain, sharp = (make_seeing_model(mask_sharpness=s).eval() for s in (1.0, 3.0))
+    graphs, noise, looks = plain.to_batch(GRAPHS), make_noise(plain), torch.randn(9, 4)
+    before = plain(graphs, noise=noise, appearance=looks)
+    output = sharp(graphs, noise=noise, appearance=looks)
+    odds = (before.masks.double() / (1 - before.masks.double())) ** 3
+    torch.testing.assert_close(output.masks.double(), odds / (1 + odds), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(output.masks, before.masks, atol=1e-3)
+    assert not torch.equal(output.images, before.images)
+    # True masks are what predicted ones are compared with: those that a training sees.
+    given = sharp(graphs, before.boxes, torch.ones(9, 4, 4), noise, looks)
+    assert torch.equal(given.masks, before.masks)
+    assert torch.equal(sharp.train()(graphs, appearance=looks).masks, before.masks)
+
+
+@torch.no_grad()
+def test_a_model_that_draws_no_boxes_is_what_it_was():
+    model = make_model().eval()
+    assert not any("flow" in name or "settled" in name for name in model.state_dict())
+    graphs, noise = model.to_batch(GRAPHS), make_noise(model)
+    found = model(graphs, noise=noise, box_noise=torch.randn(9, 4))
+    for mine, other in zip(found, model(graphs, noise=noise), strict=True):
+        assert torch.equal(mine, other)
+    assert model.box_flow_errors(graphs) is None
+
+
+def test_only_errors_of_the_flow_teach_it():
+    model = make_drawing_model().train()
+    graphs = model.to_batch(GRAPHS)
+    graphs.boxes = torch.tensor([[0.1, 0.2, 0.8, 0.9]]).expand(9, 4)
+    model(graphs, graphs.boxes).images.square().mean().backward()
+    assert all(p.grad is None for p in model.box_flow.parameters())
+    model.zero_grad()
+    torch.manual_seed(0)
+    found = model.box_flow_errors(graphs)
+    torch.manual_seed(0)
+    again = model.box_flow_errors(graphs, torch.randn(9, 24))
+    assert all(torch.equal(*pair) for pair in zip(found, again, strict=True))
+    (found.velocity.mean() + found.relations.sum()).backward()
+    for name, weight in model.named_parameters():
+        assert (weight.grad is not None) == name.startswith("box_flow."), name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("save", [save_checkpoint, save_safetensors])
+def test_what_boxes_are_drawn_from_is_saved_and_loaded(save, tmp_path):
+    model = make_drawing_model().eval()
+    save(tmp_path / "model", model)
+    loaded = Sg2Im.from_pretrained(tmp_path / "model")
+    assert loaded.box_flow.settled.tolist() == [False, True, False, False]
+    expected = boxes_of(model, GRAPHS, seed=1)
+    for other in (loaded, loaded.for_generation(), copy.deepcopy(model)):
+        assert torch.equal(boxes_of(other, GRAPHS, seed=1), expected)
+    double = boxes_of(model.double(), GRAPHS, seed=1)
+    torch.testing.assert_close(double.float(), expected, rtol=0, atol=1e-3)
+
+
 # --- As a module --------------------------------------------------------------------------------
 
 
@@ -711,6 +835,10 @@ def test_seeded_construction_is_reproducible_and_repr_is_short():
         ({"mask_head": "bilinear"}, "mask_head must be one of upsample, transposed"),
         ({"mask_head": "linear", "mask_size": 2}, "mask_size is 2, but the linear .* at least 4"),
         ({"generator": "spade", "image_size": (40, 64)}, "40 x 64.*5 blocks .* multiples of 16"),
+        ({"box_flow_dim": 6}, "box_flow_dim must be a multiple of 4, got 6"),
+        ({"box_flow_dim": -4}, "box_flow_dim must be a whole number, at least 0 and"),
+        ({"mask_sharpness": 0.5}, "mask_sharpness must be a number, at least 1"),
+        ({"mask_sharpness": float("inf")}, "mask_sharpness must be a number, at least 1"),
         ({"appearance_dim": -1}, "appearance_dim must be a whole number, at least 0 and"),
         ({"layout_dim": 0.5}, "layout_dim must be a whole number, at least 0 and"),
         ({"layout_coordinates": "yes"}, "layout_coordinates must be"),

@@ -44,6 +44,8 @@ _SAME_OPTIONS = [name for name in _OPTIONS if name not in _TRANSLATED_OPTIONS]
 _READ_OPTIONS = frozenset([*_OPTIONS, "arch", "padding", "object_size"])
 """All others no longer matter, whatever they are."""
 _OFF = {
+    "box_flow_dim": 0,
+    "mask_sharpness": 1.0,
     "appearance_dim": 0,
     "layout_dim": 0,
     "layout_coordinates": False,

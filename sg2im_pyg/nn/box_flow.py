@@ -1,7 +1,8 @@
 """Boxes that are drawn instead of averaged: those of a picture's objects together."""
 
+import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -115,7 +116,8 @@ class BoxFlow(Module):
         settled: Categories whose boxes are not drawn, see :meth:`settle`; shape :math:`(C,)`, bool.
 
     Raises:
-        ValueError: If the channels are no multiple of 4.
+        ValueError: If the channels are no multiple of 4; from loading weights, if the settled
+            categories are of another type.
 
     Examples:
         >>> flow = BoxFlow(num_categories=3, num_predicates=2, channels=8)
@@ -142,6 +144,7 @@ class BoxFlow(Module):
         self.output = Sequential(LayerNorm(channels), Linear(channels, 4))
         self.relation_head = _RelationHead(num_categories, num_predicates)
         self.register_buffer("settled", torch.zeros(num_categories, dtype=torch.bool))
+        self.register_load_state_dict_pre_hook(_check_settled)
         self._start_at_rest()
 
     def reset_parameters(self) -> None:
@@ -192,7 +195,7 @@ class BoxFlow(Module):
             is_picture = many.categories == 0
             starts, of_time, of_given = (
                 noise.to(true.dtype)
-                .view(len(true), draws, -1)
+                .view(len(true), draws, NOISE_CHANNELS + 2)
                 .transpose(0, 1)
                 .flatten(0, 1)
                 .split([NOISE_CHANNELS, 1, 1], dim=1)
@@ -208,14 +211,13 @@ class BoxFlow(Module):
             between = torch.where(given.unsqueeze(1), ends, between)
             velocities = self(between, times, many, given)
             squared = (velocities - (ends - starts)).square().mean(dim=1)
-            counted = (~given).to(squared.dtype)
-            squared, counted = ((squared * counted).view(draws, -1), counted.view(draws, -1))
+            squared = squared.masked_fill(given, 0).view(draws, len(true))
+            counted = (~given).view(draws, len(true)).sum(dim=0)
             logits = self.relation_head(true, objects)
             crosses = F.cross_entropy(logits, objects.predicates, reduction="none")
             crosses = crosses * _between_objects(objects)
-        return FlowErrors(squared.sum(0) / counted.sum(0).clamp(min=1), crosses)
+        return FlowErrors(squared.sum(dim=0) / counted.clamp(min=1), crosses)
 
-    @torch.no_grad()
     def draw(
         self,
         objects: SceneObjects,
@@ -235,42 +237,34 @@ class BoxFlow(Module):
             Boxes :obj:`[x0, y0, x1, y1]` in units of the picture, within it, shape :math:`(O, 4)`;
             given ones as they are.
         """
-        # Guidance needs gradients, also where nobody else does.
         with (
-            torch.inference_mode(False),
+            torch.inference_mode(False),  # guidance needs gradients; this alone switches all on
+            torch.no_grad(),
             torch.autocast(noise.device.type, enabled=False),
         ):
             dtype = self.input.weight.dtype
-            objects = objects.copied()
+            # What was made in inference mode can not be part of a gradient: copies can.
+            objects, head = objects.copied(), copy.deepcopy(self.relation_head)
             whole = (torch.arange(4, device=noise.device) >= 2).to(dtype).expand(len(noise), -1)
             is_picture = (objects.categories == 0).unsqueeze(1)
             fixed = is_picture if given is None else is_picture | given.clone().unsqueeze(1)
             known = whole if boxes is None else torch.where(is_picture, whole, boxes.to(dtype))
-            ends = normalize_boxes(known)
-            now, step = torch.where(fixed, ends, noise.to(dtype)), 1 / _STEPS
-            for number in range(_STEPS):  # Heun's method, but for the last step
-                time = now.new_full((len(now),), number * step)
-                velocity = self(now, time, objects, fixed[:, 0])
-                reached = torch.where(fixed, ends, now + step * velocity)
-                if number < _STEPS - 1:
-                    after = self(reached, time + step, objects, fixed[:, 0])
-                    reached = now + step * (velocity + after) / 2
-                guided = reached + self._guidance(reached, velocity, (number + 1) * step, objects)
-                now = torch.where(fixed, ends, guided)
-            return torch.where(fixed, known, denormalize_boxes(now))
+            now = torch.where(fixed, normalize_boxes(known), noise.to(dtype))
 
-    def _guidance(
-        self, boxes: Tensor, velocity: Tensor, time: float, objects: SceneObjects
-    ) -> Tensor:
-        """How boxes are to move so that the relationships rather hold where they are going."""
-        with torch.enable_grad():
-            boxes = boxes.detach().requires_grad_()
-            logits = self.relation_head(boxes + (1 - time) * velocity, objects)
-            crosses = F.cross_entropy(logits, objects.predicates, reduction="none")
-            (gradient,) = torch.autograd.grad((crosses * _between_objects(objects)).sum(), boxes)
-        moves = -_GUIDANCE / _STEPS * time * gradient
-        length = moves.norm(dim=1, keepdim=True)
-        return moves * (_FARTHEST / length.clamp(min=_FARTHEST))
+            def velocities(boxes: Tensor, step: int) -> Tensor:
+                times = boxes.new_full((len(boxes),), step / _STEPS)
+                # Nothing has taught the network those of given boxes.
+                return self(boxes, times, objects, fixed[:, 0]).masked_fill(fixed, 0)
+
+            for step in range(_STEPS):  # Heun's method, but for the last step
+                velocity = velocities(now, step)
+                reached = now + velocity / _STEPS
+                if step < _STEPS - 1:
+                    after = velocities(reached, step + 1)
+                    reached = now + (velocity + after) / (2 * _STEPS)
+                moves = _guidance(head, reached, velocity, (step + 1) / _STEPS, objects)
+                now = reached + moves.masked_fill(fixed, 0)
+            return torch.where(fixed, known, denormalize_boxes(now))
 
     @torch.no_grad()
     def settle(self, meets: Tensor, categories: Tensor) -> None:
@@ -307,6 +301,7 @@ class _Layer(Module):
     def reset_parameters(self) -> None:
         for module in (*self.norms, self.conv, self.mix, self.mlp):
             reset(module)
+        reset(self.attention.out_proj)  # the next line leaves its weight out
         self.attention._reset_parameters()
 
     def forward(
@@ -357,6 +352,20 @@ class _RelationHead(Module):
         )
 
 
+def _guidance(
+    head: _RelationHead, boxes: Tensor, velocity: Tensor, time: float, objects: SceneObjects
+) -> Tensor:
+    """How boxes are to move so that the relationships rather hold where they are going."""
+    with torch.enable_grad():
+        boxes = boxes.detach().requires_grad_()
+        logits = head(boxes + (1 - time) * velocity, objects)
+        crosses = F.cross_entropy(logits, objects.predicates, reduction="none")
+        (gradient,) = torch.autograd.grad((crosses * _between_objects(objects)).sum(), boxes)
+    moves = -_GUIDANCE / _STEPS * time * gradient
+    length = moves.norm(dim=1, keepdim=True)
+    return moves * (_FARTHEST / length.clamp(min=_FARTHEST))
+
+
 def normalize_boxes(boxes: Tensor) -> Tensor:
     """Boxes :obj:`[x0, y0, x1, y1]` as centres and logarithms of sides, so that they are roughly
     normal; shape :math:`(O, 4)`."""
@@ -380,6 +389,13 @@ def _corners(values: Tensor) -> Tensor:
     centre = centre / _SPREAD + 0.5
     half = (sides + _SIDE).clamp(math.log(_THINNEST), math.log(_WIDEST)).exp() / 2
     return torch.cat([centre - half, centre + half], dim=1)
+
+
+def _check_settled(_: Module, weights: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Weights may come from elsewhere, and any number but zero would be taken for true."""
+    settled = weights.get(f"{prefix}settled")
+    if isinstance(settled, Tensor) and settled.dtype != torch.bool:
+        raise ValueError(f"the settled categories are of type {settled.dtype}, not bool")
 
 
 def _between_objects(objects: SceneObjects) -> Tensor:

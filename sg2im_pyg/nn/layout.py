@@ -346,8 +346,7 @@ def resize_masks(masks: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
 
 def sharpened(masks: Tensor, factor: float) -> Tensor:
     """Masks in :math:`[0, 1]` whose logits are multiplied by a factor."""
-    inside, outside = masks**factor, (1 - masks) ** factor
-    return inside / (inside + outside)
+    return (factor * masks.logit()).sigmoid()
 
 
 def crop_objects(images: Tensor, boxes: Tensor, batch: Tensor, size: int) -> Tensor:

@@ -49,6 +49,9 @@ class ObjectEncoder(Module):
             )
         else:
             self.graph_network = Linear(embedding_channels, out_channels)
+            # Nothing looks at them: several processes would wait for their gradient. To search for
+            # weights that the pictures do not depend on would find those that draw boxes, too.
+            self.predicate_embedding.requires_grad_(False)
 
     def reset_parameters(self) -> None:
         for module in self.children():

@@ -153,6 +153,7 @@ def _weighty(config: ModelConfig) -> dict[str, Any]:
     """The options of a generator that its weights depend on, in shape or meaning."""
     options = asdict(config)
     del options["image_size"]  # all its layers work at any size
+    del options["mask_sharpness"]  # only when pictures are generated
     if not config.mask_size:
         del options["mask_head"]
     if not config.gconv_num_layers:

@@ -41,14 +41,9 @@ def launch_fabric(config: TrainingConfig) -> Fabric:
     gpus = 0 if hardware.accelerator in ("cpu", "mps") else torch.cuda.device_count()
     several = gpus > 1 if devices == "auto" else devices != "1"
     if several or nodes > 1 or "RANK" in os.environ:
-        # Without graph convolution the embeddings of predicates take no part.
-        unused = config.model.gconv_num_layers == 0
         # Running statistics of each process's own part would drift apart: the first one's are
         # copied. Those of the batch of all processes are the same everywhere.
-        options: dict[str, Any] = {
-            "find_unused_parameters": unused,
-            _buffers_option(): not hardware.sync_batchnorm,
-        }
+        options: dict[str, Any] = {_buffers_option(): not hardware.sync_batchnorm}
         strategy = DDPStrategy(**options)
     try:
         fabric = Fabric(

@@ -14,7 +14,13 @@ from sg2im_pyg.sources.landscapes.source import landscape_vocabulary
 
 from .conftest import tiny_model
 
-OPTIONS = {"appearance_dim": 4, "generator": "spade", "modulation_dim": 4, "overlap": "front"}
+OPTIONS = {
+    "appearance_dim": 4,
+    "box_flow_dim": 8,
+    "generator": "spade",
+    "modulation_dim": 4,
+    "overlap": "front",
+}
 
 
 def generation(path, stores, model, seed=5):
@@ -54,8 +60,13 @@ def test_appearance_is_drawn_from_the_bank_by_noise_of_the_split(drawn, stores):
     kept = {tuple(row) for row in model.appearance_bank.picture_vectors[:2].tolist()}
     assert {tuple(row) for row in looks[given.x == 0].tolist()} <= kept
     with torch.no_grad():
-        expected = model(given, noise=noise, appearance=looks)
+        of_boxes = split.box_noise(range(6), 0, given)
+        expected = model(given, noise=noise, appearance=looks, box_noise=of_boxes)
     torch.testing.assert_close(output.images, expected.images)
+    torch.testing.assert_close(output.boxes, expected.boxes)
+    # Boxes are scored the same where pictures are made of true ones.
+    drawn.config.boxes = drawn.config.masks = "true"
+    torch.testing.assert_close(drawn.generate(range(6), 0)[2].boxes, expected.boxes)
 
 
 def test_names_in_another_order_give_the_same_kind_of_appearance(stores, tmp_path):

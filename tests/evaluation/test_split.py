@@ -37,13 +37,17 @@ def test_a_picture_has_the_same_graph_and_noise_in_any_batch(store):
     assert len(noise.unique()) == noise.numel()
 
 
-def test_appearance_noise_follows_from_seed_picture_and_draw_alone(store):
+@pytest.mark.parametrize("kind", ["appearance", "box"])
+def test_noise_of_objects_follows_from_seed_picture_and_draw_alone(store, kind):
     split = Split(store, seed=3)
     whole = split.graphs(range(9), 0, "geometric")
 
     def noise(indices, draw=0, split=split):
         graphs = split.graphs(indices, draw, "geometric")
-        drawn = split.appearance_noise(indices, draw, graphs, 4)
+        if kind == "box":
+            drawn = split.box_noise(indices, draw, graphs)
+        else:
+            drawn = split.appearance_noise(indices, draw, graphs, 4)
         assert drawn.shape == (len(graphs.x), 4)
         return [drawn[graphs.batch == i] for i in range(graphs.num_graphs)]
 

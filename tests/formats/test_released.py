@@ -1082,6 +1082,8 @@ def test_names_of_unused_indices_survive(tmp_path):
         (lambda p: [make_players(generator="spade")[0]], "generator 'spade'"),
         (lambda p: [make_players(mask_head="linear")[0]], "mask_head 'linear'"),
         (lambda p: [make_players(appearance_dim=2)[0]], "appearance_dim 2"),
+        (lambda p: [make_players(box_flow_dim=4)[0]], "box_flow_dim 4"),
+        (lambda p: [make_players(mask_sharpness=3.0)[0]], "mask_sharpness 3.0"),
         (lambda p: [make_players(layout_dim=3)[0]], "layout_dim 3"),
         (lambda p: [make_players(layout_coordinates=True)[0]], "layout_coordinates True"),
         (lambda p: [make_players(overlap="front")[0]], "overlap 'front'"),

@@ -29,6 +29,7 @@ def model():
         refinement_dims=(4, 4),
         gconv_hidden_dim=8,
         mask_size=4,
+        box_flow_dim=4,
     )
     for name, value in model.named_buffers():  # as after some steps
         value.fill_(3 if name.endswith("tracked") else 0.7)

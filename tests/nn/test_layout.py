@@ -13,9 +13,11 @@ from sg2im_pyg.nn import compose_layout, crop_objects
 from sg2im_pyg.nn.layout import (
     coordinate_vectors,
     factor_layout,
+    hidden_parts,
     label_maps,
     occlude,
     replace_coordinates,
+    sharpened,
 )
 
 
@@ -445,6 +447,59 @@ def test_occluded_masks_share_a_pixel():
     first, second = layout.masks[0]
     found = occlude(layout).masks[0]
     torch.testing.assert_close(found, torch.stack([first, second - first * second]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(scenes())
+def test_hidden_parts_equal_a_loop_over_pixels(scene):
+    vectors, boxes, masks, batch, _, images = scene
+    if masks is None:
+        masks = boxes.new_ones(len(boxes), 8, 8)
+    side = 3
+    found = hidden_parts(boxes, masks, batch, side, images)
+    assert found.shape == (len(boxes), side, side)
+    inside = boxes.clamp(0, 1)
+    areas = ((inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])).abs().tolist()
+    covers = [
+        direct_layout(*one, (2 * side, 2 * side), 1)[0, 0].numpy()
+        for o in range(len(boxes))
+        for one in [(torch.ones(1, 1), boxes[o : o + 1], masks[o : o + 1], torch.zeros(1).long())]
+    ]
+    for o, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+        uncovered = np.ones((2 * side, 2 * side))
+        for other in range(len(boxes)):
+            in_front = (areas[other], other) < (areas[o], o)
+            if batch[other] == batch[o] and in_front:
+                uncovered *= 1 - covers[other]
+        for i, down in enumerate(pixels(side)):
+            for j, across in enumerate(pixels(side)):
+                u = (x0 * (1 - across) + x1 * across) * (2 * side - 1)
+                v = (y0 * (1 - down) + y1 * down) * (2 * side - 1)
+                expected = 1 - bilinear(uncovered, u, v)
+                assert float(found[o, i, j]) == pytest.approx(expected, abs=1e-6)
+    most = int(torch.bincount(batch).max()) if len(batch) else 1
+    assert torch.equal(hidden_parts(boxes, masks, batch, side, images, most), found)
+
+
+def test_what_a_smaller_object_covers_is_hidden():
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.49, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    found = hidden_parts(boxes, torch.ones(3, 4, 4), torch.tensor([0, 0, 1]), 8, 2)
+    torch.testing.assert_close(found[0, :, :3], torch.ones(8, 3))
+    for seen in (found[0, :, 5:], found[1:]):
+        torch.testing.assert_close(seen, torch.zeros_like(seen))
+    outside = hidden_parts(boxes[:1] + 1.5, torch.ones(1, 4, 4), torch.tensor([0]), 8, 1)
+    assert torch.equal(outside, torch.ones(1, 8, 8))
+
+
+def test_sharpened_masks_have_larger_logits():
+    masks = torch.tensor([0.0, 1e-6, 0.2, 0.5, 0.7, 1.0]).double()
+    found = sharpened(masks, 3.0)
+    expected = [m**3 / (m**3 + (1 - m) ** 3) for m in masks.tolist()]
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(sharpened(masks, 1.0), masks)
+    for factor in (1e3, 1e30):  # steep, and no number that is none
+        hard = sharpened(masks.float(), factor)
+        torch.testing.assert_close(hard, torch.tensor([0.0, 0.0, 0.0, 0.5, 1.0, 1.0]))
 
 
 def test_label_maps_of_boxes_apart_say_which_category_is_where():

@@ -65,6 +65,8 @@ def everything(config):
     config.model = replace(
         config.model,
         appearance_dim=4,
+        box_flow_dim=8,
+        mask_sharpness=3.0,
         layout_dim=6,
         layout_coordinates=True,
         overlap="front",
@@ -84,6 +86,7 @@ def everything(config):
     config.segmenting_discriminator = SegmentingDiscriminatorConfig(True, channels=4)
     config.losses = LossConfig(
         mask=0.1,
+        mask_over="visible",
         appearance=0.01,
         feature_matching=1.0,
         adversarial_kind="hinge",

@@ -171,6 +171,7 @@ def test_published_configurations_have_nothing_new(name, tmp_path):
     assert not config.segmenting_discriminator.enabled and not config.predicted_masks
     assert (model.generator, model.overlap, model.mask_head) == ("crn", "sum", "upsample")
     assert not (model.appearance_dim or model.layout_dim or model.layout_coordinates or model.snap)
+    assert not model.box_flow_dim and model.mask_sharpness == 1 and losses.mask_over == "all"
 
 
 def test_there_are_no_more_scales_than_fit_the_pictures():

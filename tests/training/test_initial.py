@@ -159,15 +159,16 @@ def test_names_of_another_vocabulary_are_matched(config, vocabulary, tmp_path):
 
 
 def test_what_things_look_like_follows_their_names(config, vocabulary, tmp_path):
-    config.model.appearance_dim = 2
+    config.model.appearance_dim, config.model.box_flow_dim = 2, 4
     config.segmenting_discriminator.enabled = True
-    other = Vocabulary(vocabulary.objects[:0:-1], vocabulary.predicates[1:])
+    other = Vocabulary(vocabulary.objects[:0:-1], vocabulary.predicates[:0:-1])
     model, objects, pictures = make_networks(config, other)
     count = len(other.objects)
     model.appearance_bank.keep(
         torch.randn(count, 2), torch.arange(count), torch.zeros(count, dtype=torch.long)
     )
     model.appearance_bank.counts[2] = 0
+    model.box_flow.settled.copy_(torch.arange(count) % 2 == 1)
     save_checkpoint(tmp_path / "first.pt", model, None, objects, pictures)
     players = fresh_players(config, vocabulary)
     printed = start_from(tmp_path / "first.pt", players, config, vocabulary)
@@ -182,8 +183,34 @@ def test_what_things_look_like_follows_their_names(config, vocabulary, tmp_path)
             pairs.append(
                 (getattr(found.appearance_bank, kept), getattr(model.appearance_bank, kept))
             )
+        for part in (
+            "object_embedding",
+            "relation_head.subject_embedding",
+            "relation_head.object_embedding",
+        ):
+            part = f"box_flow.{part}.weight"
+            pairs.append((found.get_parameter(part), model.get_parameter(part)))
+        pairs.append((found.box_flow.settled, model.box_flow.settled))
         assert all(torch.equal(after[row], before[index]) for after, before in pairs), name
     assert torch.equal(found.appearance_bank.picture_vectors, model.appearance_bank.picture_vectors)
+    for row, name in enumerate(vocabulary.predicates):
+        index = other.predicates.index(name)
+        for part in (
+            "predicate_embedding.weight",
+            "relation_head.layers.3.weight",
+            "relation_head.layers.3.bias",
+        ):
+            after, before = (m.get_parameter(f"box_flow.{part}") for m in (found, model))
+            assert torch.equal(after[row], before[index]), (part, name)
+
+
+def test_sharper_masks_need_no_other_weights(config, vocabulary, tmp_path):
+    save_checkpoint(tmp_path / "first.pt", make_networks(config, vocabulary)[0])
+    config.model.mask_sharpness = 3.0
+    players = fresh_players(config, vocabulary)
+    assert "Starts from the weights" in start_from(
+        tmp_path / "first.pt", players, config, vocabulary
+    )
 
 
 def test_a_discriminator_that_one_side_lacks_is_fresh_or_left(config, vocabulary, tmp_path):

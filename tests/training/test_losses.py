@@ -7,9 +7,12 @@ import pytest
 import torch
 from pycocotools import mask as coco
 from torch import nn
+from torch_geometric.data import Batch
 
+from sg2im_pyg import SceneGraph
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.nn.appearance import Appearance
+from sg2im_pyg.nn.box_flow import FlowErrors
 from sg2im_pyg.nn.discriminators import ObjectDiscriminator, PatchDiscriminator
 from sg2im_pyg.training.losses import (
     LOSSES,
@@ -174,6 +177,46 @@ def test_mask_loss_is_the_binary_cross_entropy_also_for_masks_of_another_size():
     larger = torch.ones(1, 4, 4)
     expected = -np.mean(np.log([0.25, 0.5, 0.75, 0.9]))
     assert mask_loss(predicted, larger).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_weights_of_pixels_leave_the_mean_one_over_all():
+    predicted = torch.tensor([[[0.25, 0.5], [0.75, 0.9]]])
+    true = torch.tensor([[[0.0, 1.0], [1.0, 1.0]]])
+    weights = torch.tensor([[[1.0, 0.0], [0.5, 1.0]]])
+    expected = -(np.log(0.75) + 0.5 * np.log(0.75) + np.log(0.9)) / 4
+    assert mask_loss(predicted, true, weights).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_masks_may_be_anything_where_something_hides_them():
+    graphs = Batch.from_data_list([SceneGraph(x=torch.tensor([1, 2]))])
+    graphs.boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.49, 1.0]])
+    graphs.masks = torch.ones(2, 8, 8)
+    predicted = torch.full((2, 8, 8), 0.9)
+    predicted[0, :, :3] = 0.2  # of what is behind
+
+    def loss(mask_over):
+        output = SimpleNamespace(masks=predicted)
+        return LOSSES["mask"].compute(
+            LossContext(output, graphs, None, LossConfig(mask_over=mask_over))
+        )
+
+    expected = -(104 * np.log(0.9) + 24 * np.log(0.2)) / 128
+    assert loss("all").item() == pytest.approx(expected, rel=1e-5)
+    assert -np.log(0.9) * 93 / 128 < loss("visible").item() < -np.log(0.9) * 96 / 128
+    predicted[0, :, :3] = 0.7
+    changed = loss("visible").item()
+    predicted[0, :, :3] = 0.2
+    assert loss("visible").item() == pytest.approx(changed, abs=1e-6)
+
+
+def test_errors_of_the_flow_are_means_over_objects():
+    flow = FlowErrors(torch.tensor([1.0, 2.0, 0.0, 4.0]), torch.tensor([3.0, 0.0, 2.0]))
+    graphs = SimpleNamespace(x=torch.zeros(4))
+    given = LossContext(None, graphs, None, LossConfig(), box_flow=flow)
+    assert LOSSES["box_flow"].compute(given).item() == 7 / 4
+    assert LOSSES["box_relation"].compute(given).item() == 5 / 4
+    for name in ("box_flow", "box_relation"):
+        assert LOSSES[name].compute(LossContext(None, graphs, None, LossConfig())) is None
 
 
 def test_the_total_is_weighted():

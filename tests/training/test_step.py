@@ -12,7 +12,7 @@ from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.losses import LOSSES, LossConfig
-from sg2im_pyg.training.noise import appearance_noise, chosen_places, layout_noise
+from sg2im_pyg.training.noise import appearance_noise, box_noise, chosen_places, layout_noise
 from sg2im_pyg.training.players import build_players, discriminator_ratio, learning_rate
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.step import frozen, split_batch, training_step
@@ -220,6 +220,7 @@ def test_a_step_does_not_wait_for_the_device(request, options, parts, monkeypatc
     noise = [layout_noise(config.model, 0, 0, range(4), fabric.device)] * parts
     looks = [appearance_noise(config.model, 0, 0, range(4), graphs, fabric.device)] * parts
     chosen = [chosen_places(config.predicted_masks, range(4), fabric.device)] * parts
+    of_boxes = [box_noise(config.model, 0, 0, range(4), graphs, fabric.device)] * parts
     training_step(fabric, players, [graphs.clone()], config, noise[:1])  # makes Adam's state
 
     def refuse(*_):
@@ -228,7 +229,7 @@ def test_a_step_does_not_wait_for_the_device(request, options, parts, monkeypatc
     with NoWaiting(), monkeypatch.context() as patched:
         for name in ("tolist", "cpu"):  # these do not pass by the dispatcher on a CPU
             patched.setattr(torch.Tensor, name, refuse)
-        result = training_step(fabric, players, batches, config, noise, looks, chosen)
+        result = training_step(fabric, players, batches, config, noise, looks, chosen, of_boxes)
         with pytest.raises(AssertionError, match="waits"):
             result.read()
     assert not result.read()[1]
@@ -261,7 +262,11 @@ def weights_after(config, steps, batches_of_steps):
     for step in range(steps):
         batches, places = batches_of_steps(step)
         noise = [layout_noise(config.model, 0, step, place, fabric.device) for place in places]
-        result = training_step(fabric, players, batches, config, noise)
+        of_boxes = [
+            box_noise(config.model, 0, step, place, part, fabric.device)
+            for place, part in zip(places, batches, strict=True)
+        ]
+        result = training_step(fabric, players, batches, config, noise, box_noise=of_boxes)
         values.append(result.read()[0])
     return values, {
         f"{name}/{key}": value
@@ -279,7 +284,13 @@ def with_losses_of_all_players(config):
     config.image_discriminator.conditional = config.image_discriminator.patch_scores = True
 
 
-@pytest.mark.parametrize("change", [lambda config: None, with_losses_of_all_players])
+def with_boxes_drawn(config):
+    config.model.box_flow_dim, config.losses.mask_over = 8, "visible"
+
+
+@pytest.mark.parametrize(
+    "change", [lambda config: None, with_losses_of_all_players, with_boxes_drawn]
+)
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(config, change):
     without_batch_statistics(config)  # they are each part's own
     change(config)
@@ -401,10 +412,10 @@ def test_a_segmenting_discriminator_stands_beside_one_that_sees_no_labels(config
 
 def test_label_maps_are_made_only_where_they_are_wanted(setting, everything):
     fabric, players, graphs = setting
-    (part,) = split_batch(fabric, players, graphs, None, None, None)
+    (part,) = split_batch(fabric, players, graphs, None, None, None, None)
     assert part.labels is part.category_weights is part.unmasked is None
     players = make_setting(everything)[1]
-    (part,) = split_batch(fabric, players, graphs, None, None, None)
+    (part,) = split_batch(fabric, players, graphs, None, None, None, None)
     names = len(players.generator.bare.vocabulary.objects)
     assert part.labels.shape == (4, names, 16, 16) and part.category_weights.shape == (names,)
     torch.testing.assert_close(part.labels.sum(1), torch.ones(4, 16, 16))
@@ -456,7 +467,7 @@ def test_the_encoder_of_appearance_learns_from_pictures_and_from_the_prior(every
 
 
 def test_boxes_learn_at_the_border_in_eval_mode_too(everything):
-    everything.model.snap = 0.49
+    everything.model.snap, everything.model.box_flow_dim = 0.49, 0
     everything.losses = LossConfig(**{**dict.fromkeys(LOSSES, 0.0), "box": 1.0})
     fabric, players, graphs = make_setting(everything)
     players.generator.network.eval()
@@ -469,14 +480,20 @@ def test_boxes_learn_at_the_border_in_eval_mode_too(everything):
     assert ((boxes == 0) | (boxes == 1) | ((boxes - 0.5).abs() <= 0.01)).all()
 
 
-def test_appearance_noise_follows_from_the_place_in_the_batch_alone(everything):
+@pytest.mark.parametrize(
+    ("draw", "option", "channels"),
+    [(appearance_noise, "appearance_dim", 4), (box_noise, "box_flow_dim", 24)],
+)
+def test_noise_of_objects_follows_from_the_place_in_the_batch_alone(
+    everything, draw, option, channels
+):
     config, device = everything, torch.device("cpu")
     dataset = open_split(config, "train", augment=False)
 
     def noise(pictures, places, step=3, seed=5):
         graphs = fixed_batches(dataset, pictures, 4, seed=0)[0]
-        drawn = appearance_noise(config.model, seed, step, places, graphs, device)
-        assert drawn.shape == (len(graphs.x), 4)
+        drawn = draw(config.model, seed, step, places, graphs, device)
+        assert drawn.shape == (len(graphs.x), channels)
         return [drawn[graphs.batch == i] for i in range(graphs.num_graphs)]
 
     whole = noise(range(4), range(4))
@@ -488,8 +505,15 @@ def test_appearance_noise_follows_from_the_place_in_the_batch_alone(everything):
     of_layout = layout_noise(config.model, 5, 3, [0], device).flatten()
     assert not torch.isclose(whole[0].flatten(), of_layout[: whole[0].numel()]).any()
     graphs = fixed_batches(dataset, [0], 4, seed=0)[0]
-    config.model.appearance_dim = 0
-    assert appearance_noise(config.model, 5, 3, [0], graphs, device) is None
+    setattr(config.model, option, 0)
+    assert draw(config.model, 5, 3, [0], graphs, device) is None
+
+
+def test_boxes_of_a_flow_and_of_appearance_start_from_other_noise(everything):
+    graphs = fixed_batches(open_split(everything, "train", augment=False), [0], 4, seed=0)[0]
+    given = everything.model, 5, 3, [0], graphs, torch.device("cpu")
+    first, second = (draw(*given).flatten() for draw in (appearance_noise, box_noise))
+    assert not torch.isclose(first, second[: len(first)]).any()
 
 
 def test_noise_follows_from_the_place_in_the_batch_alone(config):

@@ -55,7 +55,7 @@ def test_a_run_leaves_checkpoints_curves_pictures_and_its_options(config, tmp_pa
     assert (run / "samples.png").is_file() and (run / "training_samples.png").is_file()
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["image_size"] == [16, 16]
     scalars, images = curves(run)
-    off = {"appearance", "feature_matching", "segmenting"}
+    off = {"appearance", "feature_matching", "segmenting", "box_flow", "box_relation"}
     wanted = {f"generator/{name}" for name in LOSSES.keys() - off}
     assert not {f"generator/{name}" for name in off} & set(scalars)
     wanted |= {"image_discriminator/adversarial", "object_discriminator/adversarial"}
@@ -388,6 +388,14 @@ def end(folder):
     return read_checkpoint(folder / "checkpoints" / "last.pt")
 
 
+def overlap(first, second):
+    """Intersection over union of two boxes."""
+    width, height = (min(first[i + 2], second[i + 2]) - max(first[i], second[i]) for i in (0, 1))
+    common = max(width, 0) * max(height, 0)
+    areas = [max(x1 - x0, 0) * max(y1 - y0, 0) for x0, y0, x1, y1 in (first, second)]
+    return common / (sum(areas) - common)
+
+
 def test_a_run_with_everything_on_stops_goes_on_and_paints(everything, tmp_path, monkeypatch):
     config = everything
     config.steps, config.checkpoint_every, config.sample_every = 4, 2, 2
@@ -426,6 +434,13 @@ def test_a_run_with_everything_on_stops_goes_on_and_paints(everything, tmp_path,
         means = model.encode_appearance(images, graphs).mean[graphs.x == 0]
     torch.testing.assert_close(bank.picture_vectors[:20], means, rtol=1e-4, atol=1e-5)
     assert not bank.picture_vectors[20:].any()
+    # Boxes are drawn of what the regression seldom meets.
+    with torch.no_grad():
+        boxes = model.box_head(model.object_vectors(graphs)).tolist()
+    for category in range(len(model.vocabulary.objects)):
+        own = (graphs.x == category).nonzero().view(-1).tolist()
+        met = sum(overlap(boxes[o], graphs.boxes[o].tolist()) >= 0.5 for o in own)
+        assert bool(model.box_flow.settled[category]) == (bool(own) and met >= 0.2 * len(own))
 
     graph = {"objects": ["sky", "grass", "sheep"], "relationships": [[0, "above", 1]]}
     first, again, other = (np.asarray(model.generate([graph], seed=s)[0]) for s in (0, 0, 1))
