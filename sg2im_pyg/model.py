@@ -192,8 +192,6 @@ class Sg2Im(ObjectEncoder):
             objects = _objects_of(graphs)
             settled = self.box_flow.settled[objects.categories]
             predicted_boxes = self.box_flow.draw(objects, box_noise, predicted_boxes, settled)
-            if self.config.snap:
-                predicted_boxes = _snapped(predicted_boxes, self.config.snap)
         if self.appearance_encoder is not None:
             if appearance is None:
                 appearance = self.draw_appearance(graphs)

@@ -64,7 +64,8 @@ class ModelConfig:
     """Slope below zero of the refinement network's LeakyReLUs."""
     snap: float = option(0.0, least=0, below=0.5)
     """Sides of predicted boxes that are nearer to the picture's border on their own side than this,
-    in units of the picture, are put on it when pictures are generated; 0 for none."""
+    in units of the picture, are put on it when pictures are generated, unless they are drawn; 0
+    for none."""
     generator: str = "crn"
     """Network that turns the layout into a picture: crn is the cascaded refinement network of the
     release, sharp_crn the same without frames at the border and with colours straight from the

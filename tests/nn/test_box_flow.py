@@ -92,8 +92,13 @@ def test_all_numbers_become_boxes_in_the_picture_that_cover_something():
     boxes = denormalize_boxes(values)
     assert boxes.min() >= 0 and boxes.max() <= 1
     assert (boxes[:, 2:] - boxes[:, :2]).min() > 0.0099
-    lies_left = torch.tensor([[-20.0, 0.0, 0.0, 0.0]])
-    torch.testing.assert_close(denormalize_boxes(lies_left)[0, [0, 2]], torch.tensor([0, 0.01]))
+
+
+def test_boxes_that_reach_out_of_the_picture_are_moved_into_it():
+    side = math.exp(-1.2)
+    values = torch.tensor([[-20.0, 0, 0, 0], [3.0, 0, 0, 0], [0, 0.1, 5, 0]])
+    rows = [[0, side], [1 - side, 1], [0, 1]]  # the last one is larger than the picture
+    torch.testing.assert_close(denormalize_boxes(values)[:, [0, 2]], torch.tensor(rows))
 
 
 def test_boxes_without_extent_have_finite_numbers_and_gradients():
