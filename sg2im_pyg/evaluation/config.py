@@ -41,7 +41,7 @@ class EvaluationConfig:
     limit: int | None = option(None, least=1, most=2**31)
     """Evaluate on the first so many pictures of the split."""
     network: str = "auto"
-    """Network for Inception score, FID and KID: inception (weights of 2015, fetched on first use),
+    """Network for the scores of pictures: inception (weights of 2015, fetched on first use),
     imagenet (EfficientNet-Lite0, from the packages of the extra imagenet), landscapes (the small
     classifier that comes with sg2im_pyg), a TorchScript or ONNX file, or none; auto: landscapes
     for landscapes, inception for all other data."""
