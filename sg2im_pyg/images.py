@@ -15,7 +15,7 @@ _FLAT = 1e-5  # share of white; what differs by less is one grey and the roundin
 
 def normalize_images(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """uint8 pictures, shape :math:`(N, 3, H, W)`, to the ImageNet normalisation (release)."""
-    mean, std = _statistics(images.device, dtype)
+    mean, std = imagenet_statistics(images.device, dtype)
     return normalize(images.to(dtype) / 255, mean, std)
 
 
@@ -32,7 +32,7 @@ def denormalize_images(images: Tensor, stretch: bool = False) -> Tensor:
         uint8 pictures, shape :math:`(N, 3, H, W)`.
     """
     images = images.detach().float()
-    mean, std = _statistics(images.device, images.dtype)
+    mean, std = imagenet_statistics(images.device, images.dtype)
     images = denormalize(images, mean, std)
     if stretch:
         darkest = images.amin((1, 2, 3), keepdim=True)
@@ -49,7 +49,9 @@ def to_pil(images: Tensor) -> list[Image.Image]:
 
 @functools.cache  # made anew, a GPU would be waited for
 @torch.inference_mode(False)
-def _statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def imagenet_statistics(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, in shares of white, both of shape
+    :math:`(3,)`."""
     return (
         torch.tensor(IMAGENET_MEAN, device=device, dtype=dtype),
         torch.tensor(IMAGENET_STD, device=device, dtype=dtype),

@@ -15,6 +15,7 @@ from torch_geometric.data import Batch
 from torch_geometric.utils import scatter
 
 from sg2im_pyg.data.batching import most_objects, object_ends
+from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.data.scene_graph import SceneGraph, add_image_node, check_indices
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
@@ -47,6 +48,8 @@ from sg2im_pyg.nn.object_encoder import ObjectEncoder
 
 _STREAM_OF_LOOKS = 2**40  # apart from the noise of layouts: a look is the same at all sizes
 _STREAM_OF_BOXES = 2**41
+_STREAM_OF_OWN_LOOKS = 2**54  # for seeds of objects, which are smaller
+_STREAM_OF_OWN_BOXES = 2**55
 _GENERATED_AT_ONCE = 32  # pictures a forward pass in generate(): bounds its memory
 
 
@@ -289,12 +292,18 @@ class Sg2Im(ObjectEncoder):
         for i, graph in enumerate(graphs):
             if isinstance(graph, SceneGraph):
                 bare = SceneGraph(graph.x, graph.edge_index, graph.edge_attr)
+                if graph.get("seeds") is not None:
+                    bare.seeds = graph.seeds
                 check_indices(bare, self.vocabulary, f"Scene graph {i}")
                 converted.append(add_image_node(bare))
             else:
                 converted.append(SceneGraph.from_json(graph, self.vocabulary))
         if not converted:
             raise Sg2ImError("There is no scene graph to generate from: give at least one.")
+        if any("seeds" in graph for graph in converted):  # a batch has them of all or of none
+            for graph in converted:
+                if "seeds" not in graph:
+                    graph.seeds = torch.full_like(graph.x, -1)  # type: ignore[arg-type]
         return Batch.from_data_list(converted).to(self.object_embedding.weight.device)
 
     @torch.no_grad()
@@ -314,7 +323,8 @@ class Sg2Im(ObjectEncoder):
         generator.seed() if seed is None else generator.manual_seed(seed)
         seed = generator.initial_seed()
         of_looks.manual_seed((seed + _STREAM_OF_LOOKS) % 2**63)
-        of_boxes.manual_seed((seed + _STREAM_OF_BOXES) % 2**63)
+        # On a CPU only the lower half of a seed counts, so that a stream's number is mixed into it.
+        of_boxes.manual_seed(int(draw_keys(seed + _STREAM_OF_BOXES, 0, [0])[0]))
         graphs, was_training = list(graphs), self.training
         if appearance is not None and len(appearance) != len(graphs):
             raise Sg2ImError(
@@ -338,12 +348,14 @@ class Sg2Im(ObjectEncoder):
                 # Graph by graph, so that it plays no part which ones are in a batch. The picture's
                 # look is drawn first, so that it stays as a graph grows; its node is the last one.
                 for objects in np.diff(object_ends(batch)).tolist():
-                    rows = torch.randn(objects, channels, generator=of_looks)
-                    drawn.append(rows.roll(-1, 0))
-                    rows = torch.randn(objects, NOISE_CHANNELS, generator=of_boxes)
-                    starts.append(rows)
+                    drawn.append(_normal_rows(objects, channels, of_looks).roll(-1, 0))
+                    starts.append(_normal_rows(objects, NOISE_CHANNELS, of_boxes))
                     noise.append(torch.randn(shape, generator=generator))
-                looks = self.draw_appearance(batch, torch.cat(drawn))
+                look_noise, box_noise = torch.cat(drawn), torch.cat(starts)
+                if "seeds" in batch:
+                    _draw_own(look_noise, batch.seeds, _STREAM_OF_OWN_LOOKS)
+                    _draw_own(box_noise, batch.seeds, _STREAM_OF_OWN_BOXES)
+                looks = self.draw_appearance(batch, look_noise)
                 if looks is not None and appearance is not None:
                     looks = _with_given(looks, batch, appearance[chosen])
                 layout_noise = torch.stack(noise).to(batch.x.device)
@@ -352,7 +364,7 @@ class Sg2Im(ObjectEncoder):
                     noise=layout_noise,
                     appearance=looks,
                     size=size,
-                    box_noise=torch.cat(starts).to(batch.x.device),
+                    box_noise=box_noise.to(batch.x.device),
                 )
                 results.append((batch, output))
             return results
@@ -428,15 +440,24 @@ class Sg2Im(ObjectEncoder):
     ) -> list[Image.Image]:
         """Pictures for scene graphs, given as JSON dicts or :class:`SceneGraph` objects.
 
+        What an object with a seed of its own (:obj:`"seeds"` of a graph) looks like follows from
+        that seed, whatever else is in the graph: it is one of the looks of its category that go
+        with the look of the whole picture, which is the picture's seed's. Where the model draws
+        boxes, the seed fixes the noise that the object's box is drawn from, too; boxes are drawn
+        together, so those of the others may move with it. Models that draw neither do not look at
+        the seeds of objects.
+
         Args:
             graphs: See :meth:`SceneGraph.from_json`; a single one is a list of one.
-            seed: Fixes the noise and what objects look like, and so the pictures.
+            seed: Fixes the noise and what objects without seeds of their own look like, and so the
+                pictures.
             size: Height and width in pixels; by default those that the model was trained at, at
                 which pictures are best.
             appearance: For each graph what its objects look like, shape
                 :math:`(O, \\text{appearance\\_dim})`, such as the :obj:`mean` that
                 :meth:`encode_appearance` gives for those of a picture, the last row that of the
                 whole picture, which may be left out; rows of NaN, and graphs with none, are drawn.
+                What is given goes before an object's own seed.
 
         Raises:
             Sg2ImError: If there is none, or one has a wrong form or unknown names; if the generator
@@ -524,6 +545,21 @@ def _with_backdrop(
     if masks is not None:
         masks = masks.masked_fill(is_picture.view(-1, 1, 1), 1)
     return boxes, masks
+
+
+def _normal_rows(count: int, channels: int, generator: torch.Generator) -> Tensor:
+    """Normal numbers, of which the first rows are the same however many there are."""
+    # torch draws sixteen at a time, and the last ones otherwise where a few are left over.
+    return torch.randn(count, -(-channels // 16) * 16, generator=generator)[:, :channels]
+
+
+def _draw_own(rows: Tensor, seeds: Tensor, stream: int) -> None:
+    """Draws the rows of objects with seeds of their own, not -1, anew from these."""
+    generator = torch.Generator()
+    for row, seed in zip(rows, seeds.tolist(), strict=True):
+        if seed >= 0:
+            generator.manual_seed(int(draw_keys(seed + stream, 0, [0])[0]))
+            row.copy_(_normal_rows(1, len(row), generator)[0])
 
 
 def _with_given(looks: Tensor, graphs: Batch, given: Sequence[Tensor | None]) -> Tensor:

@@ -1,6 +1,7 @@
 """The generator: every option, what is given and what is predicted, and generating from JSON."""
 
 import copy
+import math
 import pickle
 from dataclasses import asdict
 
@@ -13,6 +14,7 @@ import sg2im_pyg.model
 from sg2im_pyg import ModelConfig, SceneGraph, Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import save_checkpoint, save_safetensors
 from sg2im_pyg.data.batching import most_objects
+from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.model_config import config_from_dict
 from sg2im_pyg.nn import compose_layout
 from sg2im_pyg.nn.layout import pays_to_factor
@@ -482,12 +484,12 @@ def test_gradients_reach_all_weights_through_what_true_pictures_look_like():
     assert make_model().encode_appearance(torch.randn(3, 3, 16, 16), graphs) is None
 
 
-def looks_of(model, *arguments, **named):
-    """The appearance vectors that pictures are generated with."""
+def looks_of(model, *arguments, name="appearance", **named):
+    """The appearance vectors that pictures are generated with, or another one of what is drawn."""
     seen = []
 
     def see(_, arguments, given):
-        seen.append(given["appearance"])
+        seen.append(given[name])
 
     hook = model.register_forward_pre_hook(see, with_kwargs=True)
     model.generate(*arguments, **named)
@@ -527,6 +529,117 @@ def test_appearance_given_for_one_object_leaves_the_others_drawn():
     given = arrays(model.generate(GRAPHS, 4, appearance=[own, None, None]))
     plain = arrays(model.generate(GRAPHS, 4))
     assert np.array_equal(given[1:], plain[1:]) and not np.array_equal(given[0], plain[0])
+
+
+FLOCK = {"objects": ["sky", "sheep", "grass", "sheep"], "relationships": [[0, "above", 2]]}
+
+
+def with_seeds(*seeds):
+    return {**FLOCK, "seeds": list(seeds)}
+
+
+def test_an_object_s_own_seed_fixes_its_look_and_leaves_the_others():
+    model = make_seeing_model()
+    categories, pictures = torch.tensor([1, 2, 3, 0]).repeat(12), torch.arange(12)
+    model.appearance_bank.keep(torch.randn(48, 4), categories, pictures.repeat_interleave(4))
+    plain = looks_of(model, [FLOCK], seed=4)
+    assert torch.equal(looks_of(model, [with_seeds(*[None] * 4)], seed=4), plain)
+    found = [looks_of(model, [with_seeds(None, 7, None, own)], seed=4) for own in range(12)]
+    for looks in found:
+        assert torch.equal(looks[[0, 2, 4]], plain[[0, 2, 4]])  # bit for bit, the picture's too
+        assert torch.equal(looks[1], found[0][1])
+    # What the bank gives for a seed alone: of its first number the share of the looks that go with
+    # the picture's, the nearest first.
+    bank, picture = model.appearance_bank, plain[4]
+    distances = (bank.of_pictures[3, :12] - picture).square().sum(1).tolist()
+    nearest = sorted(range(12), key=lambda kept: distances[kept])[:8]
+    for own, looks in enumerate(found):
+        key = int(draw_keys(own + 2**54, 0, [0])[0])
+        first = torch.randn(1, 16, generator=torch.Generator().manual_seed(key))[0, 0].item()
+        share = 0.5 * (1 + math.erf(first / math.sqrt(2)))
+        assert torch.equal(looks[3], bank.vectors[3, nearest[int(8 * share)]])
+    assert len({tuple(looks[3].tolist()) for looks in found}) > 3
+    assert torch.equal(found[7][1], found[7][3])  # one seed, one look
+
+
+def test_an_object_s_own_seed_gives_the_same_look_in_another_graph_of_the_picture_s_look():
+    model = make_seeing_model()
+    alone = {"objects": ["sheep"], "seeds": [7]}
+    one, many = looks_of(model, [alone], seed=4), looks_of(model, [with_seeds(1, 2, 7, 7)], seed=4)
+    assert torch.equal(one[1], many[4])  # that of the picture
+    assert torch.equal(one[0], many[3]) and not torch.equal(one[0], many[2])
+    # Nor do other graphs of a batch make a difference, some of which have no seeds.
+    graphs = [alone, with_seeds(None, 7, None, 3), FLOCK]
+    both = looks_of(model, graphs, seed=4)
+    bare = looks_of(model, [{"objects": ["sheep"]}, FLOCK, FLOCK], seed=4)
+    assert torch.equal(both[0], one[0]) and torch.equal(both[[1, 2, 4]], bare[[1, 2, 4]])
+    assert torch.equal(both[7:], bare[7:])
+
+
+def test_an_object_s_own_seed_comes_from_json_and_from_tensors_alike():
+    model = make_seeing_model()
+    entries = with_seeds(None, 7, None, 3)
+    graph = SceneGraph.from_json(entries, VOCABULARY)
+    bare = SceneGraph(
+        torch.tensor([1, 3, 2, 3]),
+        torch.tensor([[0], [2]]),
+        torch.tensor([1]),
+        seeds=torch.tensor([-1, 7, -1, 3]),
+    )
+    found = [arrays(model.generate(g, seed=2)) for g in ([entries], [graph], [bare], [FLOCK])]
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+    assert not np.array_equal(found[0], found[3])
+    assert "image" not in bare and bare.num_nodes == 4  # as it was
+    bare.seeds = torch.tensor([1, 2])
+    with pytest.raises(Sg2ImError, match=r"Scene graph 0 must have seeds of shape \(4,\)"):
+        model.generate([bare])
+
+
+def test_an_object_s_own_seed_gives_way_to_a_given_look_and_is_nothing_to_a_model_without():
+    model = make_seeing_model()
+    given = torch.full((4, 4), torch.nan)
+    given[1] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    looks = looks_of(model, [with_seeds(None, 7, None, 7)], seed=4, appearance=[given])
+    assert torch.equal(looks[1], given[1])
+    assert torch.equal(looks[3], looks_of(model, [with_seeds(None, 7, None, 7)], seed=4)[3])
+    model = make_model()
+    found = [arrays(model.generate([graph], seed=2)) for graph in (FLOCK, with_seeds(1, 2, 3, 4))]
+    assert np.array_equal(*found)
+
+
+def test_an_object_s_own_seed_fixes_what_its_box_is_drawn_from():
+    model = make_model(box_flow_dim=8)
+    plain, own, other, alone = (
+        looks_of(model, [graph], seed=4, name="box_noise")
+        for graph in (
+            FLOCK,
+            with_seeds(None, 7, None, None),
+            with_seeds(None, 7, None, 8),
+            {"objects": ["sheep"], "seeds": [7]},
+        )
+    )
+    assert plain.shape == (5, 4)
+    assert torch.equal(own[[0, 2, 3, 4]], plain[[0, 2, 3, 4]])
+    assert not torch.equal(own[1], plain[1]) and torch.equal(own[1], alone[0])
+    assert torch.equal(other[:3], own[:3]) and not torch.equal(other[3], own[3])
+    # They are not the numbers that looks are drawn from.
+    model = make_model(box_flow_dim=8, appearance_dim=4)
+    model.draw_appearance = lambda graphs, noise: noise
+    for graph in (FLOCK, with_seeds(1, 2, 3, 4)):
+        looks, boxes = (
+            looks_of(model, [graph], seed=4, name=name) for name in ("appearance", "box_noise")
+        )
+        assert not set(looks.flatten().tolist()) & set(boxes.flatten().tolist())
+
+
+def test_what_boxes_are_drawn_from_stays_as_a_graph_grows():
+    model = make_model(box_flow_dim=8)
+    drawn = [
+        looks_of(model, [{"objects": ["sheep"] * count}], seed=4, name="box_noise")
+        for count in range(1, 9)
+    ]
+    for fewer, more in zip(drawn, drawn[1:], strict=False):
+        assert torch.equal(more[: len(fewer)], fewer)
 
 
 @pytest.mark.parametrize(
@@ -666,7 +779,7 @@ def test_seeds_decide_where_things_are():
         assert torch.equal(boxes[is_picture], torch.tensor([[0.0, 0, 1, 1]]).expand(3, 4))
         assert boxes.min() >= 0 and boxes.max() <= 1
     drawn = ~(is_sky | is_picture)
-    assert not (first[drawn] == other[drawn]).all(1).any()
+    assert not (first[drawn] == other[drawn]).all(1).all()
     pictures = [arrays(model.generate(GRAPHS, seed=seed)) for seed in (0, 0, 1)]
     assert np.array_equal(*pictures[:2]) and not np.array_equal(*pictures[1:])
     # Those of the first graph do not depend on the others.

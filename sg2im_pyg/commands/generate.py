@@ -13,6 +13,9 @@ graphs holds one graph or a list of them:
     {"objects": ["sky", "grass", "sheep"],
      "relationships": [[0, "above", 1], [2, "inside", 1]]}
 
+"seeds": [null, null, 7] beside them gives the sheep a look of its own, which stays the same while
+--seed changes the others.
+
 For each graph three pictures are written: what the model paints (000_image.png), the boxes and
 masks that it predicts (000_layout.png), and the graph (000_graph.png). contact_sheet.png shows
 all of them side by side, figure.png the graphs above their pictures, as the paper's Figure 5 does.
@@ -69,8 +72,8 @@ class GenerateOptions:
     output: str | None = option(None, metavar="DIR")
     """Folder to write to; null: runs/generated/<name of the graph file>."""
     seed: int = 0
-    """Seed of the noise and of what objects look like: a graph and a seed give the same picture,
-    whatever other graphs are in the file."""
+    """Seed of the noise and of what objects without seeds of their own look like: a graph and a
+    seed give the same picture, whatever other graphs are in the file."""
     size: int | None = option(None, least=8, most=2048)
     """Shorter side of the pictures in pixels, where the model's generator can give it; null: the
     size that it was trained at, at which pictures are best."""
@@ -113,6 +116,9 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     shipped = " (comes with the library)" if checkpoint in SHIPPED.values() else ""
     print(f"checkpoint     {checkpoint}{shipped}")
     print(f"graphs         {source} ({len(entries)})")
+    own_seeds = [seed for graph in entries for seed in graph.get("seeds") or () if seed is not None]
+    if own_seeds and not (model.config.appearance_dim or model.config.box_flow_dim):
+        print("seeds          of objects have no effect: this model draws no looks and no boxes")
 
     total = sum(map(count_steps, entries)) if options.grow else len(entries)
     pictures = number_steps(entries, model.vocabulary, options.grow)

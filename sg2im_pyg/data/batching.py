@@ -22,7 +22,7 @@ from torch_geometric.data import Batch, Data
 
 from sg2im_pyg.errors import Sg2ImError
 
-OBJECT_KEYS = ("x", "boxes", "masks", "attributes")
+OBJECT_KEYS = ("x", "boxes", "masks", "attributes", "seeds")
 """Entries of a scene graph with one row for each object."""
 RELATIONSHIP_KEYS = ("edge_index", "edge_attr")
 """Entries with one row (of :obj:`edge_index`: column) for each relationship."""

@@ -66,7 +66,11 @@ def grow(entries: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         [(['sky'], []), (['sky', 'sea'], []), (['sky', 'sea'], [[0, 'above', 1]])]
     """
     objects = entries["objects"]
-    of_objects = {key: entries[key] for key in ("objects", "attributes") if key in entries}
+    of_objects = {
+        key: entries[key]
+        for key in ("objects", "attributes", "seeds")
+        if entries.get(key) is not None
+    }
     waiting: dict[int, list[Any]] = {}
     for relationship in entries.get("relationships", []):
         subject, _, obj = relationship

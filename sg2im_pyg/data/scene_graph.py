@@ -11,6 +11,9 @@ from sg2im_pyg.data.batching import check_entries, grouping, rearrange
 from sg2im_pyg.data.vocabulary import IMAGE, Vocabulary
 from sg2im_pyg.errors import Sg2ImError, shortened
 
+MOST_SEED = 2**53 - 1
+"""The largest seed of an object: a number that programs in JavaScript keep."""
+
 
 class SceneGraph(Data):
     """A scene graph: objects as nodes, relationships as edges from subject to object.
@@ -25,6 +28,8 @@ class SceneGraph(Data):
         boxes: Boxes :obj:`[x0, y0, x1, y1]` in :math:`[0, 1]`, shape :math:`(O, 4)`.
         masks: Masks within the boxes, shape :math:`(O, M, M)`, in :math:`[0, 1]`.
         attributes: Which attributes each object has, shape :math:`(O, A)`, bool.
+        seeds: A seed for each object that has one of its own, and -1 for the others, shape
+            :math:`(O,)`, int64; see :meth:`Sg2Im.generate <sg2im_pyg.Sg2Im.generate>`.
         image: The picture, shape :math:`(1, 3, H, W)`, uint8
             (see :func:`sg2im_pyg.images.normalize_images`).
         image_id: Number of the picture in its source.
@@ -49,21 +54,24 @@ class SceneGraph(Data):
         image: Tensor | None = None,
         image_id: int | None = None,
         attributes: Tensor | None = None,
+        seeds: Tensor | None = None,
         **kwargs: Any,
     ) -> None:
         optional: dict[str, Any] = {"boxes": boxes, "masks": masks, "image": image}
-        optional |= {"image_id": image_id, "attributes": attributes}
+        optional |= {"image_id": image_id, "attributes": attributes, "seeds": seeds}
         kwargs.update({key: value for key, value in optional.items() if value is not None})
         super().__init__(x=x, edge_index=edge_index, edge_attr=edge_attr, **kwargs)
 
     @classmethod
     def from_json(cls, entries: Mapping[str, Any], vocabulary: Vocabulary) -> "SceneGraph":
-        """Reads ``{"objects": [names], "attributes": [[names], ...], "relationships": [[subject,
-        predicate, object], ...]}``.
+        """Reads ``{"objects": [names], "attributes": [[names], ...], "seeds": [numbers],
+        "relationships": [[subject, predicate, object], ...]}``.
 
         Subjects and objects are positions in the list of objects. Attributes are a list for each
         object and may be left out; with a vocabulary that has some, the graph has
-        :obj:`attributes` either way. The node :obj:`"__image__"` and its edges are added.
+        :obj:`attributes` either way. Seeds may be left out too; they are a number for each object,
+        or :obj:`None` for one that has no seed of its own. The node :obj:`"__image__"` and its
+        edges are added.
 
         Raises:
             Sg2ImError: If the form is another one, a name is unknown or a position out of range.
@@ -73,11 +81,11 @@ class SceneGraph(Data):
                 "A scene graph must be a JSON object with the lists 'objects' and "
                 f"'relationships', got {shortened(repr(entries))}."
             )
-        unknown = sorted(set(entries) - {"objects", "attributes", "relationships"})
+        unknown = sorted(set(entries) - {"objects", "attributes", "seeds", "relationships"})
         if unknown:
             raise Sg2ImError(
                 "A scene graph has the entries 'objects', 'relationships' and perhaps "
-                f"'attributes'; {unknown[0]!r} is not one of them."
+                f"'attributes' and 'seeds'; {unknown[0]!r} is not one of them."
             )
         names = entries.get("objects")
         relationships = entries.get("relationships", [])
@@ -104,7 +112,8 @@ class SceneGraph(Data):
         table = torch.tensor(triples, dtype=torch.long).view(-1, 3)
         edges = table[:, [0, 2]].t().contiguous(), table[:, 1].contiguous()
         flags = _attribute_flags(entries.get("attributes"), len(names), vocabulary)
-        return add_image_node(cls(x, *edges, attributes=flags))
+        seeds = _own_seeds(entries.get("seeds"), len(names))
+        return add_image_node(cls(x, *edges, attributes=flags, seeds=seeds))
 
     def to_json(self, vocabulary: Vocabulary) -> dict[str, Any]:
         """The inverse of :meth:`from_json`: node :obj:`"__image__"` and its edges are dropped."""
@@ -120,6 +129,10 @@ class SceneGraph(Data):
                 [vocabulary.attributes[a] for a in row.nonzero().view(-1).tolist()]
                 for row in flags[is_kept]
             ]
+        seeds = self.get("seeds")
+        if seeds is not None and (seeds[is_kept] >= 0).any():
+            own = seeds[is_kept].tolist()
+            names["seeds"] = [seed if seed >= 0 else None for seed in own]
         triples = torch.cat([self.edge_index, self.edge_attr.unsqueeze(0)]).t().tolist()
         names["relationships"] = [
             [position[s], vocabulary.predicates[p], position[o]]
@@ -132,9 +145,9 @@ class SceneGraph(Data):
 def add_image_node(graph: Data) -> Data:
     """Appends the node :obj:`"__image__"` and an edge :obj:`"__in_image__"` from each other node.
 
-    Its box is the whole picture, its mask all ones, and it has no attributes; in entries of a
-    user's own, its rows and those of its edges are zeros. A graph that has it already is returned
-    as it is; the graph given is changed.
+    Its box is the whole picture, its mask all ones, and it has no attributes and no seed of its
+    own; in entries of a user's own, its rows and those of its edges are zeros. A graph that has it
+    already is returned as it is; the graph given is changed.
 
     Args:
         graph: A graph, or a :class:`~torch_geometric.data.Batch`, each graph of which gets the
@@ -168,12 +181,15 @@ def add_image_node(graph: Data) -> Data:
         new["boxes"] = graph.boxes.new_tensor([[0, 0, 1, 1]]).expand(len(wanting), 4)
     if "masks" in graph:
         new["masks"] = graph.masks.new_ones(len(wanting), *graph.masks.shape[1:])
+    if "seeds" in graph:
+        new["seeds"] = graph.seeds.new_full((len(wanting),), -1)
     rearrange(graph, longer[order], ends + added, order, places.argsort(stable=True), **new)
     return graph
 
 
 def check_indices(graph: Data, vocabulary: Vocabulary, name: str) -> None:
-    """Checks that a graph's categories, predicates and edges are those of a vocabulary.
+    """Checks that a graph's categories, predicates and edges are those of a vocabulary, and that
+    its seeds, if it has any, are such.
 
     Raises:
         Sg2ImError: If a tensor is missing or of another shape, or an index out of range.
@@ -205,6 +221,38 @@ def check_indices(graph: Data, vocabulary: Vocabulary, name: str) -> None:
                 f"{name} names the {what} {int(outside[0])}, but there are {limit}: use 0 to "
                 f"{limit - 1}."
             )
+    seeds = graph.get("seeds")
+    if seeds is None:
+        return
+    if not isinstance(seeds, Tensor) or seeds.shape != x.shape or seeds.dtype != torch.int64:
+        raise Sg2ImError(
+            f"{name} must have seeds of shape ({len(x)},) and type int64, one for each object and "
+            f"-1 where it has none, got {shortened(repr(seeds))}."
+        )
+    outside = seeds[(seeds < -1) | (seeds > MOST_SEED)]
+    if len(outside):
+        raise Sg2ImError(
+            f"{name} has the seed {int(outside[0])}: use 0 to {MOST_SEED}, or -1 for none."
+        )
+
+
+def _own_seeds(seeds: Any, objects: int) -> Tensor | None:
+    """The seed of each object, shape (objects,), int64, -1 where it has none; none without any."""
+    if seeds is None:
+        return None
+    if not isinstance(seeds, (list, tuple)) or len(seeds) != objects:
+        raise Sg2ImError(
+            f"'seeds' of a scene graph must be a list of a number or null for each of the "
+            f"{objects} objects, got {shortened(repr(seeds))}."
+        )
+    for row, seed in enumerate(seeds):
+        whole = isinstance(seed, int) and not isinstance(seed, bool)
+        if seed is not None and not (whole and 0 <= seed <= MOST_SEED):
+            raise Sg2ImError(
+                f"Object {row}: its seed must be a whole number from 0 to {MOST_SEED}, or null, "
+                f"got {shortened(repr(seed))}."
+            )
+    return torch.tensor([-1 if seed is None else seed for seed in seeds])
 
 
 def _attribute_flags(lists: Any, objects: int, vocabulary: Vocabulary) -> Tensor | None:

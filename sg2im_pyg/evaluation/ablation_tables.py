@@ -10,7 +10,14 @@ from typing import Any
 from sg2im_pyg.drawing.charts import Chart, render_row_charts
 from sg2im_pyg.evaluation.ablation import flat
 from sg2im_pyg.evaluation.registry import Group, metrics_of
-from sg2im_pyg.evaluation.table import ARROWS, WORDS, figure_of, format_figure, picture_titles
+from sg2im_pyg.evaluation.table import (
+    ARROWS,
+    WORDS,
+    figure_of,
+    format_figure,
+    picture_titles,
+    shown_metrics,
+)
 from sg2im_pyg.evaluation.text import markdown_table
 from sg2im_pyg.system.files import replace_when_whole
 
@@ -29,11 +36,12 @@ def table_2(result: Mapping[str, Any]) -> Table:
 
 
 def _table(result: Mapping[str, Any], group: Group) -> Table:
-    metrics = sorted(metrics_of(group), key=lambda metric: not metric.in_paper)
+    entries = _entries(result, group)
+    metrics = sorted(shown_metrics(entries, group), key=lambda metric: not metric.in_paper)
     heads = [f"{metric.short} {ARROWS[metric.better]}" for metric in metrics]
     rows = [
         [entry["title"], *(format_figure(figure_of(entry, m), m.digits) for m in metrics)]
-        for entry in _entries(result, group)
+        for entry in entries
     ]
     return ["row", *heads], rows
 

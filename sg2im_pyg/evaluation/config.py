@@ -29,6 +29,9 @@ class EvaluationConfig:
     graphs_per_picture: int | None = option(None, least=1, most=1000)
     """Graphs that are drawn for each picture, one generated picture each; null: 5 on COCO, as
     published, and 1 elsewhere."""
+    diversity_seeds: int = option(1, least=1, most=100)
+    """Pictures that are generated of the first graph of each picture, with as many seeds, to see
+    how they differ (diversity); 1: that is not looked at. Other figures are of the first one."""
     relationships: Literal["auto", "geometric", "stored", "none"] = "auto"
     """Relationships of the graphs: drawn from the true layouts, those of the data file, or none;
     auto: stored ones on Visual Genome, drawn ones elsewhere, and none for a checkpoint of ours
@@ -38,7 +41,7 @@ class EvaluationConfig:
     limit: int | None = option(None, least=1, most=2**31)
     """Evaluate on the first so many pictures of the split."""
     network: str = "auto"
-    """Network for Inception score, FID and KID: inception (weights of 2015, fetched on first use),
+    """Network for the scores of pictures: inception (weights of 2015, fetched on first use),
     imagenet (EfficientNet-Lite0, from the packages of the extra imagenet), landscapes (the small
     classifier that comes with sg2im_pyg), a TorchScript or ONNX file, or none; auto: landscapes
     for landscapes, inception for all other data."""

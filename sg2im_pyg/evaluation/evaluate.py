@@ -213,6 +213,10 @@ def _score_checkpoint(
                 iou += means.tolist()
             images = denormalize_images(output.images)
             scores.add(images)
+            if draw == 0 and config.diversity_seeds > 1:
+                others = range(1, config.diversity_seeds)
+                made = (generation.generate(indices, draw, again)[2].images for again in others)
+                scores.add_variants([images, *map(denormalize_images, made)])
             if writer is not None:
                 writer.write(images, [split.image_id(index) for index in indices], draw)
     figures = layout.compute()

@@ -4,9 +4,10 @@ The Inception score, FID and KID say something only together with the network th
 with: a :class:`FeatureNetwork` knows its name, its file and the file's checksum.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -51,6 +52,8 @@ class FeatureNetwork:
             :func:`~sg2im_pyg.evaluation.network_files.load_feature_network`.
         size: Height and width in pixels that pictures are resized to before the network.
         device: Where pictures are moved to for :obj:`run`.
+        maps: Gives what some of its layers see in such pictures, each
+            :math:`(n, C_l, H_l, W_l)`, for perceptual distances; none where they can not be had.
     """
 
     name: str
@@ -59,6 +62,7 @@ class FeatureNetwork:
     output: Output = "auto"
     size: tuple[int, int] | None = None
     device: torch.device | str = "cpu"
+    maps: Callable[[Tensor], list[Tensor]] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.sha256 = sha256_of(self.path)
@@ -75,16 +79,37 @@ class FeatureNetwork:
             Sg2ImError: If they are no such pictures, or if the network fails on them or gives
                 what are no features.
         """
-        fits = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3
-        if not fits or not images.numel():
-            raise Sg2ImError(
-                "A feature network takes one or more uint8 pictures of shape (N, 3, H, W), got "
-                f"{images.dtype} of shape {tuple(images.shape)}."
-            )
+        _check_pictures(images)
         parts = [self._features(part) for part in images.split(BATCH)]
         features = torch.cat([part.features for part in parts])
         logits = [part.logits for part in parts if part.logits is not None]
         return Features(features, torch.cat(logits) if logits else None)
+
+    @torch.no_grad()
+    def distances(self, variants: Sequence[Tensor]) -> Tensor | None:
+        """How unlike each other several pictures of the same thing look to the network: the mean
+        over all pairs of their :func:`perceptual_distance`.
+
+        Args:
+            variants: At least two pictures of each of :math:`N` things: the first ones, the second
+                ones and so on, each uint8, shape :math:`(N, 3, H, W)`.
+
+        Returns:
+            Shape :math:`(N,)`, float64, on the CPU; none if the network gives no maps.
+
+        Raises:
+            Sg2ImError: If they are no such pictures.
+        """
+        for images in variants:
+            _check_pictures(images)
+        if self.maps is None:
+            return None
+        found = []
+        for parts in zip(*(images.split(BATCH) for images in variants), strict=True):
+            seen = [self.maps(self._prepared(part)) for part in parts]
+            pairs = [perceptual_distance(*pair) for pair in combinations(seen, 2)]
+            found.append(torch.stack(pairs).mean(0))
+        return torch.cat(found)
 
     def description(self) -> dict[str, Any]:
         """What stands beside every figure: :obj:`name`, :obj:`file`, :obj:`sha256`, the number of
@@ -107,9 +132,7 @@ class FeatureNetwork:
 
     def _features(self, images: Tensor) -> Features:
         """Features of at most :data:`BATCH` pictures."""
-        images = images.to(self.device)
-        if self.size is not None and images.shape[2:] != self.size:
-            images = resize_images(images, self.size)
+        images = self._prepared(images)
         try:
             outputs = self.run(images)
             outputs = outputs if isinstance(outputs, (tuple, list)) else (outputs,)
@@ -139,6 +162,13 @@ class FeatureNetwork:
             )
         self._widths = widths
         return Features(features, logits)
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """Pictures where the network is, in the size that is wanted."""
+        images = images.to(self.device)
+        if self.size is not None and images.shape[2:] != self.size:
+            images = resize_images(images, self.size)
+        return images
 
     def _matrix(self, output: Any, count: int) -> Tensor:
         """An output as float32 on the CPU, shape :math:`(N, K)`."""
@@ -171,6 +201,39 @@ class FeatureNetwork:
         # The softmax of the logarithms are the probabilities again; a probability of 0 becomes
         # the smallest normal number, which counts for nothing.
         return probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()
+
+
+def perceptual_distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    r"""Distances between pictures in the layers of a network.
+
+    At each place of a layer's map the channels are taken as a vector of length 1, and the squared
+    distance of both pictures' vectors is averaged over the places, then over the layers. That is
+    the baseline of `"The Unreasonable Effectiveness of Deep Features as a Perceptual Metric"
+    <https://arxiv.org/abs/1801.03924>`_ (Equation 1 with all weights 1, but averaged over the
+    layers): not the metric LPIPS itself, whose weights were learnt from people's judgements.
+
+    Args:
+        first: Maps of :math:`N` pictures, each :math:`(N, C_l, H_l, W_l)`.
+        second: Those of the pictures that they are compared with.
+
+    Returns:
+        Shape :math:`(N,)`, float64, on the CPU, from 0 to 4.
+    """
+    distances = []
+    for maps in zip(first, second, strict=True):
+        one, other = (values.float() for values in maps)
+        one, other = (v / (v.norm(dim=1, keepdim=True) + 1e-10) for v in (one, other))
+        distances.append((one - other).square().sum(1).mean((1, 2)).double().cpu())
+    return torch.stack(distances).mean(0)
+
+
+def _check_pictures(images: Tensor) -> None:
+    fits = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3
+    if not fits or not images.numel():
+        raise Sg2ImError(
+            "A feature network takes one or more uint8 pictures of shape (N, 3, H, W), got "
+            f"{images.dtype} of shape {tuple(images.shape)}."
+        )
 
 
 def resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -44,12 +44,15 @@ class Generation:
         self.translate = Translation(self.split.vocabulary, names, self.system.path)
 
     @torch.no_grad()
-    def generate(self, indices: Sequence[int], draw: int) -> tuple[Batch, Batch, Sg2ImOutput]:
+    def generate(
+        self, indices: Sequence[int], draw: int, again: int = 0
+    ) -> tuple[Batch, Batch, Sg2ImOutput]:
         """Generates from graphs of some pictures.
 
         Args:
             indices: Positions of the pictures in the split.
             draw: Number of the graph, where there are several of a picture.
+            again: Number of the seed, where a graph is generated from several times.
 
         Returns:
             The graphs that predictions are compared with, and those that the generator sees, both
@@ -61,17 +64,18 @@ class Generation:
         if self.system.relationships == "none":
             graphs = self.split.graphs(indices, draw, self.split.origin.relationships)
         config = self.generator.config
-        noise = self.split.noise(indices, draw, (config.layout_noise_dim, *config.image_size))
+        shape = (config.layout_noise_dim, *config.image_size)
+        noise = self.split.noise(indices, draw, shape, again)
         moved = self.translate(given).to(self.config.device)
         boxes = moved.boxes if self.config.boxes == "true" else None
         masks = moved.masks if self.config.masks == "true" else None
         looks = None
         if config.appearance_dim:
-            drawn = self.split.appearance_noise(indices, draw, given, config.appearance_dim)
+            drawn = self.split.appearance_noise(indices, draw, given, config.appearance_dim, again)
             looks = self.generator.draw_appearance(moved, drawn)
         of_boxes = None
         if config.box_flow_dim:
-            of_boxes = self.split.box_noise(indices, draw, given).to(self.config.device)
+            of_boxes = self.split.box_noise(indices, draw, given, again).to(self.config.device)
         noise = noise.to(self.config.device)
         output = self.generator(moved, boxes, masks, noise, looks, box_noise=of_boxes)
         return graphs, given, output

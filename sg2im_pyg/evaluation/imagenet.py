@@ -44,12 +44,34 @@ class ImageNetClassifier(nn.Module):
         features = torch.cat([self._features(part) for part in images.split(_AT_ONCE)])
         return features, self.network._fc(features)  # which has no public name
 
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """What the last block of each size sees in pictures, from 112 x 112 to 14 x 14, and the
+        last convolution, 7 x 7."""
+        found: list[dict[torch.Size, Tensor]] = []
+
+        def keep(_block: nn.Module, _given: Any, seen: Tensor) -> None:
+            found[-1][seen.shape[2:]] = seen  # of one size the last one stays
+
+        hooks = [block.register_forward_hook(keep) for block in self.network._blocks]
+        try:
+            for part in images.split(_AT_ONCE):
+                found.append({})
+                last = self._last_maps(part)
+                found[-1][last.shape[2:]] = last
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [torch.cat(layer) for layer in zip(*(each.values() for each in found), strict=True)]
+
     def _features(self, images: Tensor) -> Tensor:
+        return self._last_maps(images).mean((2, 3))
+
+    def _last_maps(self, images: Tensor) -> Tensor:
         size = (INPUT_SIZE, INPUT_SIZE)
         resized = functional.interpolate(images.float(), size, mode="bicubic", antialias=True)
         # The mean and scale that its authors trained it with.
         maps: Tensor = self.network.extract_features((resized.clamp(0, 255) - 127) / 128)
-        return maps.mean((2, 3))
+        return maps
 
 
 def imagenet_weights() -> Path:

@@ -93,22 +93,40 @@ class LandscapeClassifier(nn.Module):
         self.presence_head = nn.Linear(channels, len(LANDSCAPE_OBJECTS))
 
     def forward(self, images: Tensor) -> Classified:
-        fits = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3
-        if not fits or min(images.shape[2:]) < LEAST_SIZE:
-            raise Sg2ImError(
-                "The landscape classifier takes uint8 pictures of shape (N, 3, H, W), at least "
-                f"{LEAST_SIZE} x {LEAST_SIZE}, got {images.dtype} of shape {tuple(images.shape)}."
-            )
-        return self.classify(images.float() / 127.5 - 1)
+        return self.classify(_floating(images))
 
     def classify(self, images: Tensor) -> Classified:
         """As :meth:`forward`, for pictures as float32 from -1 to 1."""
-        if images.shape[2:] != (INPUT_SIZE, INPUT_SIZE):
-            images = functional.interpolate(
-                images, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True
-            )
-        features = self.layers(images).mean((2, 3))
+        features = self.layers(_resized(images)).mean((2, 3))
         return Classified(features, self.class_head(features), self.presence_head(features))
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """What leaves each of the ReLUs, for pictures as :meth:`forward` takes them."""
+        result, found = _resized(_floating(images)), []
+        for layer in self.layers:
+            result = layer(result)
+            if isinstance(layer, nn.ReLU):
+                found.append(result)
+        return found
+
+
+def _floating(images: Tensor) -> Tensor:
+    """uint8 pictures as float32 from -1 to 1."""
+    fits = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 3
+    if not fits or min(images.shape[2:]) < LEAST_SIZE:
+        raise Sg2ImError(
+            "The landscape classifier takes uint8 pictures of shape (N, 3, H, W), at least "
+            f"{LEAST_SIZE} x {LEAST_SIZE}, got {images.dtype} of shape {tuple(images.shape)}."
+        )
+    return images.float() / 127.5 - 1
+
+
+def _resized(images: Tensor) -> Tensor:
+    """Pictures in the size that the classifier sees."""
+    size = (INPUT_SIZE, INPUT_SIZE)
+    if images.shape[2:] == size:
+        return images
+    return functional.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def scene_classes(graphs: Batch) -> Tensor:

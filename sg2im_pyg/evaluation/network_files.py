@@ -216,7 +216,7 @@ def _load_classifier(
     shipped = path == SHIPPED_WEIGHTS
     name = "landscape classifier of sg2im_pyg" if shipped else f"landscape classifier {path.name}"
     output = "features" if output == "features" else "logits"
-    return FeatureNetwork(name, path, run, output, size, device)
+    return FeatureNetwork(name, path, run, output, size, device, classifier.maps)
 
 
 # The classifier of ImageNet ---------------------------------------------------------------------
@@ -227,7 +227,8 @@ def _load_imagenet(
 ) -> FeatureNetwork:
     classifier = load_imagenet_classifier(path).to(device)
     output = "features" if output == "features" else "logits"
-    return FeatureNetwork("EfficientNet-Lite0 (ImageNet)", path, classifier, output, size, device)
+    name = "EfficientNet-Lite0 (ImageNet)"
+    return FeatureNetwork(name, path, classifier, output, size, device, classifier.maps)
 
 
 # ONNX ------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-"""Inception score, FID and KID of a system's pictures, and what metrics of pictures are computed
-of.
+"""Inception score, FID, KID and diversity of a system's pictures, and what metrics of pictures are
+computed of.
 
 The formulas are torchmetrics'; what it leaves to its caller is fixed here so that figures can be
 compared with published ones and come out the same each time:
@@ -66,6 +66,10 @@ class Pictures:
         network: The network's name.
         options: How the scores are taken.
         notes: Sentences on what could not be taken, or not as asked for; metrics add to them.
+        distances: How unlike each other the system's pictures of each graph with several seeds are,
+            shape :math:`(G,)`, see :meth:`FeatureNetwork.distances
+            <sg2im_pyg.evaluation.features.FeatureNetwork.distances>`; empty where the network can
+            not tell, and none where no such pictures were made.
     """
 
     own: Features
@@ -73,6 +77,7 @@ class Pictures:
     network: str
     options: ScoreOptions
     notes: list[str] = field(default_factory=list)
+    distances: Tensor | None = None
 
 
 def inception_score(pictures: Pictures) -> dict[str, Any] | None:
@@ -165,6 +170,22 @@ def kid(pictures: Pictures) -> dict[str, Any] | None:
         "subsets": subsets,
         "subset_size": size,
     }
+
+
+def diversity(pictures: Pictures) -> dict[str, Any] | None:
+    """:obj:`mean`, :obj:`deviation` (of the population) and :obj:`graphs`; none without pictures of
+    the same graphs with several seeds."""
+    distances = pictures.distances
+    if distances is None:
+        return None
+    if not len(distances):
+        pictures.notes.append(
+            f"Diversity needs what the layers of a network see, which the {pictures.network} does "
+            "not show: take the network landscapes or imagenet."
+        )
+        return None
+    mean, deviation = float(distances.mean()), float(distances.std(correction=0))
+    return {"mean": mean, "deviation": deviation, "graphs": len(distances)}
 
 
 def _too_few(pictures: Pictures) -> bool:

@@ -1,6 +1,7 @@
 """Collects what a network says of true and generated pictures, and gives the figures of all
 metrics of pictures."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ class PictureScores:
         self.options = ScoreOptions(**options)
         self._true: list[Features] = []
         self._own: list[Features] = []
+        self._distances: list[Tensor] | None = None
 
     def add_true(self, images: Tensor) -> None:
         """Adds pictures of the split itself, uint8, shape :math:`(N, 3, H, W)`."""
@@ -45,9 +47,22 @@ class PictureScores:
         if self.network is not None and len(images):
             self._own.append(self.network(images))
 
+    def add_variants(self, variants: Sequence[Tensor]) -> None:
+        """Adds several pictures of the same graphs with other seeds, which count for diversity
+        alone.
+
+        Args:
+            variants: The first pictures of the graphs, the second ones and so on, at least two,
+                each uint8, shape :math:`(N, 3, H, W)`.
+        """
+        if self.network is None:
+            return
+        found = self.network.distances(variants)
+        self._distances = [*(self._distances or ()), *(() if found is None else (found,))]
+
     def reset(self) -> None:
         """Forgets the system's pictures and keeps the true ones, for the next system."""
-        self._own = []
+        self._own, self._distances = [], None
 
     def compute(self) -> dict[str, Any] | None:
         """The figure of each metric of pictures, as plain JSON values, beside :obj:`pictures`: how
@@ -66,6 +81,8 @@ class PictureScores:
         if self.network is None:
             return None
         pictures = Pictures(own, _joined(self._true), self.network.name, self.options)
+        if self._distances is not None:
+            pictures.distances = torch.cat([torch.zeros(0).double(), *self._distances])
         figures: dict[str, Any] = {metric.key: None for metric in metrics_of("pictures")}
         figures |= {metric.key: metric.figure(pictures) for metric in metrics}
         notes = list(dict.fromkeys(pictures.notes))

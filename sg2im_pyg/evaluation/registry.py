@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 from sg2im_pyg.evaluation.layout_metrics import box_recall, mean, mean_mask_iou
-from sg2im_pyg.evaluation.picture_metrics import fid, inception_score, kid
+from sg2im_pyg.evaluation.picture_metrics import diversity, fid, inception_score, kid
 from sg2im_pyg.metrics import box_diversity
 
 Group = Literal["layout", "pictures"]
@@ -45,6 +45,8 @@ class Metric:
         chart: Its chart among the bars of the ablation, and its name there where the chart shows
             several metrics; none for a metric without.
         in_paper: Whether it stands in the paper's tables; the ablation's tables show those first.
+        optional: Whether it is taken only when asked for, so that tables show it only where a
+            system has it.
     """
 
     key: str
@@ -63,6 +65,7 @@ class Metric:
     share: bool = False
     chart: tuple[str, str] | None = None
     in_paper: bool = False
+    optional: bool = False
 
     @property
     def short(self) -> str:
@@ -217,6 +220,20 @@ for _metric in (
         better="lower",
         digits=4,
         deviation_over="subsets",
+    ),
+    Metric(
+        key="diversity",
+        title="Diversity",
+        heads=("diver-", "sity"),
+        group="pictures",
+        compute=diversity,
+        meaning="How unlike each other pictures of one graph with several seeds are: the squared "
+        "distance of the network's features, as vectors of length 1 at each place of several "
+        "layers, averaged over places, layers and pairs; mean and deviation over the graphs. It is "
+        "LPIPS with all weights 1 on another network, not LPIPS itself.",
+        source="Zhang et al. 2018, the baseline without learnt weights",
+        deviation_over="graphs",
+        optional=True,
     ),
 ):
     register_metric(_metric)

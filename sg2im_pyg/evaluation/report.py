@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from sg2im_pyg.evaluation.table import (
     network_sentence,
     notes_of,
     picture_titles,
+    shown_metrics,
 )
 from sg2im_pyg.evaluation.text import file_name, format_count, format_number
 from sg2im_pyg.system.files import replace_when_whole
@@ -65,8 +66,9 @@ def write_report(
         result: What an evaluation found; see :func:`~sg2im_pyg.evaluation.evaluate.evaluate`.
         examples: Rows of pictures, by the title of their section, in order.
     """
-    systems, metrics = result["systems"], metrics_of()
-    best = {metric.key: best_systems(systems, metric) for metric in metrics}
+    systems = result["systems"]
+    metrics = partial(shown_metrics, systems)
+    best = {metric.key: best_systems(systems, metric) for metric in metrics()}
     legend = "↑ higher is better, ↓ lower is better, ≈ near to the true pictures' value is better."
     if any(best.values()):
         legend += " The best value of a column is bold; true pictures take no part."
@@ -80,6 +82,7 @@ def write_report(
         style=(_FOLDER / "report.css").read_text(encoding="utf-8"),
         amount=data_sentence(result).partition(":")[0],
         date=_date(result["date"]),
+        metrics_of=metrics,
         best=best,
         sentences=[legend, network_sentence(result), layout_sentence(result)],
         notes=notes,
@@ -92,7 +95,7 @@ def write_report(
 @cache
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, finalize=_printable)
-    environment.globals |= {"metrics_of": metrics_of, "figure_of": figure_of, "count_of": count_of}
+    environment.globals |= {"figure_of": figure_of, "count_of": count_of}
     environment.globals |= {"ARROWS": ARROWS, "WORDS": WORDS}
     environment.filters |= {"number": format_number, "counted": format_count, "address": _address}
     source = (_FOLDER / "report.html.jinja").read_text(encoding="utf-8")
@@ -105,8 +108,8 @@ def _sections(
     """Titles, kinds and contents of the sections that have any."""
     network, systems = result["network"], result["systems"]
     note = (
-        f"{picture_titles()} depend on the network: they can be compared only with figures of the "
-        "same network and, FID above all, of as many pictures."
+        f"{picture_titles(systems)} depend on the network: they can be compared only with figures "
+        "of the same network and, FID above all, of as many pictures."
     )
     settings = {
         "Options": result["settings"],

@@ -89,26 +89,35 @@ class Split:
         finally:
             self.dataset.transform = None
 
-    def noise(self, indices: Sequence[int], draw: int, shape: tuple[int, ...]) -> Tensor:
+    def noise(
+        self, indices: Sequence[int], draw: int, shape: tuple[int, ...], again: int = 0
+    ) -> Tensor:
         """Normal noise that follows from seed, picture and draw alone, whatever the batch.
+
+        Args:
+            indices: Positions of the pictures.
+            draw: Number of the graph, where there are several of a picture.
+            shape: Shape of a picture's noise.
+            again: Number of the noise, where a graph is generated from several times.
 
         Returns:
             Shape :math:`(N, *\\text{shape})`, on the CPU.
         """
-        return torch.stack(self._noise(_NOISE_STREAM, indices, draw, [shape] * len(indices)))
+        shapes = [shape] * len(indices)
+        return torch.stack(self._noise(_NOISE_STREAM, indices, draw, shapes, again))
 
     def appearance_noise(
-        self, indices: Sequence[int], draw: int, graphs: Batch, channels: int
+        self, indices: Sequence[int], draw: int, graphs: Batch, channels: int, again: int = 0
     ) -> Tensor:
         """As :meth:`noise`, for the objects of the pictures' graphs: shape
         :math:`(O, \\text{channels})`."""
         shapes = [(int(count), channels) for count in np.diff(object_ends(graphs))]
-        return torch.cat(self._noise(2 * _NOISE_STREAM, indices, draw, shapes))
+        return torch.cat(self._noise(2 * _NOISE_STREAM, indices, draw, shapes, again))
 
-    def box_noise(self, indices: Sequence[int], draw: int, graphs: Batch) -> Tensor:
+    def box_noise(self, indices: Sequence[int], draw: int, graphs: Batch, again: int = 0) -> Tensor:
         """As :meth:`appearance_noise`, for the boxes that a generator draws."""
         shapes = [(int(count), NOISE_CHANNELS) for count in np.diff(object_ends(graphs))]
-        return torch.cat(self._noise(3 * _NOISE_STREAM, indices, draw, shapes))
+        return torch.cat(self._noise(3 * _NOISE_STREAM, indices, draw, shapes, again))
 
     def _noise(
         self,
@@ -116,9 +125,10 @@ class Split:
         indices: Sequence[int],
         draw: int,
         shapes: Sequence[tuple[int, ...]],
+        again: int,
     ) -> list[Tensor]:
         generator = torch.Generator()
-        keys = draw_keys(self.seed + stream, draw, indices)
+        keys = draw_keys(self.seed + stream + again * _AGAIN_STREAM, draw, indices)
         return [
             torch.randn(shape, generator=generator.manual_seed(int(key)))
             for key, shape in zip(keys, shapes, strict=True)
@@ -126,6 +136,7 @@ class Split:
 
 
 _NOISE_STREAM = 2**40  # apart from the keys of the graphs; seeds have 32 bits
+_AGAIN_STREAM = 2**48
 
 
 class Translation:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sg2im_pyg.evaluation.registry import Metric, metrics_of
+from sg2im_pyg.evaluation.registry import Group, Metric, metrics_of
 from sg2im_pyg.evaluation.text import (
     aligned,
     clean,
@@ -47,6 +47,20 @@ def figure_of(system: Mapping[str, Any], metric: Metric) -> Value | None:
     if found is None or not math.isfinite(found):
         return None
     return Value(found, deviation)
+
+
+def shown_metrics(systems: Sequence[Mapping[str, Any]], *groups: Group) -> list[Metric]:
+    """Metrics in the order of the columns, without optional ones that no system has.
+
+    Args:
+        systems: Rows of an evaluation.
+        *groups: See :func:`~sg2im_pyg.evaluation.registry.metrics_of`.
+    """
+    return [
+        metric
+        for metric in metrics_of(*groups)
+        if not metric.optional or any(figure_of(system, metric) for system in systems)
+    ]
 
 
 def format_figure(found: Value | None, digits: int, sign: str = "±", mark: str = "") -> str:
@@ -95,18 +109,20 @@ def by_frequency(rows: Sequence[Mapping[str, Any]], count: str) -> list[Mapping[
 # Sentences that stand beside the figures -------------------------------------------------------
 
 
-def picture_titles() -> str:
-    """The metrics that need a network, as a sentence has them."""
-    return listed([metric.title for metric in metrics_of("pictures")])
+def picture_titles(systems: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The metrics that need a network, as a sentence has them; optional ones if a system has
+    them."""
+    return listed([metric.title for metric in shown_metrics(systems, "pictures")])
 
 
 def network_sentence(result: Mapping[str, Any]) -> str:
     """Which network the scores of pictures were taken with."""
     network = result["network"]
+    titles = picture_titles(result.get("systems", ()))
     if network is None:
-        return f"{picture_titles()} were not taken: no network was chosen."
+        return f"{titles} were not taken: no network was chosen."
     details = [f"{network[kind]:,} {kind}" for kind in ("features", "classes") if network.get(kind)]
-    return ", ".join([f"{picture_titles()} by {clean(network['name'])}", *details]) + "."
+    return ", ".join([f"{titles} by {clean(network['name'])}", *details]) + "."
 
 
 def data_sentence(result: Mapping[str, Any]) -> str:
@@ -147,7 +163,8 @@ def format_table(result: Mapping[str, Any]) -> str:
     systems = result["systems"]
     names = _short_names([clean(system["name"]) for system in systems])
     columns = [["", "system", *names]]
-    for metric in metrics_of():
+    metrics = shown_metrics(systems)
+    for metric in metrics:
         found = [figure_of(system, metric) for system in systems]
         if metric.digits > _DEVIATION_DIGITS:
             found = [value and Value(value.value) for value in found]
@@ -156,7 +173,7 @@ def format_table(result: Mapping[str, Any]) -> str:
     columns.append(["pic-", "tures", *map(count_of, systems)])
     lines = [data_sentence(result), "", *aligned(columns, heads=2), ""]
     lower, near = (
-        listed([metric.title for metric in metrics_of() if metric.better == better])
+        listed([metric.title for metric in metrics if metric.better == better])
         for better in ("lower", "near")
     )
     lines += textwrap.wrap(
@@ -198,7 +215,8 @@ def format_categories(system: Mapping[str, Any], limit: int | None = None) -> st
 
 def format_markdown(result: Mapping[str, Any]) -> str:
     """All figures as a Markdown table, best values bold, with what they were taken with below."""
-    systems, metrics = result["systems"], metrics_of()
+    systems = result["systems"]
+    metrics = shown_metrics(systems)
     heads = ["system", *(f"{m.title} {ARROWS[m.better]}" for m in metrics), "Pictures"]
     best = {metric.key: best_systems(systems, metric) for metric in metrics}
     rows = []

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sg2im_pyg.model import Sg2ImOutput
     from sg2im_pyg.nn.appearance import Appearance
+    from sg2im_pyg.nn.augmentation import Augmentation
     from sg2im_pyg.nn.box_flow import FlowErrors
 
 AdversarialKind = Literal["gan", "lsgan", "wgan", "hinge", "relativistic"]
@@ -56,6 +57,8 @@ class LossContext:
     """What the objects of the true pictures look like, where the generator is told."""
     box_flow: FlowErrors | None = None
     """How far the generator is from drawing true boxes, where it draws any."""
+    augmentation: Augmentation | None = None
+    """How the discriminators see the pictures; as they are where there is none."""
     _answers: dict[tuple[str, str, bool], Any] = field(default_factory=dict)
 
     def scores(self, discriminator: str, true: bool = False) -> Any:
@@ -81,8 +84,10 @@ class LossContext:
         if key not in self._answers:
             network = self.discriminators[name]
             images = self.images if true else self.output.images
-            judged = beside(name, network, self.graphs, self.labels)
+            labels = augmented_labels(self.labels, self.augmentation)
+            judged = beside(name, network, self.graphs, labels)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not true):
+                images = augmented(name, images, self.augmentation)
                 self._answers[key] = getattr(network, method)(images, *judged)
         return self._answers[key]
 
@@ -104,6 +109,21 @@ def beside(
         return graphs.boxes, graphs.batch
     wanted = getattr(network, "num_labels", 0)
     return (labels,) if wanted and labels is not None else ()
+
+
+def augmented(discriminator: str, images: Tensor, augmentation: Augmentation | None) -> Tensor:
+    """Pictures as a discriminator sees them; one of objects with other colours alone, as boxes say
+    where these are."""
+    from sg2im_pyg.nn.discriminators import DISCRIMINATORS
+
+    if augmentation is None:
+        return images
+    return augmentation.pictures(images, DISCRIMINATORS[discriminator].judges == "objects")
+
+
+def augmented_labels(labels: Tensor | None, augmentation: Augmentation | None) -> Tensor | None:
+    """Label maps that go with such pictures."""
+    return labels if labels is None or augmentation is None else augmentation.labels(labels)
 
 
 ComputeLoss = Callable[[LossContext], "Tensor | None"]
@@ -189,6 +209,11 @@ class LossConfig:
     """Weight of the discriminators' squared gradients at true pictures (R1), or at true crops."""
     r2: float = option(0.0, least=0)
     """Weight of the discriminators' squared gradients at generated pictures or crops (R2)."""
+    augmentation: tuple[Literal["colour", "translation", "cutout"], ...] = ()
+    """How discriminators see pictures otherwise than they are, so that they do not learn a few
+    pictures by heart (DiffAugment): colour: brightness, saturation and contrast; translation: moved
+    by up to an eighth; cutout: without a quarter. The object discriminator sees other colours
+    alone."""
 
     if TYPE_CHECKING:  # the weights come from the table
 
@@ -325,7 +350,11 @@ def _segmenting(given: LossContext) -> Tensor | None:
     scores = given.scores("segmenting_discriminator")
     if scores is None or given.labels is None:
         return None
-    return segmenting_loss(scores, given.labels, given.category_weights)
+    labels, visible = given.labels, None
+    if given.augmentation is not None:
+        labels = given.augmentation.labels(labels)
+        visible = given.augmentation.visible(given.images)
+    return segmenting_loss(scores, labels, given.category_weights, visible)
 
 
 @register_loss("auxiliary", label="aux", mean_over="objects", weight=0.1)
@@ -395,7 +424,12 @@ def overlaps(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
     return common / union.clamp(min=least), (around - union) / around.clamp(min=least)
 
 
-def segmenting_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def segmenting_loss(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    visible: Tensor | None = None,
+) -> Tensor:
     """Mean cross-entropy of each pixel's category, which is the one with the largest share in it,
     weighted so that the categories of a batch count alike (OASIS, Equation 1).
 
@@ -404,6 +438,7 @@ def segmenting_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = Non
         labels: Share of each category in a pixel, shape :math:`(N, C, H, W)`.
         weights: See :func:`category_weights`, shape :math:`(C,)`; those of these pixels where they
             are not given.
+        visible: Weight of each pixel, shape :math:`(N, H, W)`; the mean stays one over all pixels.
     """
     import torch
     import torch.nn.functional as F
@@ -412,7 +447,8 @@ def segmenting_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = Non
         weights = category_weights(pixels_of_categories(labels))
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     weights = F.pad(weights, (0, 1)).to(logits.dtype)
-    return F.cross_entropy(logits, labels.argmax(dim=1), weight=weights, reduction="none").mean()
+    loss = F.cross_entropy(logits, labels.argmax(dim=1), weight=weights, reduction="none")
+    return loss.mean() if visible is None else (loss * visible).mean()
 
 
 def pixels_of_categories(labels: Tensor) -> Tensor:

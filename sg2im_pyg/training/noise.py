@@ -1,6 +1,6 @@
-"""The noise of the layout, the same however a batch is shared out."""
+"""The noise of a training, the same however a batch is shared out."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 from sg2im_pyg.data.batching import object_ends
 from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.model_config import ModelConfig
+from sg2im_pyg.nn.augmentation import DRAWS
 from sg2im_pyg.nn.box_flow import TRAINING_NOISE_CHANNELS
 
 _STREAM = 2**32  # seeds of runs are smaller: the data's draws have other keys
@@ -92,6 +93,32 @@ def box_noise(
         return None
     keys = draw_keys(seed + 3 * _STREAM, step, list(positions))
     return _object_noise(keys, graphs, TRAINING_NOISE_CHANNELS, device)
+
+
+def augmentation_draws(
+    kinds: Collection[str], seed: int, step: int, positions: Iterable[int], device: torch.device
+) -> Tensor | None:
+    r"""Uniform numbers from which follows how discriminators see some pictures of a step's batch,
+    and which follow from the same as :func:`layout_noise`.
+
+    Args:
+        kinds: What is changed, see :class:`~sg2im_pyg.nn.augmentation.Augmentation`.
+        seed: Seed of the run.
+        step: Number of the step.
+        positions: Places in the batch.
+        device: Where they are drawn.
+
+    Returns:
+        Shape :math:`(N, 7)`; :obj:`None` if nothing is changed.
+    """
+    if not kinds:
+        return None
+    places = list(positions)
+    generator = torch.Generator(device)
+    draws = torch.empty((len(places), DRAWS), device=device)
+    for row, key in zip(draws, draw_keys(seed + 4 * _STREAM, step, places).tolist(), strict=True):
+        torch.rand(DRAWS, generator=generator.manual_seed(key), out=row)
+    return draws
 
 
 def _object_noise(keys: np.ndarray, graphs: Batch, channels: int, device: torch.device) -> Tensor:

@@ -21,6 +21,7 @@ from sg2im_pyg.data.batching import most_objects
 from sg2im_pyg.images import normalize_images
 from sg2im_pyg.model import Sg2Im, Sg2ImOutput
 from sg2im_pyg.nn.appearance import Appearance
+from sg2im_pyg.nn.augmentation import DRAWS, Augmentation
 from sg2im_pyg.nn.box_flow import FlowErrors
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 from sg2im_pyg.nn.layout import crop_objects, label_maps
@@ -30,6 +31,8 @@ from sg2im_pyg.training.losses import (
     LOSSES,
     LossConfig,
     LossContext,
+    augmented,
+    augmented_labels,
     beside,
     category_weights,
     discriminator_loss,
@@ -102,6 +105,8 @@ class Part:
     """Its share in the objects and in the pictures of the whole batch of all processes."""
     category_weights: Tensor | None = None
     """Weights of the categories of pixels, for the whole batch of all processes."""
+    augmentation: Augmentation | None = None
+    """How the discriminators see its pictures."""
 
 
 def training_step(
@@ -113,6 +118,7 @@ def training_step(
     appearance: Sequence[Tensor | None] | None = None,
     unmasked: Sequence[Tensor | None] | None = None,
     box_noise: Sequence[Tensor | None] | None = None,
+    augmentation: Sequence[Tensor | None] | None = None,
 ) -> StepResult:
     """One step: the generator against the frozen discriminators, then each discriminator.
 
@@ -134,11 +140,20 @@ def training_step(
         unmasked: For each part which of its pictures get predicted masks, see
             :func:`~sg2im_pyg.training.noise.chosen_places`; none where it is not given.
         box_noise: Noise from which boxes are learnt to be drawn for each part, likewise.
+        augmentation: For each part the numbers from which follows how discriminators see its
+            pictures, see :func:`~sg2im_pyg.training.noise.augmentation_draws`; drawn where they
+            are not given but wanted. A picture of the batch, true and generated, is changed alike
+            for all players, so that label maps fit both.
     """
     if config.hardware.compile == "reduce-overhead":
         torch.compiler.cudagraph_mark_step_begin()
     result = StepResult()
     parts = split_batch(fabric, players, graphs, noise, appearance, unmasked, box_noise)
+    if kinds := config.losses.augmentation:
+        for part, draws in zip(parts, augmentation or [None] * len(parts), strict=True):
+            if draws is None:
+                draws = torch.rand(len(part.images), DRAWS, device=part.images.device)
+            part.augmentation = Augmentation(kinds, draws)
     player = players.generator
 
     # ---- Generator
@@ -229,7 +244,7 @@ def split_batch(
     noise: Sequence[Tensor | None] | None,
     appearance: Sequence[Tensor | None] | None,
     unmasked: Sequence[Tensor | None] | None,
-    box_noise: Sequence[Tensor | None] | None,
+    box_noise: Sequence[Tensor | None] | None = None,
 ) -> list[Part]:
     """The parts of a step's batch with their shares in the batch of all processes."""
     batches = [graphs] if isinstance(graphs, Batch) else list(graphs)
@@ -313,6 +328,7 @@ def generator_losses(
         part.category_weights,
         appearance,
         box_flow,
+        part.augmentation,
     )
     with fabric.autocast():
         losses = {name: loss.compute(given) for name, loss in LOSSES.items()}
@@ -329,8 +345,11 @@ def discriminator_losses(
     """The losses of one of :data:`DISCRIMINATORS`, each by the part's share in it."""
     graphs, kind, network = part.graphs, weights.adversarial_kind, player.network
     judges = DISCRIMINATORS[name].judges
-    true, fake = part.images, fake.detach()
-    judged = beside(name, player.bare, graphs, part.labels)
+    labels = augmented_labels(part.labels, part.augmentation)
+    true, fake = (
+        augmented(name, images, part.augmentation) for images in (part.images, fake.detach())
+    )
+    judged = beside(name, player.bare, graphs, labels)
     if judges == "objects" and (weights.r1 or weights.r2):
         # Of crops: so it is a mean over objects, and cutting out has no second derivative.
         side, judged = player.bare.object_size, ()
@@ -344,12 +363,16 @@ def discriminator_losses(
         fake = fake.detach().requires_grad_()
     true_scores, fake_scores = network(true, *judged), network(fake, *judged)
     if judges == "pixels":
-        assert part.labels is not None
-        last = part.labels.size(1)
-        as_generated = torch.full_like(part.labels[:, 0], last, dtype=torch.long)
+        assert labels is not None
+        last, visible = labels.size(1), None
+        as_generated = torch.full_like(labels[:, 0], last, dtype=torch.long)
+        of_pixels = F.cross_entropy(fake_scores, as_generated, reduction="none")
+        if part.augmentation is not None:
+            visible = part.augmentation.visible(part.images)
+            of_pixels = of_pixels * visible
         losses = {
-            "segmenting_real": segmenting_loss(true_scores, part.labels, part.category_weights),
-            "segmenting_fake": F.cross_entropy(fake_scores, as_generated),
+            "segmenting_real": segmenting_loss(true_scores, labels, part.category_weights, visible),
+            "segmenting_fake": of_pixels.mean(),
         }
         true_scores, fake_scores = log_odds(true_scores), log_odds(fake_scores)
     elif judges == "pictures":

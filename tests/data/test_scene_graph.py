@@ -12,7 +12,8 @@ from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
 from sg2im_pyg import SceneGraph, Sg2ImError, Vocabulary
-from sg2im_pyg.data.scene_graph import add_image_node
+from sg2im_pyg.data import AddImageNode, SubsampleObjects
+from sg2im_pyg.data.scene_graph import MOST_SEED, add_image_node, check_indices
 
 VOCABULARY = Vocabulary(["sky", "grass", "sheep"], ["above", "left of"])
 
@@ -94,6 +95,78 @@ def test_attributes_become_a_row_of_flags_an_object():
 def test_wrong_attributes_raise(vocabulary, attributes, sentence):
     with pytest.raises(Sg2ImError, match=sentence):
         SceneGraph.from_json({"objects": ["sky"], "attributes": attributes}, vocabulary)
+
+
+@given(st.data(), json_graphs())
+def test_seeds_survive_the_way_there_and_back(data, entries):
+    seed = st.none() | st.integers(0, MOST_SEED)
+    count = len(entries["objects"])
+    seeds = data.draw(st.lists(seed, min_size=count, max_size=count))
+    graph = SceneGraph.from_json(json.loads(json.dumps({**entries, "seeds": seeds})), VOCABULARY)
+    # The node of the whole picture has none of its own.
+    assert graph.seeds.tolist() == [-1 if seed is None else seed for seed in [*seeds, None]]
+    assert graph.seeds.dtype == torch.int64
+    has_any = any(seed is not None for seed in seeds)
+    assert graph.to_json(VOCABULARY) == ({**entries, "seeds": seeds} if has_any else entries)
+    check_indices(graph, VOCABULARY, "It")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "sentence"),
+    [
+        ([1], r"a number or null for each of the 2 objects, got \[1\]"),
+        ([], "for each of the 2 objects"),
+        (7, "for each of the 2 objects, got 7"),
+        ("77", "for each of the 2 objects, got '77'"),
+        ({"0": 7, "1": 8}, "for each of the 2 objects"),
+        ([1, -1], "Object 1: its seed must be a whole number from 0 to 9007199254740991, .* -1"),
+        ([2**53, 1], "Object 0: its seed .* got 9007199254740992"),
+        ([None, 1.5], "Object 1: its seed .* or null, got 1.5"),
+        ([None, "7"], "Object 1: its seed .* got '7'"),
+        ([True, None], "Object 0: its seed .* got True"),
+        ([[1], None], r"Object 0: its seed .* got \[1\]"),
+    ],
+)
+def test_wrong_seeds_raise(seeds, sentence):
+    with pytest.raises(Sg2ImError, match=sentence) as error:
+        SceneGraph.from_json({"objects": ["sky", "sheep"], "seeds": seeds}, VOCABULARY)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "sentence"),
+    [
+        (torch.tensor([1, 2, 3]), r"seeds of shape \(2,\) and type int64, .* got tensor"),
+        (torch.tensor([[1], [2]]), r"seeds of shape \(2,\)"),
+        (torch.tensor([1.0, 2.0]), "type int64"),
+        ([1, 2], r"got \[1, 2\]"),
+        (torch.tensor([1, -2]), "Scene graph 3 has the seed -2: use 0 to 9007199254740991, or -1"),
+        (torch.tensor([2**53, 2]), "has the seed 9007199254740992"),
+    ],
+)
+def test_wrong_seeds_of_a_graph_of_tensors_raise(seeds, sentence):
+    graph = SceneGraph(
+        torch.tensor([1, 2]), torch.zeros(2, 0).long(), torch.zeros(0).long(), seeds=seeds
+    )
+    with pytest.raises(Sg2ImError, match=sentence):
+        check_indices(graph, VOCABULARY, "Scene graph 3")
+
+
+def test_seeds_stay_with_their_objects():
+    graphs = []
+    for count in (5, 1, 4):
+        graph = full_graph(count)
+        graph.seeds = 10 * graph.x + torch.arange(count)  # what a seed's object is can be told
+        graphs.append(graph)
+    batch = AddImageNode()(Batch.from_data_list(graphs))
+    assert batch.seeds[batch.x == 0].tolist() == [-1] * 3
+    smaller = SubsampleObjects(3)(batch)
+    assert smaller.num_nodes == 3 + 2 + 3
+    members = smaller.x != 0
+    assert torch.equal(smaller.seeds[members] // 10, smaller.x[members])
+    assert smaller.seeds[~members].tolist() == [-1] * 3
+    for graph in smaller.to_data_list():
+        assert len(graph.seeds) == len(graph.x)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
@@ -255,3 +256,29 @@ def test_kid_by_the_real_network(in_double_precision):
     own, true = pictures(4, 32, 32, most=200), pictures(4, 32, 32, seed=1)
     expected = kernel_distance(in_double_precision(own)[0], in_double_precision(true)[0])
     assert kid_of_all(own, true) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+@with_packages
+@torch.no_grad()
+def test_its_blocks_show_what_they_see():
+    network = load_feature_network("imagenet")
+    images = torch.randint(256, (5, 3, 40, 40), dtype=torch.uint8)
+    found = network.maps(images)
+    shapes = [(16, 112, 112), (24, 56, 56), (40, 28, 28), (112, 14, 14), (1280, 7, 7)]
+    assert [tuple(values.shape) for values in found] == [(5, *shape) for shape in shapes]
+    torch.testing.assert_close(found[-1].mean((2, 3)), network(images).features)
+    # Block by block: before the first one of the next size.
+    bare = network.run.network
+    resized = functional.interpolate(images.float(), (224, 224), mode="bicubic", antialias=True)
+    seen = bare._swish(bare._bn0(bare._conv_stem((resized.clamp(0, 255) - 127) / 128)))
+    expected = []
+    for block in bare._blocks:
+        after = block(seen)
+        if after.shape[2:] != seen.shape[2:]:
+            expected.append(seen)
+        seen = after
+    for one, other in zip(found, expected, strict=False):
+        torch.testing.assert_close(one, other)
+    assert len(expected) == 4 and not any(block._forward_hooks for block in bare._blocks)
+    distances = network.distances([images, images.flip(0)])
+    assert distances[2] == 0 and distances[[0, 1, 3, 4]].min() > 0.1

@@ -147,4 +147,4 @@ def test_a_metric_of_ones_own_is_computed_and_shown_everywhere(
 
 
 def test_afterwards_it_is_gone():
-    assert list(METRICS)[-1] == "kid" and "covered" not in METRICS
+    assert list(METRICS)[-1] == "diversity" and "covered" not in METRICS

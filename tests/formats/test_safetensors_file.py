@@ -97,7 +97,7 @@ def test_the_file_is_one_of_the_format_s_own_reader(model, path):
     header, data = parts_of(path)
     for name, value in model.state_dict().items():
         start, end = header[name]["data_offsets"]
-        kind = {torch.float32: "<f4", torch.int64: "<i8"}[value.dtype]
+        kind = {torch.float32: "<f4", torch.int64: "<i8", torch.bool: "?"}[value.dtype]
         found = np.frombuffer(data[start:end], kind).reshape(header[name]["shape"])
         np.testing.assert_array_equal(found, value.numpy())
     stated = json.loads(header["__metadata__"][METADATA])

@@ -134,6 +134,24 @@ def test_seed_fixes_pictures_whatever_else_is_in_the_file(checkpoint, generate, 
     assert (picture(run("other", SHEEP, 6), 0) != picture(alone, 0)).any()
 
 
+def test_an_object_may_have_a_seed_of_its_own(checkpoint, generate, tmp_path, capsys):
+    own = {**SHEEP, "seeds": [None, None, 7]}
+    graphs = write(tmp_path / "graphs.json", [SHEEP, own, {**SHEEP, "seeds": [None, None, None]}])
+    generate("--checkpoint", "landscapes", graphs, "--output", tmp_path / "out", "--seed", 3)
+    assert "no effect" not in capsys.readouterr().out
+    plain, other, same = (picture(tmp_path / "out", number).astype(int) for number in range(3))
+    np.testing.assert_array_equal(plain, same)
+    model = Sg2Im.from_pretrained("landscapes").for_generation()
+    expected = np.asarray(model.generate([own], seed=3)[0])
+    np.testing.assert_array_equal(other, expected)
+    assert not np.array_equal(plain, other)
+    # A model of before has nothing to draw for it, and says so.
+    generate("--checkpoint", checkpoint, graphs, "--output", tmp_path / "out")
+    assert "seeds          of objects have no effect" in capsys.readouterr().out
+    plain, other = (picture(tmp_path / "out", number) for number in range(2))
+    np.testing.assert_array_equal(plain, other)
+
+
 def test_layout_does_not_depend_on_the_seed(checkpoint, generate, tmp_path):
     graphs = write(tmp_path / "graphs.json", SHEEP)
     layouts = []
@@ -176,6 +194,8 @@ def test_long_files_get_a_sheet_of_their_first_graphs(
         ([MEADOW, {"objects": ["sky"], "relationships": [[0, "above", 9]]}], "graph 1: Relat"),
         ([MEADOW, {"objects": ["sky"], "relationships": [[0, "above", 9]]}], "[0, 'above', 9]"),
         ([{"objects": ["shep"], "relationships": []}], "'sheep'"),
+        ([MEADOW, {**MEADOW, "seeds": [1]}], "graph 1: 'seeds'"),
+        ([MEADOW, {**MEADOW, "seeds": [None, -7]}], "graph 1: Object 1: its seed"),
         ([{"objects": ["sky"], "relationships": [[0, "abov", 0]]}], "'above'"),
         ({"objects": [], "relationships": []}, "graphs.json: 'objects'"),
         ({}, "at least one name"),
@@ -340,6 +360,12 @@ def test_each_step_is_painted_with_the_same_noise(checkpoint, generate, tmp_path
 def test_attributes_grow_with_their_objects():
     entries = {"objects": ["sky", "boat"], "attributes": [[], ["red"]]}
     assert [step["attributes"] for step in grow(entries)] == [[[]], [[], ["red"]]]
+
+
+def test_seeds_grow_with_their_objects():
+    entries = {"objects": ["sky", "boat"], "seeds": [None, 7]}
+    assert [step["seeds"] for step in grow(entries)] == [[None], [None, 7]]
+    assert "seeds" not in next(grow({**entries, "seeds": None}))
 
 
 def test_long_growth_is_named_with_enough_digits():

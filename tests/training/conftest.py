@@ -93,6 +93,7 @@ def everything(config):
         box_distance="recall",
         r1=0.1,
         r2=0.1,
+        augmentation=("colour", "translation", "cutout"),
     )
     config.optimizer.ema_decay = 0.5
     config.optimizer.discriminator_lr = 2e-3

@@ -117,6 +117,13 @@ def test_wrong_weights(name, weight):
         LossConfig(**{name: weight})
 
 
+@pytest.mark.parametrize("kinds", [("color",), "colour", ("colour", None)])
+def test_wrong_kinds_of_augmentation(kinds):
+    kinds_there = "colour, translation, cutout"
+    with pytest.raises(Sg2ImError, match=f"losses.augmentation must be a .* one of {kinds_there}"):
+        LossConfig(augmentation=kinds)
+
+
 def test_some_weight_must_not_be_zero():
     with pytest.raises(Sg2ImError, match="All weights"):
         LossConfig(**dict.fromkeys(LOSSES, 0.0))
@@ -164,6 +171,7 @@ def test_published_configurations_have_nothing_new(name, tmp_path):
     model, losses, optimizer = config.model, config.losses, config.optimizer
     assert (losses.adversarial_kind, losses.box_distance) == ("gan", "squared")
     assert losses.appearance == losses.feature_matching == losses.r1 == losses.r2 == 0
+    assert losses.augmentation == ()
     assert (optimizer.lr, optimizer.betas) == (1e-4, (0.9, 0.999))
     assert optimizer.discriminator_lr is None and optimizer.discriminator_betas is None
     assert optimizer.discriminator_steps == 1

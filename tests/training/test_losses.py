@@ -252,6 +252,23 @@ def test_the_segmenting_loss_counts_categories_alike():
     assert found.item() == pytest.approx(total, abs=1e-12)
 
 
+def test_pixels_without_weight_do_not_count_in_the_segmenting_loss():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 4, 3, 5).double(), torch.rand(2, 3, 3, 5).double()
+    visible = (torch.rand(2, 3, 5) < 0.6).double()
+    weights = category_weights(pixels_of_categories(labels))
+    total = 0.0
+    for n, y, x in visible.nonzero().tolist():
+        category = labels[n, :, y, x].argmax()
+        total -= weights[category] * logits[n, :, y, x].log_softmax(0)[category]
+    found = segmenting_loss(logits, labels, weights, visible)
+    assert found.item() == pytest.approx(total.item() / 30)
+    ones = torch.ones_like(visible)
+    assert segmenting_loss(logits, labels, weights, ones) == segmenting_loss(
+        logits, labels, weights
+    )
+
+
 def test_the_weight_of_a_category_is_bounded_and_that_of_an_absent_one_is_zero():
     pixels = torch.tensor([9_000.0, 0.0, 999.0, 1.0])
     weights = category_weights(pixels)

@@ -1,6 +1,7 @@
 """One training step against the same step written out in plain PyTorch."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,17 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sg2im_pyg.model_config import ModelConfig
+from sg2im_pyg.nn.augmentation import Augmentation
 from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.losses import LOSSES, LossConfig
-from sg2im_pyg.training.noise import appearance_noise, box_noise, chosen_places, layout_noise
+from sg2im_pyg.training.noise import (
+    appearance_noise,
+    augmentation_draws,
+    box_noise,
+    chosen_places,
+    layout_noise,
+)
 from sg2im_pyg.training.players import build_players, discriminator_ratio, learning_rate
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.step import frozen, split_batch, training_step
@@ -529,3 +537,97 @@ def test_noise_follows_from_the_place_in_the_batch_alone(config):
     assert noise(0) is None
     many = layout_noise(ModelConfig(layout_noise_dim=8), 0, 0, range(8), torch.device("cpu"))
     assert many.mean().abs() < 0.01 and abs(many.std() - 1) < 0.01
+
+
+def test_changes_for_discriminators_follow_from_the_place_in_the_batch_alone():
+    def draws(*places, step=3, seed=5):
+        return augmentation_draws(["cutout"], seed, step, places, torch.device("cpu"))
+
+    whole = draws(0, 1, 2, 3)
+    assert whole.shape == (4, 7) and 0 <= whole.min() and whole.max() < 1
+    assert torch.equal(whole[1::2], draws(1, 3))
+    for other in (draws(0, 1, 2, 3, step=4), draws(0, 1, 2, 3, seed=6), draws(4, 5, 6, 7)):
+        assert not torch.isclose(whole, other).any()
+    many = draws(*range(4000))
+    assert (many.mean(0) - 0.5).abs().max() < 0.02 and (many.var(0) - 1 / 12).abs().max() < 0.005
+    assert augmentation_draws([], 5, 3, [0], torch.device("cpu")) is None
+
+
+class Watched:
+    """What a discriminator is called with, in copies, and what it answered."""
+
+    def __init__(self, network):
+        self.calls = []
+        network.register_forward_hook(self.see)
+
+    def see(self, _, given, answer):
+        self.calls.append(([values.detach().clone() for values in given], answer))
+
+
+def test_discriminators_see_changed_pictures_and_labels_that_fit_them(everything, monkeypatch):
+    config = everything
+    config.optimizer.discriminator_steps = 1
+    config.losses = replace(config.losses, feature_matching=0.0, r1=0.0, r2=0.0)
+    fabric, players, graphs = make_setting(config)
+    made = []
+    players.generator.network.register_forward_hook(
+        lambda _, given, output: made.append(output.images.detach().clone())
+    )
+    watched = {name: Watched(player.bare) for name, player in players.discriminators.items()}
+    drawn = augmentation_draws(config.losses.augmentation, 5, 3, range(4), fabric.device)
+    values = training_step(fabric, players, graphs, config, augmentation=[drawn]).values
+    (part,) = split_batch(fabric, players, graphs, None, None, None)
+
+    # The change itself is tested elsewhere; here who sees what.
+    change = Augmentation(("colour", "translation", "cutout"), drawn)
+    moved = Augmentation(("translation", "cutout"), drawn).labels(part.labels)
+    fake, true = (change.pictures(images) for images in (made[0], part.images))
+    seen = watched["image_discriminator"].calls
+    assert len(seen) == 3  # by the generator, then true and generated ones
+    for (given, _), images in zip(seen, (fake, true, fake), strict=True):
+        assert torch.equal(given[0], images) and torch.equal(given[1], moved)
+    assert not torch.equal(moved, part.labels) and not torch.equal(true, part.images)
+
+    coloured = Augmentation(("colour",), drawn)
+    fake, true = (coloured.pictures(images) for images in (made[0], part.images))
+    seen = watched["object_discriminator"].calls
+    assert len(seen) == 3
+    for (given, _), images in zip(seen, (fake, true, fake), strict=True):
+        assert torch.equal(given[0], images) and torch.equal(given[1], part.graphs.boxes)
+
+    # The segmenting one: pixel by pixel, where something of the picture is to be seen.
+    seen = watched["segmenting_discriminator"].calls
+    shown = moved.sum(1) > 0.5
+    assert 0.4 < shown.double().mean() < 0.95
+    losses = {"generator/segmenting": 0.0}
+    losses |= {f"segmenting_discriminator/segmenting_{kind}": 0.0 for kind in ("real", "fake")}
+    for (_, answer), (name, wanted) in zip(
+        seen,
+        zip(losses, ("category", "category", "generated"), strict=True),
+        strict=True,
+    ):
+        chances = answer.detach().double().softmax(1)
+        for n, y, x in shown.nonzero().tolist():
+            category = int(moved[n, :, y, x].argmax()) if wanted == "category" else -1
+            weight = part.category_weights[category].item() if wanted == "category" else 1.0
+            losses[name] -= weight * chances[n, category, y, x].log().item() / shown.numel()
+        assert values[name].item() == pytest.approx(losses[name], rel=1e-4), name
+
+
+def test_the_generator_learns_through_the_changes(everything):
+    config = everything
+    for name in ("object_discriminator", "segmenting_discriminator"):
+        getattr(config, name).enabled = False
+    weights = dict.fromkeys(LOSSES, 0.0) | {"image_adversarial": 1.0}
+    config.losses = LossConfig(**weights, augmentation=("translation",), adversarial_kind="hinge")
+    gradients = []
+    for draw in (0.0, 0.0, 0.99):  # moved to one corner, or to the other
+        fabric, players, graphs = make_setting(config)
+        torch.manual_seed(1)
+        draws = torch.full((4, 7), draw)
+        training_step(fabric, players, graphs, config, augmentation=[draws])
+        weights = players.generator.bare.refinement.parameters()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in weights]))
+    assert gradients[0].isfinite().all() and gradients[0].abs().sum() > 0
+    assert torch.equal(gradients[0], gradients[1])
+    assert not torch.allclose(gradients[0], gradients[2])
