@@ -66,12 +66,16 @@ def factor_layout(
 def occlude(layout: FactoredLayout) -> FactoredLayout:
     r"""Each object hides those that come after it as far as its mask covers them: mask :math:`k`
     becomes :math:`m_k \prod_{j < k} (1 - m_j)`, the usual composition of layers."""
+    return FactoredLayout(layout.vectors, layout.masks * _uncovered(layout.masks))
+
+
+def _uncovered(masks: Tensor) -> Tensor:
+    """What those before each mask leave of a place, all of shape :math:`(N, K, H, W)`."""
     # Not torch.cumprod: its gradient asks the device whether a factor is zero, as many are here.
-    left, visible = torch.ones_like(layout.masks[:, 0]), []
-    for mask in layout.masks.unbind(1):
-        visible.append(mask * left)
-        left = left * (1 - mask)
-    return FactoredLayout(layout.vectors, torch.stack(visible, dim=1))
+    left = [torch.ones_like(masks[:, 0])]
+    for mask in masks.unbind(1)[:-1]:
+        left.append(left[-1] * (1 - mask))
+    return torch.stack(left, dim=1)
 
 
 def hidden_parts(
@@ -96,12 +100,8 @@ def hidden_parts(
         vectors, boxes, masks, batch, plane, pictures, most, "front"
     )
     factored = _factor(vectors, warped, batch, rank, pictures, most)
-    left, before = torch.ones_like(factored.masks[:, 0]), []
-    for mask in factored.masks.unbind(1):
-        before.append(left)
-        left = left * (1 - mask)
     rows = batch * most + rank
-    uncovered = torch.stack(before, dim=1).flatten(0, 1).index_select(0, rows).unsqueeze(1)
+    uncovered = _uncovered(factored.masks).flatten(0, 1).index_select(0, rows).unsqueeze(1)
     own = torch.arange(len(boxes), device=boxes.device)
     return 1 - crop_objects(uncovered, boxes, own, size).squeeze(1)
 
