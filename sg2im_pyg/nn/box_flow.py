@@ -19,6 +19,7 @@ from torch.nn import (
 )
 from torch_geometric.nn.inits import reset
 
+from sg2im_pyg.nn.layout import ranks_in_pictures
 from sg2im_pyg.nn.triple_conv import TripleConv
 
 NOISE_CHANNELS = 4
@@ -49,11 +50,18 @@ class SceneObjects(NamedTuple):
     predicates: Tensor
     """Shape :math:`(T,)`."""
     batch: Tensor
-    """Picture of each object, not decreasing, shape :math:`(O,)`."""
+    """Picture of each object, shape :math:`(O,)`."""
     pictures: int
     """Number of pictures :math:`N`."""
     most: int
     """Number of objects in the picture with the most of them."""
+
+    def places(self) -> tuple[Tensor, Tensor]:
+        """Where each object stands in a table with a row for each picture, counted through,
+        :math:`(O,)`; and which places of the table are empty, :math:`(N, K)`, bool."""
+        rank, counts = ranks_in_pictures(self.batch, self.pictures)
+        columns = torch.arange(self.most, device=self.batch.device)
+        return self.batch * self.most + rank, columns >= counts.unsqueeze(1)
 
     def copied(self) -> "SceneObjects":
         """The same with tensors of its own."""
@@ -156,7 +164,14 @@ class BoxFlow(Module):
     def _start_at_rest(self) -> None:
         torch.nn.init.zeros_(self.output[1].weight)  # type: ignore[arg-type]
 
-    def forward(self, boxes: Tensor, times: Tensor, objects: SceneObjects, given: Tensor) -> Tensor:
+    def forward(
+        self,
+        boxes: Tensor,
+        times: Tensor,
+        objects: SceneObjects,
+        given: Tensor,
+        places: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Velocities of boxes on their way from noise to :func:`normalize_boxes` of the true ones.
 
         Args:
@@ -164,6 +179,7 @@ class BoxFlow(Module):
             times: Shape :math:`(O,)`, in :math:`[0, 1]`.
             objects: What they are the boxes of.
             given: Those that are the true ones already, shape :math:`(O,)`, bool.
+            places: What :meth:`SceneObjects.places` gives, where it is known.
 
         Returns:
             Shape :math:`(O, 4)`.
@@ -173,7 +189,7 @@ class BoxFlow(Module):
         features = features + self.object_embedding(objects.categories)
         features = features + self.given_embedding(given.long())
         predicates = self.predicate_embedding(objects.predicates)
-        place, is_empty = _places(objects)
+        place, is_empty = objects.places() if places is None else places
         for layer in self.layers:
             features = layer(features, objects.edge_index, predicates, place, is_empty)
         return self.output(features)
@@ -245,6 +261,7 @@ class BoxFlow(Module):
             dtype = self.input.weight.dtype
             # What was made in inference mode can not be part of a gradient: copies can.
             objects, head = objects.copied(), copy.deepcopy(self.relation_head)
+            places = objects.places()
             whole = (torch.arange(4, device=noise.device) >= 2).to(dtype).expand(len(noise), -1)
             is_picture = (objects.categories == 0).unsqueeze(1)
             fixed = is_picture if given is None else is_picture | given.clone().unsqueeze(1)
@@ -254,7 +271,8 @@ class BoxFlow(Module):
             def velocities(boxes: Tensor, step: int) -> Tensor:
                 times = boxes.new_full((len(boxes),), step / _STEPS)
                 # Nothing has taught the network those of given boxes.
-                return self(boxes, times, objects, fixed[:, 0]).masked_fill(fixed, 0)
+                found = self(boxes, times, objects, fixed[:, 0], places)
+                return found.masked_fill(fixed, 0)
 
             for step in range(_STEPS):  # Heun's method, but for the last step
                 velocity = velocities(now, step)
@@ -401,15 +419,3 @@ def _check_settled(_: Module, weights: dict[str, Any], prefix: str, *__: Any) ->
 def _between_objects(objects: SceneObjects) -> Tensor:
     """1 for relationships between objects, 0 for those with an image node; shape :math:`(T,)`."""
     return (objects.categories[objects.edge_index] != 0).all(dim=0).float()
-
-
-def _places(objects: SceneObjects) -> tuple[Tensor, Tensor]:
-    """Where each object stands in a table with a row for each picture, counted through,
-    :math:`(O,)`; and which places of the table are empty, :math:`(N, K)`, bool."""
-    batch = objects.batch
-    counts = torch.zeros(objects.pictures, dtype=torch.long, device=batch.device)
-    counts = counts.index_add(0, batch, torch.ones_like(batch))
-    starts = counts.cumsum(0) - counts
-    rank = torch.arange(len(batch), device=batch.device) - starts.index_select(0, batch)
-    columns = torch.arange(objects.most, device=batch.device)
-    return batch * objects.most + rank, columns >= counts.unsqueeze(1)

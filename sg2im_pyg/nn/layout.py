@@ -277,7 +277,7 @@ def _placed(
         # Only what lies in the picture: a box that is larger than it is not behind the image node.
         inside = boxes.detach().clamp(0, 1)
         area = (inside[:, 2:] - inside[:, :2]).prod(1).abs()
-    rank = _rank_in_image(batch, images, area)
+    rank, _ = ranks_in_pictures(batch, images, area)
     if most is None:
         most = int(rank.max()) + 1 if len(rank) else 1
     return vectors, warped, batch, rank, images, most
@@ -294,6 +294,32 @@ def _factor(
         dense_vectors.index_copy(0, place, vectors).view(images, width, vectors.size(1)),
         dense_masks.index_copy(0, place, warped).view(images, width, *warped.shape[1:]),
     )
+
+
+def ranks_in_pictures(
+    batch: Tensor, pictures: int, keys: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The place of each object among those of its picture.
+
+    Args:
+        batch: Picture of each object, int64, shape :math:`(O,)`.
+        pictures: Number of pictures :math:`N`.
+        keys: Where given, smaller ones come first, and alike ones in the order of the objects;
+            shape :math:`(O,)`.
+
+    Returns:
+        How many objects of its picture stand before each, shape :math:`(O,)`, and how many objects
+        each picture has, shape :math:`(N,)`.
+    """
+    order = batch.argsort(stable=True)
+    if keys is not None:
+        order = keys.argsort(stable=True)
+        order = order[batch[order].argsort(stable=True)]
+    counts = scatter(torch.ones_like(batch), batch, dim_size=pictures, reduce="sum")
+    starts = counts.cumsum(0) - counts
+    rank = torch.empty_like(batch)
+    rank[order] = torch.arange(len(batch), device=batch.device) - starts[batch[order]]
+    return rank, counts
 
 
 def warp_masks(boxes: Tensor, masks: Tensor | None, size: tuple[int, int]) -> Tensor:
@@ -412,17 +438,3 @@ def _sample(images: Tensor, map_x: Tensor, map_y: Tensor) -> Tensor:
 
 def _linspace(steps: int, like: Tensor) -> Tensor:
     return torch.linspace(0, 1, steps, dtype=like.dtype, device=like.device)
-
-
-def _rank_in_image(batch: Tensor, images: int, keys: Tensor | None = None) -> Tensor:
-    """How many objects of the same picture stand before each object, or have smaller keys, shape
-    (O,)."""
-    order = batch.argsort(stable=True)
-    if keys is not None:
-        order = keys.argsort(stable=True)
-        order = order[batch[order].argsort(stable=True)]
-    counts = scatter(torch.ones_like(batch), batch, dim_size=images, reduce="sum")
-    starts = counts.cumsum(0) - counts
-    rank = torch.empty_like(batch)
-    rank[order] = torch.arange(len(batch), device=batch.device) - starts[batch[order]]
-    return rank

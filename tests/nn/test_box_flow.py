@@ -403,6 +403,27 @@ def test_it_draws_wherever_gradients_are_switched_off(training):
     assert all(p.grad is None for p in flow.parameters())
 
 
+def test_places_are_found_once_a_draw(monkeypatch):
+    calls = []
+    places = SceneObjects.places
+    monkeypatch.setattr(SceneObjects, "places", lambda own: calls.append(1) or places(own))
+    make_flow().draw(scene(), make_noise(len(scene().batch)))
+    assert len(calls) == 1
+
+
+def test_objects_need_not_be_sorted_by_picture():
+    flow, objects = make_flow(), scene()
+    noise = make_noise(len(objects.batch))
+    order = torch.randperm(len(noise), generator=torch.Generator().manual_seed(3))
+    mixed = objects._replace(
+        categories=objects.categories[order],
+        edge_index=order.argsort()[objects.edge_index],
+        batch=objects.batch[order],
+    )
+    found = flow.draw(mixed, noise[order])
+    torch.testing.assert_close(found, flow.draw(objects, noise)[order], rtol=1e-9, atol=1e-9)
+
+
 def test_a_network_made_in_inference_mode_draws():
     flow, objects = make_flow(), scene()
     noise = make_noise(len(objects.categories))

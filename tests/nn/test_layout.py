@@ -16,6 +16,7 @@ from sg2im_pyg.nn.layout import (
     hidden_parts,
     label_maps,
     occlude,
+    ranks_in_pictures,
     replace_coordinates,
     sharpened,
 )
@@ -202,6 +203,19 @@ def test_without_any_object_a_factored_layout_is_zero():
     empty = torch.zeros(0, 4)
     layout = factor_layout(torch.zeros(0, 5), empty, None, torch.zeros(0).long(), (3, 4), 2)
     assert torch.equal(layout.multiply(), torch.zeros(2, 5, 3, 4))
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_ranks_count_the_objects_of_a_picture_that_come_before(keyed):
+    generator = torch.Generator().manual_seed(2)
+    batch = torch.randint(0, 6, (40,), generator=generator)
+    batch[batch == 4] = 5  # a picture without objects
+    keys = torch.randint(0, 4, (40,), generator=generator) if keyed else None
+    rank, counts = ranks_in_pictures(batch, 6, keys)
+    own = [0] * 40 if keys is None else keys.tolist()
+    rows = list(zip(batch.tolist(), own, range(40), strict=True))
+    assert rank.tolist() == [sum(b == c and (k, i) < (m, j) for b, k, i in rows) for c, m, j in rows]
+    assert counts.tolist() == [batch.tolist().count(picture) for picture in range(6)]
 
 
 def test_objects_need_not_be_sorted_by_picture():
