@@ -15,7 +15,7 @@ from benchmarks.levers import LEVERS
 from benchmarks.measuring import COMPARED_RUN, Work
 from benchmarks.works import mixed_precision
 from sg2im_pyg.training.config import TrainingConfig
-from sg2im_pyg.training.noise import layout_noise
+from sg2im_pyg.training.noise import Draws, layout_noise
 from sg2im_pyg.training.players import Players, build_players
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.step import training_step
@@ -65,7 +65,7 @@ def train_ours(
 
         def step() -> Mapping[str, Any]:
             noise = _noise(config, number, graphs, rank)
-            values = training_step(fabric, players, graphs, config, [noise]).values
+            values = training_step(fabric, players, graphs, config, [Draws(noise)]).values
             fabric.barrier()
             return values if count == 1 else {}  # those of a share are not comparable
 

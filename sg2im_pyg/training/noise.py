@@ -1,6 +1,7 @@
 """The noise of a training, the same however a batch is shared out."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,8 +13,57 @@ from sg2im_pyg.data.draws import draw_keys
 from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.nn.augmentation import DRAWS
 from sg2im_pyg.nn.box_flow import TRAINING_NOISE_CHANNELS
+from sg2im_pyg.training.config import TrainingConfig
+from sg2im_pyg.training.loader import TrainingBatches
 
 _STREAM = 2**32  # seeds of runs are smaller: the data's draws have other keys
+
+
+@dataclass
+class Draws:
+    """What is drawn for a part of a step's batch; what is absent a step draws itself, where the
+    networks want it."""
+
+    layout: Tensor | None = None
+    """See :func:`layout_noise`."""
+    appearance: Tensor | None = None
+    """See :func:`appearance_noise`."""
+    boxes: Tensor | None = None
+    """See :func:`box_noise`."""
+    augmentation: Tensor | None = None
+    """See :func:`augmentation_draws`. A picture, true and generated, is changed alike for all
+    players, so that label maps fit both."""
+    unmasked: Tensor | None = None
+    """Which pictures get predicted masks, see :func:`chosen_places`; none where it is absent."""
+
+
+def step_draws(
+    config: TrainingConfig,
+    step: int,
+    batches: TrainingBatches,
+    parts: Sequence[Batch],
+    device: torch.device,
+) -> list[Draws]:
+    """What a step draws for each part of its batch.
+
+    Args:
+        config: Options of the run.
+        step: Number of the step.
+        batches: The order of its pictures.
+        parts: The graphs of each part.
+        device: Where it is drawn.
+    """
+    seeds, before = (config.seed, step), step * batches.batch_size
+    return [
+        Draws(
+            layout_noise(config.model, *seeds, own, device),
+            appearance_noise(config.model, *seeds, own, graphs, device),
+            box_noise(config.model, *seeds, own, graphs, device),
+            augmentation_draws(config.losses.augmentation, *seeds, own, device),
+            chosen_places(config.predicted_masks, (before + place for place in own), device),
+        )
+        for own, graphs in zip(batches.places(), parts, strict=True)
+    ]
 
 
 def layout_noise(

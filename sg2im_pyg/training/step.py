@@ -5,7 +5,7 @@ for them, and whether a player may move is decided on the device too.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -26,22 +26,18 @@ from sg2im_pyg.nn.box_flow import FlowErrors
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 from sg2im_pyg.nn.layout import crop_objects, label_maps
 from sg2im_pyg.training.config import TrainingConfig
-from sg2im_pyg.training.internals import changing_nothing_where, gradients_before_backward
-from sg2im_pyg.training.losses import (
-    LOSSES,
-    LossConfig,
-    LossContext,
-    augmented,
-    augmented_labels,
-    beside,
+from sg2im_pyg.training.criteria import (
     category_weights,
     discriminator_loss,
     gradient_penalty,
     log_odds,
     pixels_of_categories,
     segmenting_loss,
-    weighted_sum,
 )
+from sg2im_pyg.training.internals import changing_nothing_where, gradients_before_backward
+from sg2im_pyg.training.judging import augmented, augmented_labels, beside
+from sg2im_pyg.training.losses import LOSSES, LossConfig, LossContext, weighted_sum
+from sg2im_pyg.training.noise import Draws
 from sg2im_pyg.training.players import Player, Players, bare_optimizer
 from sg2im_pyg.training.processes import over_processes
 
@@ -92,17 +88,14 @@ class Part:
     graphs: Batch
     images: Tensor
     """Pictures in the ImageNet normalisation."""
-    noise: Tensor | None
-    appearance: Tensor | None
-    """Noise of the objects' appearance."""
-    unmasked: Tensor | None
-    """Objects whose masks are the predicted ones."""
-    box_noise: Tensor | None
-    """Noise from which boxes are learnt to be drawn."""
-    labels: Tensor | None
-    """See :attr:`LossContext.labels`."""
+    draws: Draws
+    """What was drawn for it."""
     shares: dict[str, Tensor | float]
     """Its share in the objects and in the pictures of the whole batch of all processes."""
+    unmasked: Tensor | None = None
+    """Objects whose masks are the predicted ones."""
+    labels: Tensor | None = None
+    """See :attr:`LossContext.labels`."""
     category_weights: Tensor | None = None
     """Weights of the categories of pixels, for the whole batch of all processes."""
     augmentation: Augmentation | None = None
@@ -114,11 +107,7 @@ def training_step(
     players: Players,
     graphs: Batch | Sequence[Batch],
     config: TrainingConfig,
-    noise: Sequence[Tensor | None] | None = None,
-    appearance: Sequence[Tensor | None] | None = None,
-    unmasked: Sequence[Tensor | None] | None = None,
-    box_noise: Sequence[Tensor | None] | None = None,
-    augmentation: Sequence[Tensor | None] | None = None,
+    draws: Sequence[Draws] | None = None,
 ) -> StepResult:
     """One step: the generator against the frozen discriminators, then each discriminator.
 
@@ -134,26 +123,12 @@ def training_step(
             their gradients are summed. All losses are means over the pictures or objects of all
             parts and of all processes.
         config: All options.
-        noise: Noise of the layout for each part, see :meth:`Sg2Im.forward`; drawn where it is not
-            given.
-        appearance: Noise of the objects' appearance for each part, likewise.
-        unmasked: For each part which of its pictures get predicted masks, see
-            :func:`~sg2im_pyg.training.noise.chosen_places`; none where it is not given.
-        box_noise: Noise from which boxes are learnt to be drawn for each part, likewise.
-        augmentation: For each part the numbers from which follows how discriminators see its
-            pictures, see :func:`~sg2im_pyg.training.noise.augmentation_draws`; drawn where they
-            are not given but wanted. A picture of the batch, true and generated, is changed alike
-            for all players, so that label maps fit both.
+        draws: What is drawn for each part; drawn here where it is not given.
     """
     if config.hardware.compile == "reduce-overhead":
         torch.compiler.cudagraph_mark_step_begin()
     result = StepResult()
-    parts = split_batch(fabric, players, graphs, noise, appearance, unmasked, box_noise)
-    if kinds := config.losses.augmentation:
-        for part, draws in zip(parts, augmentation or [None] * len(parts), strict=True):
-            if draws is None:
-                draws = torch.rand(len(part.images), DRAWS, device=part.images.device)
-            part.augmentation = Augmentation(kinds, draws)
+    parts = split_batch(fabric, players, graphs, draws, config.losses.augmentation)
     player = players.generator
 
     # ---- Generator
@@ -169,7 +144,7 @@ def training_step(
                     part.graphs,
                     part.graphs.boxes,
                     part.graphs.get("masks"),
-                    part.noise,
+                    part.draws.layout,
                     looks,
                     unmasked=part.unmasked,
                 )
@@ -211,14 +186,14 @@ def true_appearance(
         true = player.bare.encode_appearance(part.images, part.graphs)
     if true is None:
         return None, None
-    noise = torch.randn_like(true.mean) if part.appearance is None else part.appearance
-    return true, true.sample(noise)
+    noise = part.draws.appearance
+    return true, true.sample(torch.randn_like(true.mean) if noise is None else noise)
 
 
 def box_flow_errors(player: Player, part: Part) -> FlowErrors | None:
     """What the drawing of boxes is trained by; none if the generator draws none."""
     assert isinstance(player.bare, Sg2Im)
-    return player.bare.box_flow_errors(part.graphs, part.box_noise)
+    return player.bare.box_flow_errors(part.graphs, part.draws.boxes)
 
 
 @torch.no_grad()
@@ -241,14 +216,12 @@ def split_batch(
     fabric: Fabric,
     players: Players,
     graphs: Batch | Sequence[Batch],
-    noise: Sequence[Tensor | None] | None,
-    appearance: Sequence[Tensor | None] | None,
-    unmasked: Sequence[Tensor | None] | None,
-    box_noise: Sequence[Tensor | None] | None = None,
+    draws: Sequence[Draws] | None = None,
+    augmentation: Collection[str] = (),
 ) -> list[Part]:
-    """The parts of a step's batch with their shares in the batch of all processes."""
+    """The parts of a step's batch with their shares in the batch of all processes; the arguments
+    are those of :func:`training_step`, and how discriminators are to see pictures."""
     batches = [graphs] if isinstance(graphs, Batch) else list(graphs)
-    none: list[None] = [None] * len(batches)
     dtype = next(players.generator.bare.parameters()).dtype
     objects: Tensor | float = float(sum(len(batch.x) for batch in batches))
     pictures: Tensor | float = float(sum(batch.num_graphs for batch in batches))
@@ -256,22 +229,19 @@ def split_batch(
         counts = torch.tensor([objects, pictures], dtype=dtype)
         objects, pictures = over_processes(counts.to(fabric.device, non_blocking=True))
     parts = []
-    for batch, own_noise, looks, chosen, of_boxes in zip(
-        batches,
-        noise or none,
-        appearance or none,
-        unmasked or none,
-        box_noise or none,
-        strict=True,
-    ):
+    for batch, drawn in zip(batches, draws or [Draws() for _ in batches], strict=True):
         graphs = batch.apply(lambda values: values.to(dtype), "boxes", "masks")
         images = normalize_images(batch.image, dtype)
         shares = {"objects": len(batch.x) / objects, "pictures": batch.num_graphs / pictures}
-        objects_chosen = None if chosen is None else chosen.index_select(0, graphs.batch)
-        labels = true_labels(players, graphs, images)
-        parts.append(
-            Part(graphs, images, own_noise, looks, objects_chosen, of_boxes, labels, shares)
-        )
+        part = Part(graphs, images, drawn, shares, labels=true_labels(players, graphs, images))
+        if drawn.unmasked is not None:
+            part.unmasked = drawn.unmasked.index_select(0, graphs.batch)
+        if augmentation:
+            changes = drawn.augmentation
+            if changes is None:
+                changes = torch.rand(len(images), DRAWS, device=images.device)
+            part.augmentation = Augmentation(augmentation, changes)
+        parts.append(part)
     if any(DISCRIMINATORS[name].judges == "pixels" for name in players.discriminators):
         labels_of_parts = [part.labels for part in parts if part.labels is not None]
         pixels = torch.stack([pixels_of_categories(labels) for labels in labels_of_parts]).sum(0)

@@ -12,13 +12,7 @@ from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.data import load_data
 from sg2im_pyg.training.initial import start_from
 from sg2im_pyg.training.loader import DeviceBatches
-from sg2im_pyg.training.noise import (
-    appearance_noise,
-    augmentation_draws,
-    box_noise,
-    chosen_places,
-    layout_noise,
-)
+from sg2im_pyg.training.noise import step_draws
 from sg2im_pyg.training.players import build_players, discriminator_ratio, learning_rate
 from sg2im_pyg.training.processes import is_stopped, launch_fabric, other_processes, stop_requests
 from sg2im_pyg.training.resume import Progress, freeze_statistics, frozen_statistics, restore
@@ -100,31 +94,10 @@ def _train(
                 if is_stopped(fabric, stop, progress.step):
                     break
                 parts = [next(batches) for _ in range(config.accumulation)]
-                seeds = (config.model, config.seed, progress.step)
-                places = data.batches.places()
-                noise = [layout_noise(*seeds, own, fabric.device) for own in places]
-                looks = [
-                    appearance_noise(*seeds, own, part, fabric.device)
-                    for own, part in zip(places, parts, strict=True)
-                ]
-                of_boxes = [
-                    box_noise(*seeds, own, part, fabric.device)
-                    for own, part in zip(places, parts, strict=True)
-                ]
-                changes = [
-                    augmentation_draws(config.losses.augmentation, *seeds[1:], own, fabric.device)
-                    for own in places
-                ]
+                draws = step_draws(config, progress.step, data.batches, parts, fabric.device)
                 rate = learning_rate(config, progress.step)
                 players.set_learning_rate(rate, discriminator_ratio(config))
-                before, share = progress.step * data.batches.batch_size, config.predicted_masks
-                unmasked = [
-                    chosen_places(share, (before + place for place in own), fabric.device)
-                    for own in places
-                ]
-                result = training_step(
-                    fabric, players, parts, config, noise, looks, unmasked, of_boxes, changes
-                )
+                result = training_step(fabric, players, parts, config, draws)
                 run.count(result, rate)
                 if progress.step == config.optimizer.eval_mode_after:
                     freeze_statistics(fabric, players, config)

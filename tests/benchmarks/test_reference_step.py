@@ -18,6 +18,7 @@ from sg2im_pyg.training.config import (
     TrainingConfig,
 )
 from sg2im_pyg.training.losses import LossConfig
+from sg2im_pyg.training.noise import Draws
 from sg2im_pyg.training.players import build_players
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.step import training_step
@@ -128,7 +129,7 @@ def test_three_steps_equal_the_library_s(reference, graphs, patch_scores):
     shape = (3, config.model.layout_noise_dim, 16, 24)
     for _ in range(3):
         noise = torch.randn(shape, dtype=torch.float64)
-        values = training_step(fabric, players, graphs, config, [noise]).values
+        values = training_step(fabric, players, graphs, config, [Draws(noise)]).values
         losses = reference.training_step(copies, graphs, noise, config.losses)
         assert set(losses) <= set(values) and len(losses) == 11
         for name, loss in losses.items():

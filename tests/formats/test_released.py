@@ -27,7 +27,7 @@ from torch.nn import LeakyReLU
 from sg2im_pyg import Sg2Im, Sg2ImError
 from sg2im_pyg.checkpoint import load_players, load_released, save_checkpoint, save_released
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator, compose_layout, crop_objects
-from sg2im_pyg.training.losses import discriminator_loss, generator_loss
+from sg2im_pyg.training.criteria import discriminator_loss, generator_loss
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 OFFICIAL = GOLDEN / "full.official.pt"

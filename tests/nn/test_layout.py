@@ -214,7 +214,9 @@ def test_ranks_count_the_objects_of_a_picture_that_come_before(keyed):
     rank, counts = ranks_in_pictures(batch, 6, keys)
     own = [0] * 40 if keys is None else keys.tolist()
     rows = list(zip(batch.tolist(), own, range(40), strict=True))
-    assert rank.tolist() == [sum(b == c and (k, i) < (m, j) for b, k, i in rows) for c, m, j in rows]
+    assert rank.tolist() == [
+        sum(b == c and (k, i) < (m, j) for b, k, i in rows) for c, m, j in rows
+    ]
     assert counts.tolist() == [batch.tolist().count(picture) for picture in range(6)]
 
 

@@ -11,7 +11,7 @@ from sg2im_pyg import SceneGraph
 from sg2im_pyg.data.scene_graph import add_image_node
 from sg2im_pyg.training.compilation import compile_players
 from sg2im_pyg.training.data import open_split
-from sg2im_pyg.training.noise import layout_noise
+from sg2im_pyg.training.noise import Draws, layout_noise
 from sg2im_pyg.training.players import build_players
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.step import training_step
@@ -60,7 +60,7 @@ def steps(fabric, players, config, seeds):
     for seed in seeds:
         noise = layout_noise(config.model, 0, seed, range(PICTURES), fabric.device)
         batch = random_batch(seed)
-        results.append(training_step(fabric, players, batch, config, [noise]).read()[0])
+        results.append(training_step(fabric, players, batch, config, [Draws(noise)]).read()[0])
     return results
 
 

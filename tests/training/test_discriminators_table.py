@@ -10,7 +10,8 @@ from torch.nn import Linear, Module
 from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS, DiscriminatorKind
 from sg2im_pyg.training import TrainingConfig, train
-from sg2im_pyg.training.losses import LossConfig, generator_loss, register_loss, unregister_loss
+from sg2im_pyg.training.criteria import generator_loss
+from sg2im_pyg.training.losses import LossConfig, register_loss, unregister_loss
 from tests.training.test_trainer import curves
 
 

@@ -15,6 +15,7 @@ from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.losses import LOSSES, LossConfig
 from sg2im_pyg.training.noise import (
+    Draws,
     appearance_noise,
     augmentation_draws,
     box_noise,
@@ -225,11 +226,14 @@ def test_a_step_does_not_wait_for_the_device(request, options, parts, monkeypatc
     fabric, players, graphs = make_setting(config)
     config.optimizer.gradient_clip = 1.0
     batches = [graphs.clone() for _ in range(parts)]
-    noise = [layout_noise(config.model, 0, 0, range(4), fabric.device)] * parts
-    looks = [appearance_noise(config.model, 0, 0, range(4), graphs, fabric.device)] * parts
-    chosen = [chosen_places(config.predicted_masks, range(4), fabric.device)] * parts
-    of_boxes = [box_noise(config.model, 0, 0, range(4), graphs, fabric.device)] * parts
-    training_step(fabric, players, [graphs.clone()], config, noise[:1])  # makes Adam's state
+    noise = layout_noise(config.model, 0, 0, range(4), fabric.device)
+    draws = Draws(
+        noise,
+        appearance_noise(config.model, 0, 0, range(4), graphs, fabric.device),
+        box_noise(config.model, 0, 0, range(4), graphs, fabric.device),
+        unmasked=chosen_places(config.predicted_masks, range(4), fabric.device),
+    )
+    training_step(fabric, players, [graphs.clone()], config, [Draws(noise)])  # makes Adam's state
 
     def refuse(*_):
         raise AssertionError("waits")
@@ -237,7 +241,7 @@ def test_a_step_does_not_wait_for_the_device(request, options, parts, monkeypatc
     with NoWaiting(), monkeypatch.context() as patched:
         for name in ("tolist", "cpu"):  # these do not pass by the dispatcher on a CPU
             patched.setattr(torch.Tensor, name, refuse)
-        result = training_step(fabric, players, batches, config, noise, looks, chosen, of_boxes)
+        result = training_step(fabric, players, batches, config, [draws] * parts)
         with pytest.raises(AssertionError, match="waits"):
             result.read()
     assert not result.read()[1]
@@ -269,12 +273,14 @@ def weights_after(config, steps, batches_of_steps):
     values = []
     for step in range(steps):
         batches, places = batches_of_steps(step)
-        noise = [layout_noise(config.model, 0, step, place, fabric.device) for place in places]
-        of_boxes = [
-            box_noise(config.model, 0, step, place, part, fabric.device)
+        draws = [
+            Draws(
+                layout_noise(config.model, 0, step, place, fabric.device),
+                boxes=box_noise(config.model, 0, step, place, part, fabric.device),
+            )
             for place, part in zip(places, batches, strict=True)
         ]
-        result = training_step(fabric, players, batches, config, noise, box_noise=of_boxes)
+        result = training_step(fabric, players, batches, config, draws)
         values.append(result.read()[0])
     return values, {
         f"{name}/{key}": value
@@ -420,10 +426,10 @@ def test_a_segmenting_discriminator_stands_beside_one_that_sees_no_labels(config
 
 def test_label_maps_are_made_only_where_they_are_wanted(setting, everything):
     fabric, players, graphs = setting
-    (part,) = split_batch(fabric, players, graphs, None, None, None, None)
+    (part,) = split_batch(fabric, players, graphs)
     assert part.labels is part.category_weights is part.unmasked is None
     players = make_setting(everything)[1]
-    (part,) = split_batch(fabric, players, graphs, None, None, None, None)
+    (part,) = split_batch(fabric, players, graphs)
     names = len(players.generator.bare.vocabulary.objects)
     assert part.labels.shape == (4, names, 16, 16) and part.category_weights.shape == (names,)
     torch.testing.assert_close(part.labels.sum(1), torch.ones(4, 16, 16))
@@ -444,7 +450,7 @@ def test_predicted_masks_are_those_of_every_so_many_picture(everything, monkeypa
     training_step(fabric, players, graphs, config)
     assert given["unmasked"] is None
     chosen = chosen_places(0.5, [4, 7, 9, 10], fabric.device)
-    training_step(fabric, players, graphs, config, unmasked=[chosen])
+    training_step(fabric, players, graphs, config, [Draws(unmasked=chosen)])
     assert torch.equal(given["unmasked"], (graphs.batch == 1) | (graphs.batch == 2))
 
 
@@ -575,8 +581,8 @@ def test_discriminators_see_changed_pictures_and_labels_that_fit_them(everything
     )
     watched = {name: Watched(player.bare) for name, player in players.discriminators.items()}
     drawn = augmentation_draws(config.losses.augmentation, 5, 3, range(4), fabric.device)
-    values = training_step(fabric, players, graphs, config, augmentation=[drawn]).values
-    (part,) = split_batch(fabric, players, graphs, None, None, None)
+    values = training_step(fabric, players, graphs, config, [Draws(augmentation=drawn)]).values
+    (part,) = split_batch(fabric, players, graphs)
 
     # The change itself is tested elsewhere; here who sees what.
     change = Augmentation(("colour", "translation", "cutout"), drawn)
@@ -625,7 +631,7 @@ def test_the_generator_learns_through_the_changes(everything):
         fabric, players, graphs = make_setting(config)
         torch.manual_seed(1)
         draws = torch.full((4, 7), draw)
-        training_step(fabric, players, graphs, config, augmentation=[draws])
+        training_step(fabric, players, graphs, config, [Draws(augmentation=draws)])
         weights = players.generator.bare.refinement.parameters()
         gradients.append(torch.cat([weight.grad.flatten() for weight in weights]))
     assert gradients[0].isfinite().all() and gradients[0].abs().sum() > 0
