@@ -40,7 +40,7 @@ from sg2im_pyg.formats.released import from_native
 from sg2im_pyg.formats.safetensors_file import save_weights
 from sg2im_pyg.formats.torch_file import save_entries
 from sg2im_pyg.model import Sg2Im
-from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
+from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 
 
 class LoadedPlayers(NamedTuple):
@@ -48,18 +48,15 @@ class LoadedPlayers(NamedTuple):
 
     model: Sg2Im
     """The generator."""
-    object_discriminator: ObjectDiscriminator | None
-    """Discriminator of objects' crops, if the file holds it."""
-    image_discriminator: PatchDiscriminator | None
-    """Discriminator of whole pictures, if the file holds it."""
+    discriminators: dict[str, Any]
+    """Those of :data:`~sg2im_pyg.nn.discriminators.DISCRIMINATORS` that the file holds, by name."""
 
 
 def save_checkpoint(
     path: str | os.PathLike[str],
     model: Sg2Im,
     training: Mapping[str, Any] | None = None,
-    object_discriminator: ObjectDiscriminator | None = None,
-    image_discriminator: PatchDiscriminator | None = None,
+    discriminators: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a checkpoint under a temporary name and renames it when it is whole.
 
@@ -68,14 +65,14 @@ def save_checkpoint(
         model: The generator.
         training: What the run needs to go on, see :mod:`sg2im_pyg.training.resume`; it has the
             discriminators in it.
-        object_discriminator: Discriminator to keep without a training.
-        image_discriminator: Likewise.
+        discriminators: Those to keep without a training, by their names in
+            :data:`~sg2im_pyg.nn.discriminators.DISCRIMINATORS`.
 
     Raises:
         OSError: If the file can not be written, as on a full disk; an older one stays.
         Sg2ImError: If the model can only generate.
     """
-    entries = _entries(model, object_discriminator, image_discriminator)
+    entries = _entries(model, discriminators)
     if training is not None:
         entries["training"] = dict(training)
     save_entries(path, entries, zipped=True)
@@ -84,8 +81,7 @@ def save_checkpoint(
 def save_released(
     path: str | os.PathLike[str],
     model: Sg2Im,
-    object_discriminator: ObjectDiscriminator | None = None,
-    image_discriminator: PatchDiscriminator | None = None,
+    discriminators: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a checkpoint in the format of the 2018 release, see
     :func:`~sg2im_pyg.formats.released.from_native`; :func:`load_released` gives the same models
@@ -94,14 +90,15 @@ def save_released(
     Args:
         path: File to write.
         model: The generator.
-        object_discriminator: Discriminator of objects' crops, if the file is to hold it.
-        image_discriminator: Discriminator of whole pictures, likewise.
+        discriminators: Those that the file is to hold, by name: of objects' crops and of whole
+            pictures.
 
     Raises:
-        Sg2ImError: If a network has an option that the release does not know; it is named.
+        Sg2ImError: If a network has an option that the release does not know, or the release has no
+            such network; it is named.
         OSError: If the file can not be written; an older one stays.
     """
-    entries = from_native(_entries(model, object_discriminator, image_discriminator))
+    entries = from_native(_entries(model, discriminators))
     save_entries(path, entries, zipped=False)
 
 
@@ -124,7 +121,7 @@ def save_safetensors(
         OSError: If the file can not be written, as on a full disk; an older one stays.
         Sg2ImError: If the model can only generate, or a weight is beyond float16.
     """
-    save_weights(path, {**_entries(model, None, None), "origin": dict(origin or {})}, half)
+    save_weights(path, {**_entries(model), "origin": dict(origin or {})}, half)
 
 
 def load_players(path: str | os.PathLike[str]) -> LoadedPlayers:
@@ -162,15 +159,11 @@ def players_from_entries(entries: Any, path: str | os.PathLike[str]) -> LoadedPl
 
 def _players(file: CheckpointFile) -> LoadedPlayers:
     model = Sg2Im.from_file(file)
-    names = ("object_discriminator", "image_discriminator")
-    return LoadedPlayers(model, *map(file.discriminator, names))
+    found = {name: file.discriminator(name) for name in DISCRIMINATORS}
+    return LoadedPlayers(model, {name: each for name, each in found.items() if each is not None})
 
 
-def _entries(
-    model: Sg2Im,
-    object_discriminator: ObjectDiscriminator | None,
-    image_discriminator: PatchDiscriminator | None,
-) -> dict[str, Any]:
+def _entries(model: Sg2Im, discriminators: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What a checkpoint keeps of networks."""
     if model.for_generation_only:
         raise Sg2ImError(
@@ -184,15 +177,9 @@ def _entries(
         "model_config": asdict(model.config),
         "generator": model.state_dict(),
     }
-    kept = {
-        "object_discriminator": object_discriminator,
-        "image_discriminator": image_discriminator,
-    }
-    discriminators = {
-        name: {"options": player.options, "weights": player.state_dict()}
-        for name, player in kept.items()
-        if player is not None
-    }
     if discriminators:
-        entries["discriminators"] = discriminators
+        entries["discriminators"] = {
+            name: {"options": player.options, "weights": player.state_dict()}
+            for name, player in discriminators.items()
+        }
     return entries

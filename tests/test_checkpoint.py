@@ -187,12 +187,14 @@ def test_long_names_come_back(released, tmp_path):
 
 @pytest.fixture
 def opponents(model):
-    return (
-        ObjectDiscriminator(
+    return {
+        "object_discriminator": ObjectDiscriminator(
             len(model.vocabulary.objects), LAYERS, "instance", 14, 7, negative_slope=0.3
         ),
-        PatchDiscriminator(LAYERS, "none", 4, patch_scores=True, negative_slope=0.1),
-    )
+        "image_discriminator": PatchDiscriminator(
+            LAYERS, "none", 4, patch_scores=True, negative_slope=0.1
+        ),
+    }
 
 
 def assert_same_network(found, expected):
@@ -206,17 +208,15 @@ def assert_same_network(found, expected):
 
 @pytest.mark.parametrize("kept", [(True, True), (True, False), (False, True), (False, False)])
 def test_discriminators_come_back_without_a_training(model, opponents, tmp_path, kept):
-    given = [network if keep else None for network, keep in zip(opponents, kept, strict=True)]
-    save_checkpoint(tmp_path / "model.pt", model, None, *given)
+    given = {name: each for (name, each), keep in zip(opponents.items(), kept, strict=True) if keep}
+    save_checkpoint(tmp_path / "model.pt", model, None, given)
     entries = read_checkpoint(tmp_path / "model.pt")
     assert entries["version"] == VERSION == 1 and ("discriminators" in entries) == any(kept)
     found = load_players(tmp_path / "model.pt")
     assert_same_network(found.model, model)
-    for after, before in zip(found[1:], given, strict=True):
-        if before is None:
-            assert after is None
-        else:
-            assert_same_network(after, before)
+    assert set(found.discriminators) == set(given)
+    for name, network in given.items():
+        assert_same_network(found.discriminators[name], network)
     assert_same_network(Sg2Im.from_pretrained(tmp_path / "model.pt"), model)
 
 
@@ -242,9 +242,9 @@ def test_discriminators_of_a_training_are_made_from_its_options(model, tmp_path)
         }
         save_checkpoint(tmp_path / "model.pt", model, training)
         found = load_players(tmp_path / "model.pt")
-        assert_same_network(found.object_discriminator, objects)
-        assert_same_network(found.image_discriminator, pictures)
-        assert found.object_discriminator.object_size == 20
+        assert_same_network(found.discriminators["object_discriminator"], objects)
+        assert_same_network(found.discriminators["image_discriminator"], pictures)
+        assert found.discriminators["object_discriminator"].object_size == 20
 
 
 NEW_DISCRIMINATORS = {
@@ -259,11 +259,9 @@ NEW_DISCRIMINATORS = {
 @pytest.mark.parametrize("name", NEW_DISCRIMINATORS)
 def test_bounded_and_segmenting_discriminators_come_back(model, name, tmp_path):
     network = NEW_DISCRIMINATORS[name]()
-    save_checkpoint(tmp_path / "model.pt", model)
-    entries = read_checkpoint(tmp_path / "model.pt")
-    kept = {"options": network.options, "weights": network.state_dict()}
-    torch.save({**entries, "discriminators": {name: kept}}, tmp_path / "model.pt")
-    found = open_checkpoint(tmp_path / "model.pt").discriminator(name)
+    save_checkpoint(tmp_path / "model.pt", model, discriminators={name: network})
+    [(kept, found)] = load_players(tmp_path / "model.pt").discriminators.items()
+    assert kept == name
     assert_same_network(found, network)
     assert found.options == network.options
     arguments = {
@@ -353,7 +351,7 @@ def test_wrong_options_of_such_discriminators(model, name, changes, sentence, tm
 )
 def test_discriminators_that_do_not_fit(model, opponents, tmp_path, part, change):
     path = tmp_path / "model.pt"
-    save_checkpoint(path, model, None, *opponents)
+    save_checkpoint(path, model, None, opponents)
     entries = copy.deepcopy(read_checkpoint(path))
     change(entries["discriminators"][f"{part}_discriminator"])
     torch.save(entries, path)

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
         save_safetensors,
     )
     from sg2im_pyg.formats.native import file_entries
-    from sg2im_pyg.formats.released import is_released
+    from sg2im_pyg.formats.released import RELEASED_DISCRIMINATORS, is_released
     from sg2im_pyg.formats.safetensors_file import is_safetensors
 
     entries = file_entries(source)
@@ -89,27 +89,27 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     if is_safetensors(source):
         before = "safetensors"
     after = options.to or ("released" if before == "sg2im_pyg" else "sg2im_pyg")
-    beyond = left_out(entries, after)
+    kept, lost = dict(players.discriminators), []
     if after == "safetensors":
-        if any(player is not None for player in players[1:]):
-            beyond = "the discriminators" + ("" if beyond == "nothing" else f", {beyond}")
+        lost, kept = (["the discriminators"] if kept else []), {}
         save_safetensors(output, players.model, origin(entries, options.note), options.half)
+    elif after == "released":
+        for name in [name for name in kept if name not in RELEASED_DISCRIMINATORS]:
+            del kept[name]
+            lost.append(f"the {name.replace('_', ' ')}")
+        save_released(output, players.model, kept)
     else:
-        save = save_released if after == "released" else save_checkpoint
-        save(output, **players._asdict())
+        save_checkpoint(output, players.model, discriminators=kept)
 
-    names = ("generator", "object discriminator", "image discriminator")
-    named = zip(names, players[:1] if after == "safetensors" else players)
     networks = [
-        f"{name} ({sum(p.numel() for p in network.parameters()):,} parameters)"
-        for name, network in named
-        if network is not None
+        f"{name.replace('_', ' ')} ({sum(p.numel() for p in network.parameters()):,} parameters)"
+        for name, network in {"generator": players.model, **kept}.items()
     ]
     print(f"read        {source} (format of {FORMATS[before]})")
     print(f"wrote       {output} (format of {FORMATS[after]})")
     print(f"vocabulary  {count_names(players.model.vocabulary)}")
     print(f"networks    {', '.join(networks)}")
-    print(f"left out    {beyond}")
+    print(f"left out    {', '.join(lost + left_out(entries, after)) or 'nothing'}")
 
 
 def count_names(vocabulary: "Vocabulary") -> str:
@@ -145,7 +145,7 @@ def origin(entries: dict[str, Any], note: str | None) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def left_out(entries: dict[str, Any], after: str) -> str:
+def left_out(entries: dict[str, Any], after: str) -> list[str]:
     """What a file holds beside its networks, and one of the format written does not."""
     from sg2im_pyg.formats.native import entry_of
     from sg2im_pyg.formats.released import is_released
@@ -163,9 +163,7 @@ def left_out(entries: dict[str, Any], after: str) -> str:
         step = entry_of(entries, "training", "progress", "step")
         reached = f" after step {step}" if isinstance(step, int) else ""
         options = "" if after == "safetensors" else "options, "
-        if "segmenting_discriminator" in (entry_of(entries, "training", "discriminators") or {}):
-            found.append("the segmenting discriminator")
         found.append(f"the training's {options}optimizer and random states, and progress{reached}")
     elif entries.get("origin") and after != "safetensors":
         found.append("how the generator was trained")
-    return ", ".join(found) or "nothing"
+    return found

@@ -67,6 +67,8 @@ _DISCRIMINATORS: dict[str, dict[str, str | None]] = {
     # The classifier is made by the release, but never called.
     "image_discriminator": {"cnn.": "convs.", "classifier.": None},
 }
+RELEASED_DISCRIMINATORS = tuple(_DISCRIMINATORS)
+"""Those that the release has."""
 
 
 def _generator_names(options: Mapping[str, Any]) -> dict[str, str | None]:
@@ -355,7 +357,8 @@ def from_native(entries: Mapping[str, Any]) -> dict[str, Any]:
         entries: Those of one of our checkpoints; its ``training`` is not looked at.
 
     Raises:
-        Sg2ImError: If a network has an option that the release does not know; it is named.
+        Sg2ImError: If a network has an option that the release does not know, or the release has no
+            such network; it is named.
     """
     vocabulary, options = entries["vocabulary"], entries["model_config"]
     _check_only("generator", options.get("generator", "crn"), "crn")
@@ -390,6 +393,12 @@ def from_native(entries: Mapping[str, Any]) -> dict[str, Any]:
         "best_t": [],
     }
     kept = entries.get("discriminators") or {}
+    for name in kept:
+        if name not in RELEASED_DISCRIMINATORS:
+            raise Sg2ImError(
+                f"The format of the 2018 release has no place for a {name.replace('_', ' ')}: "
+                "leave it out."
+            )
     if "object_discriminator" in kept:
         given, weights = (kept["object_discriminator"][part] for part in ("options", "weights"))
         _check_only("hidden_channels", given["hidden_channels"], _HIDDEN_CHANNELS)

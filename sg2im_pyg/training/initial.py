@@ -32,6 +32,12 @@ ROWS = {
         "box_flow.relation_head.layers.3.bias": "predicates",
     },
     "object_discriminator": {"category_head.weight": "objects", "category_head.bias": "objects"},
+    "segmenting_discriminator": {  # the last row is that of generated pixels
+        "output.weight": "objects",
+        "output.bias": "objects",
+        "output.parametrizations.weight.original": "objects",
+        "output.parametrizations.weight.0._u": "objects",
+    },
 }
 """Weights with one row for each name of a vocabulary."""
 _SHOWN_NAMES = 5
@@ -42,7 +48,7 @@ _WITHOUT_WEIGHT_IN_ONE_LAYER = (*_WITHOUT_WEIGHT, "normalization", "negative_slo
 def start_from(path: Path, players: Players, config: TrainingConfig, vocabulary: Vocabulary) -> str:
     """Puts the weights of a checkpoint into freshly made networks; optimizers stay fresh.
 
-    Rows of embeddings and of the category head go to the place that their name has in the data's
+    Rows of embeddings and of the heads for categories go to the place that their name has in the data's
     vocabulary. Names that the checkpoint does not know, and a discriminator that it does not hold,
     keep their fresh weights.
 
@@ -73,16 +79,22 @@ def start_from(path: Path, players: Players, config: TrainingConfig, vocabulary:
         )
     taken, fresh = [], []
     for name, player in players.named():
-        # Files are not asked for discriminators that the release does not have: they are fresh.
         source: Module | None
-        source = loaded.model if name == "generator" else getattr(loaded, name, None)
+        source = loaded.model if name == "generator" else loaded.discriminators.get(name)
         if source is None:
             fresh.append(name.replace("_", " "))
             continue
         weights = matched(
             source.state_dict(), player.bare.state_dict(), ROWS.get(name, {}), known, vocabulary
         )
-        player.bare.load_state_dict(weights)
+        try:
+            player.bare.load_state_dict(weights)
+        except RuntimeError as error:
+            # Of a discriminator from elsewhere, whose rows for names are not known here.
+            raise Sg2ImError(
+                f"The weights of the {name.replace('_', ' ')} in {path} do not fit this run's: pass "
+                f"--{name}.enabled=false."
+            ) from error
         taken.append(name.replace("_", " "))
     others = f"; fresh: {', '.join(fresh)}" if fresh else ""
     lines = f"\nStarts from the weights of {path}: {', '.join(taken)}{others}"
@@ -122,7 +134,7 @@ def matched(
         for i, name in enumerate(after):
             if name in places:
                 weights[key][i] = source[key][places[name]]
-        if len(fresh[key]) > len(after):  # the embedding's last row, which is never looked up
+        if len(fresh[key]) > len(after):  # a last row that no name has
             weights[key][-1] = source[key][-1]
     return weights
 
@@ -134,11 +146,12 @@ def _check_options(
     there, here = _weighty(loaded.model.config), _weighty(config.model)
     differing = differing_options("model", there, here)
     for name, player in players.named():
-        source = getattr(loaded, name, None)  # none of the generator, and of what is not there
+        source = loaded.discriminators.get(name)  # none of the generator, and of what is not there
         if source is None:
             continue
         options: dict[str, Any] = source.options
-        free = _WITHOUT_WEIGHT if len(options["layers"]) > 1 else _WITHOUT_WEIGHT_IN_ONE_LAYER
+        in_one_layer = len(options.get("layers", ())) == 1
+        free = _WITHOUT_WEIGHT_IN_ONE_LAYER if in_one_layer else _WITHOUT_WEIGHT
         there = {option: value for option, value in options.items() if option not in free}
         differing += differing_options(name, there, player.bare.options)
     if differing:

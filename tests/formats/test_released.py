@@ -27,6 +27,7 @@ from torch.nn import LeakyReLU
 from sg2im_pyg import Sg2Im, Sg2ImError
 from sg2im_pyg.checkpoint import load_players, load_released, save_checkpoint, save_released
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator, compose_layout, crop_objects
+from sg2im_pyg.nn.discriminators import SegmentingDiscriminator
 from sg2im_pyg.training.criteria import discriminator_loss, generator_loss
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -47,7 +48,7 @@ def entries():
 @torch.no_grad()
 def largest_differences(cases) -> dict[str, float]:
     """Largest absolute difference to the release's output, part by part."""
-    model, object_discriminator, image_discriminator = load_released(OFFICIAL)
+    model, object_discriminator, image_discriminator = three_of(OFFICIAL)
     boxes, masks, real = cases["boxes"], cases["masks"], cases["real"]
     batch, expected = cases["obj_to_img"], cases["expected"]
     graphs = model.to_batch(cases["graphs"])
@@ -112,7 +113,7 @@ def sort_rows(rows):
 
 
 def test_models_come_in_eval_mode_with_vocabulary_and_options():
-    model, object_discriminator, image_discriminator = load_released(OFFICIAL)
+    model, object_discriminator, image_discriminator = three_of(OFFICIAL)
     assert not any(m.training for m in (model, object_discriminator, image_discriminator))
     assert model.vocabulary.objects[:3] == ("__image__", "sky", "grass")
     assert model.vocabulary.predicates[-1] == "surrounding"
@@ -306,6 +307,22 @@ def direct_forward(state, options, noise):
     return conv("refinement_net.output_conv.2", features), boxes, masks
 
 
+def opponents(players):
+    """The release's discriminators, of objects and of pictures; none where a file lacks one."""
+    return [players.discriminators.get(f"{kind}_discriminator") for kind in ("object", "image")]
+
+
+def three_of(path):
+    players = load_released(path)
+    return players.model, *opponents(players)
+
+
+def by_name(players):
+    """The discriminators behind a generator."""
+    pairs = zip(("object_discriminator", "image_discriminator"), players[1:])
+    return {name: network for name, network in pairs if network is not None}
+
+
 def save(path, **contents):
     torch.save(contents, path, _use_new_zipfile_serialization=False)
     return path
@@ -355,7 +372,7 @@ def test_every_option_gives_the_release_s_pictures(changes, tmp_path):
     options = {**SMALL, **changes}
     state = make_state(options)
     path = save(tmp_path / "released.pt", model_kwargs=options, model_state=state)
-    model, object_discriminator, image_discriminator = load_released(path)
+    model, object_discriminator, image_discriminator = three_of(path)
     assert object_discriminator is None and image_discriminator is None
     # In double precision: without normalization these weights give pictures of up to a thousand,
     # in which single precision leaves no digit of what cancels out.
@@ -380,7 +397,7 @@ def test_every_option_gives_the_release_s_pictures(changes, tmp_path):
         | {k for k in again if k.startswith("rel_aux_net.") and "tracked" not in k}
     )
     assert all(torch.equal(again[k], state[k]) for k in state if not k.startswith("rel_aux"))
-    assert load_released(tmp_path / "again.pt")[0].config == model.config
+    assert three_of(tmp_path / "again.pt")[0].config == model.config
 
 
 def direct_crop(image, box, size):
@@ -464,7 +481,7 @@ def test_discriminators_give_the_release_s_scores(normalization, own_vocabulary,
         d_img_kwargs=options,
         d_img_state=pictures,
     )
-    _, object_discriminator, image_discriminator = load_released(path)
+    _, object_discriminator, image_discriminator = three_of(path)
     images = torch.randn(2, 3, 15, 19, generator=generator)
     boxes = torch.rand(len(IMAGES), 4, generator=generator) * 0.5
     boxes[:, 2:] += 0.45
@@ -509,7 +526,7 @@ def test_missing_options_have_the_release_s_defaults(tmp_path):
     }
     options["image_size"] = (32, 32)
     path = save(tmp_path / "released.pt", model_kwargs=options, model_state=make_state(full))
-    config = load_released(path)[0].config
+    config = three_of(path)[0].config
     assert (config.embedding_dim, config.gconv_dim, config.gconv_num_layers) == (64, 128, 5)
     assert config.refinement_dims == (1024, 512, 256, 128, 64)
     assert (config.mask_size, config.layout_noise_dim) == (0, 0)
@@ -521,7 +538,7 @@ def test_missing_options_have_the_release_s_defaults(tmp_path):
 def test_sizes_come_as_numbers_and_as_pairs(size, tmp_path):
     options = {**SMALL, "image_size": (16, 16)}
     contents = {"model_kwargs": {**options, "image_size": size}, "model_state": make_state(options)}
-    config = load_released(save(tmp_path / "released.pt", **contents))[0].config
+    config = three_of(save(tmp_path / "released.pt", **contents))[0].config
     assert config.image_size == (16, 16) and {type(n) for n in config.image_size} == {int}
 
 
@@ -535,8 +552,8 @@ def test_numpy_numbers_and_filled_histories_are_read(entries, tmp_path):
     for zipped in (False, True):
         path = tmp_path / f"{zipped}.pt"
         torch.save(changed, path, _use_new_zipfile_serialization=zipped)
-        again = load_released(path)
-        for model, expected in zip(again, load_released(OFFICIAL), strict=True):
+        again = three_of(path)
+        for model, expected in zip(again, three_of(OFFICIAL), strict=True):
             assert all(
                 map(torch.equal, model.state_dict().values(), expected.state_dict().values())
             )
@@ -546,7 +563,7 @@ def test_numpy_numbers_and_filled_histories_are_read(entries, tmp_path):
     assert sum(map(old.count, names)) == 1
     for before, after in (names, names[::-1]):
         (tmp_path / "other.pt").write_bytes(old.replace(before, after))
-        assert load_released(tmp_path / "other.pt")[2] is not None
+        assert three_of(tmp_path / "other.pt")[2] is not None
 
 
 def test_names_come_from_their_indices_where_the_list_is_missing(entries, tmp_path):
@@ -555,7 +572,7 @@ def test_names_come_from_their_indices_where_the_list_is_missing(entries, tmp_pa
     wanted = tuple(vocab.pop("object_idx_to_name")), tuple(vocab.pop("pred_idx_to_name"))
     del vocab["object_name_to_idx"]["grass"]
     changed["d_obj_kwargs"].pop("vocab")
-    model, object_discriminator, _ = load_released(save(tmp_path / "released.pt", **changed))
+    model, object_discriminator, _ = three_of(save(tmp_path / "released.pt", **changed))
     assert model.vocabulary.objects == ("__image__", "sky", "NONE", *wanted[0][3:])
     assert model.vocabulary.predicates == wanted[1]
     assert object_discriminator.category_head.out_features == len(wanted[0])
@@ -569,7 +586,7 @@ def test_weights_of_other_kinds_and_from_gpus_are_read(entries, tmp_path):
     state["box_net.2.bias"] = torch.tensor([0, 1, 2, 3])
     state["box_net.2.weight"] = state["box_net.2.weight"].T.contiguous().T  # other strides
     path = save(tmp_path / "mixed.pt", **changed)
-    model = load_released(path)[0]
+    model = three_of(path)[0]
     for i, name in ((0, "weight"), (0, "bias"), (2, "weight"), (2, "bias")):
         found = model.box_head.layers[i].get_parameter(name)
         assert torch.equal(found, state[f"box_net.{i}.{name}"].float())
@@ -578,7 +595,7 @@ def test_weights_of_other_kinds_and_from_gpus_are_read(entries, tmp_path):
     raw = raw.replace(b"ctorch\nFloatStorage\n", b"ctorch.cuda\nFloatStorage\n")
     raw = raw.replace(b"X\x03\x00\x00\x00cpu", b"X\x06\x00\x00\x00cuda:1")
     path.write_bytes(raw)
-    from_gpu = load_released(path)[0]
+    from_gpu = three_of(path)[0]
     assert {value.device.type for value in from_gpu.state_dict().values()} == {"cpu"}
     assert all(map(torch.equal, from_gpu.state_dict().values(), model.state_dict().values()))
 
@@ -590,13 +607,13 @@ def test_names_pickled_by_python_2_are_read(entries, tmp_path):
     new = b"X" + struct.pack("<I", len(text)) + text.encode()
     assert raw.count(new) >= 1
     path.write_bytes(raw.replace(new, b"U" + bytes([len(text)]) + text.encode()))
-    model = load_released(path)[0]
+    model = three_of(path)[0]
     assert torch.equal(model.object_embedding.weight, entries["model_state"][text])
 
 
 def test_categories_keep_their_indices_where_the_vocabulary_has_holes(tmp_path):
     path = save(tmp_path / "released.pt", model_kwargs=SMALL, model_state=make_state(SMALL))
-    vocabulary = load_released(path)[0].vocabulary
+    vocabulary = three_of(path)[0].vocabulary
     assert vocabulary.object_index("grass") == 4
     with pytest.raises(Sg2ImError, match="NONE"):
         vocabulary.object_index("NONE")
@@ -611,25 +628,25 @@ def test_prefixes_missing_counters_and_stripped_files_change_nothing(entries, ca
         **entries,
         **{key: old(entries[key]) for key in ("model_state", "d_obj_state", "d_img_state")},
     }
-    loaded = load_released(save(tmp_path / "old.pt", **changed))
-    for model, expected in zip(loaded, load_released(OFFICIAL), strict=True):
+    loaded = three_of(save(tmp_path / "old.pt", **changed))
+    for model, expected in zip(loaded, three_of(OFFICIAL), strict=True):
         for key, value in expected.state_dict().items():
             if not key.endswith("num_batches_tracked"):
                 assert torch.equal(model.state_dict()[key], value), key
     kept = {key: changed[key] for key in ("model_kwargs", "model_state")}
-    stripped = load_released(save(tmp_path / "stripped.pt", **kept))
+    stripped = three_of(save(tmp_path / "stripped.pt", **kept))
     assert isinstance(stripped[0], Sg2Im) and stripped[1:] == (None, None)
 
 
 def test_files_in_the_new_format_are_read_too(entries, tmp_path):
     torch.save(entries, tmp_path / "new.pt")
-    assert load_released(tmp_path / "new.pt")[2] is not None
+    assert three_of(tmp_path / "new.pt")[2] is not None
 
 
 def test_lists_of_layers_and_strides_of_one_are_read(entries, tmp_path):
     changed = copy.deepcopy(entries)
     changed["d_img_kwargs"]["arch"] = ["I3", "C4-8", "C4-16-2"]
-    image_discriminator = load_released(save(tmp_path / "a.pt", **changed))[2]
+    image_discriminator = three_of(save(tmp_path / "a.pt", **changed))[2]
     assert image_discriminator.layers == ((4, 8, 1), (4, 16, 2))
 
 
@@ -748,7 +765,7 @@ def test_bytes_and_counters_of_python_2_in_a_history_are_read(entries, tmp_path)
             tmp_path / "a.pt",
             _use_new_zipfile_serialization=zipped,
         )
-        assert load_released(tmp_path / "a.pt")[1] is not None
+        assert three_of(tmp_path / "a.pt")[1] is not None
 
 
 def test_tensors_must_be_in_the_file(entries, tmp_path):
@@ -787,7 +804,7 @@ def test_attributes_of_a_dict_do_not_hide_its_methods(entries, tmp_path):
 
     hidden = Hidden()
     path = save(tmp_path / "a.pt", **{**entries, "model_state": hidden})
-    model = load_released(path)[0]
+    model = three_of(path)[0]
     assert torch.equal(model.box_head.layers[0].bias, entries["model_state"]["box_net.0.bias"])
 
 
@@ -1048,19 +1065,19 @@ def make_players(**changes):
 )
 def test_our_models_come_back_from_the_release_s_format(changes, tmp_path):
     players = make_players(**changes)
-    save_released(tmp_path / "released.pt", *players)
-    save_checkpoint(tmp_path / "ours.pt", players[0], None, *players[1:])
+    save_released(tmp_path / "released.pt", players[0], by_name(players))
+    save_checkpoint(tmp_path / "ours.pt", players[0], None, by_name(players))
     for path in (tmp_path / "released.pt", tmp_path / "ours.pt"):
         found = load_players(path)
         assert found.model.config == players[0].config
         assert found.model.vocabulary == players[0].vocabulary
-        for before, after in zip(players, found, strict=True):
+        for before, after in zip(players, [found.model, *opponents(found)], strict=True):
             assert before.state_dict().keys() == after.state_dict().keys()
             for key, value in before.state_dict().items():
                 assert torch.equal(value, after.state_dict()[key]), key
             assert str(list(before.modules())) == str(list(after.modules()))  # with their slopes
             assert slopes(before) == slopes(after)
-        assert found.object_discriminator.object_size == 12
+        assert found.discriminators["object_discriminator"].object_size == 12
         graph = {"objects": ["sky", "boat"], "relationships": [[0, "above", 1]]}
         pictures = [
             np.asarray(model.generate([graph], seed=2)[0]) for model in (players[0], found.model)
@@ -1074,11 +1091,11 @@ def slopes(module):
 
 def test_names_of_unused_indices_survive(tmp_path):
     path = save(tmp_path / "released.pt", model_kwargs=SMALL, model_state=make_state(SMALL))
-    save_released(tmp_path / "again.pt", load_released(path)[0])
+    save_released(tmp_path / "again.pt", three_of(path)[0])
     vocab = read(tmp_path / "again.pt")["vocab"]
     assert vocab["object_idx_to_name"] == VOCAB["object_idx_to_name"]
     assert vocab["object_name_to_idx"] == {"__image__": 0, "sky": 1, "grass": 4}
-    assert load_released(tmp_path / "again.pt")[1:] == (None, None)
+    assert not load_released(tmp_path / "again.pt").discriminators
 
 
 @pytest.mark.parametrize(
@@ -1112,5 +1129,16 @@ def test_names_of_unused_indices_survive(tmp_path):
 )
 def test_what_the_release_can_not_say_is_named(players, option, tmp_path):
     with pytest.raises(Sg2ImError, match=f"no place for {option}, only for"):
-        save_released(tmp_path / "released.pt", *players(make_players()))
+        given = players(make_players())
+        save_released(tmp_path / "released.pt", given[0], by_name(given))
+
+
+def test_a_discriminator_that_the_release_has_not_is_named(tmp_path):
+    with pytest.raises(Sg2ImError, match="no place for a segmenting discriminator"):
+        save_released(
+            tmp_path / "released.pt",
+            make_players()[0],
+            {"segmenting_discriminator": SegmentingDiscriminator(10, 4)},
+        )
+    assert not (tmp_path / "released.pt").exists()
     assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from sg2im_pyg.checkpoint import load_players, save_checkpoint
 from sg2im_pyg.commands import run_command
 from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.nn import PatchDiscriminator
+from sg2im_pyg.nn.discriminators import SegmentingDiscriminator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = REPOSITORY / "eval" / "convert.py"
@@ -40,6 +41,10 @@ def fails(convert, capsys):
     return call
 
 
+def networks(players):
+    return [players.model, *players.discriminators.values()]
+
+
 def assert_same_players(first, second):
     for one, other in zip(first, second, strict=True):
         assert one.state_dict().keys() == other.state_dict().keys()
@@ -65,7 +70,8 @@ def test_there_and_back_again(convert, tmp_path, capsys):
         found = load_players(tmp_path / f"{name}.pt")
         assert found.model.config == expected.model.config
         assert found.model.vocabulary == expected.model.vocabulary
-        assert_same_players(found, expected)
+        assert list(found.discriminators) == list(expected.discriminators)
+        assert_same_players(networks(found), networks(expected))
         picture = found.model.generate([GRAPH], seed=1)[0]
         assert np.array_equal(picture, expected.model.generate([GRAPH], seed=1)[0])
 
@@ -109,12 +115,24 @@ def test_a_generator_alone_for_others(convert, fails, tmp_path, capsys):
     convert(output, tmp_path / "back.pt")
     said = capsys.readouterr().out
     assert "(format of sg2im_pyg)" in said and "left out    how the generator was trained" in said
-    assert_same_players(load_players(tmp_path / "back.pt")[:1], [model])
+    assert_same_players(networks(load_players(tmp_path / "back.pt")), [model])
     convert(OFFICIAL, tmp_path / "theirs", "--to", "safetensors")
     assert "left out    the discriminators, " in capsys.readouterr().out
     assert read_checkpoint(tmp_path / "theirs")["origin"] == {}
     for words in (["--half"], ["--note", "x"]):
         assert "are for safetensors files" in fails(OFFICIAL, tmp_path / "out.pt", *words)
+
+
+def test_a_discriminator_that_the_release_has_not_is_left_out(convert, tmp_path, capsys):
+    judge = {"segmenting_discriminator": SegmentingDiscriminator(10, 4)}
+    save_checkpoint(tmp_path / "ours.pt", load_players(OFFICIAL).model, discriminators=judge)
+    convert(tmp_path / "ours.pt", tmp_path / "copy.pt", "--to", "sg2im_pyg")
+    said = capsys.readouterr().out
+    assert "segmenting discriminator (" in said and "left out    nothing" in said
+    assert_same_players(networks(load_players(tmp_path / "copy.pt"))[1:], judge.values())
+    convert(tmp_path / "ours.pt", tmp_path / "theirs.pt")
+    assert "left out    the segmenting discriminator" in capsys.readouterr().out
+    assert not load_players(tmp_path / "theirs.pt").discriminators
 
 
 def test_what_is_wrong_gets_a_sentence_and_leaves_no_file(fails, tmp_path):
@@ -134,7 +152,9 @@ def test_what_is_wrong_gets_a_sentence_and_leaves_no_file(fails, tmp_path):
     assert "mask_head 'transposed'" in fails(tmp_path / "transposed.pt", tmp_path / "out.pt")
     model = Sg2Im.from_pretrained(OFFICIAL)
     save_checkpoint(
-        tmp_path / "patch.pt", model, image_discriminator=PatchDiscriminator(patch_scores=True)
+        tmp_path / "patch.pt",
+        model,
+        discriminators={"image_discriminator": PatchDiscriminator(patch_scores=True)},
     )
     assert "patch_scores True" in fails(tmp_path / "patch.pt", tmp_path / "out.pt")
     names = {path.name for path in tmp_path.iterdir()}
@@ -155,4 +175,4 @@ def test_as_a_person_runs_it(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert str(tmp_path.resolve() / "out.pt") in done.stdout
-    assert load_players(tmp_path / "out.pt").image_discriminator is not None
+    assert "image_discriminator" in load_players(tmp_path / "out.pt").discriminators

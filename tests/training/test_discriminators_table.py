@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import Linear, Module
 
+from sg2im_pyg.checkpoint import load_players, save_checkpoint
 from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS, DiscriminatorKind
 from sg2im_pyg.training import TrainingConfig, train
@@ -79,6 +80,23 @@ def test_an_opponent_from_outside_trains_is_kept_and_resumed(own, tmp_path):
     own.steps = 4
     train(own, tmp_path / "parts", tmp_path / "parts" / "checkpoints" / "last.pt")
     assert torch.equal(weights_of(tmp_path / "parts")["score.weight"], kept["score.weight"])
+
+
+def test_its_weights_are_loaded_and_kept_without_a_training_and_a_run_starts_from_them(
+    own, tmp_path, capsys
+):
+    own.steps = 2
+    assert train(own, tmp_path / "first")
+    last = tmp_path / "first" / "checkpoints" / "last.pt"
+    kept = weights_of(tmp_path / "first")["score.weight"]
+    players = load_players(last)
+    assert torch.equal(players.discriminators["colour_discriminator"].score.weight, kept)
+    save_checkpoint(tmp_path / "alone.pt", players.model, None, players.discriminators)
+    again = load_players(tmp_path / "alone.pt").discriminators["colour_discriminator"]
+    assert again.options == {"gain": 2.0} and torch.equal(again.score.weight, kept)
+    own.init = str(tmp_path / "alone.pt")
+    assert train(own, tmp_path / "second")
+    assert "colour discriminator" in capsys.readouterr().out.partition("Starts from")[2]
 
 
 def test_one_that_is_switched_off_is_absent(own, tmp_path):

@@ -11,6 +11,7 @@ from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import load_players, save_checkpoint, save_released, save_safetensors
 from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
+from sg2im_pyg.nn.discriminators import SegmentingDiscriminator
 from sg2im_pyg.sources.landscapes.options import LandscapesOptions
 from sg2im_pyg.training import trainer
 from sg2im_pyg.training.command_line import parse_command
@@ -50,6 +51,11 @@ def make_networks(config, vocabulary, seed=77):
     return networks
 
 
+def by_name(networks):
+    """The discriminators behind a generator."""
+    return dict(zip(("object_discriminator", "image_discriminator"), networks[1:], strict=True))
+
+
 def fresh_players(config, vocabulary):
     torch.manual_seed(1)
     return build_players(launch_fabric(config), config, vocabulary)
@@ -82,9 +88,9 @@ def test_with_everything_equal_a_run_begins_with_the_file_s_weights(
 ):
     networks = make_networks(config, vocabulary)
     if released:
-        save_released(tmp_path / "first.pt", *networks)
+        save_released(tmp_path / "first.pt", networks[0], by_name(networks))
     else:
-        save_checkpoint(tmp_path / "first.pt", networks[0], None, *networks[1:])
+        save_checkpoint(tmp_path / "first.pt", networks[0], None, by_name(networks))
     config.init = str(tmp_path / "first.pt")
     found = before_the_first_step(monkeypatch, config, tmp_path / "run")
     names = ("generator", "object_discriminator", "image_discriminator")
@@ -121,7 +127,7 @@ def test_a_run_s_own_checkpoint_is_a_start_too(config, tmp_path, monkeypatch):
 
 def test_names_of_another_vocabulary_are_matched(config, vocabulary, tmp_path):
     networks = make_networks(config, CODE_OF_COCO)
-    save_released(tmp_path / "coco.pt", *networks)
+    save_released(tmp_path / "coco.pt", networks[0], by_name(networks))
     players = fresh_players(config, vocabulary)
     fresh = states(players)
     printed = start_from(tmp_path / "coco.pt", players, config, vocabulary)
@@ -169,7 +175,7 @@ def test_what_things_look_like_follows_their_names(config, vocabulary, tmp_path)
     )
     model.appearance_bank.counts[2] = 0
     model.box_flow.settled.copy_(torch.arange(count) % 2 == 1)
-    save_checkpoint(tmp_path / "first.pt", model, None, objects, pictures)
+    save_checkpoint(tmp_path / "first.pt", model, None, by_name((model, objects, pictures)))
     players = fresh_players(config, vocabulary)
     printed = start_from(tmp_path / "first.pt", players, config, vocabulary)
     assert printed.endswith("object discriminator; fresh: segmenting discriminator")
@@ -204,6 +210,33 @@ def test_what_things_look_like_follows_their_names(config, vocabulary, tmp_path)
             assert torch.equal(after[row], before[index]), (part, name)
 
 
+@pytest.mark.parametrize("normalization", ["spectral", "none"])
+def test_a_segmenting_discriminator_follows_its_names(config, vocabulary, tmp_path, normalization):
+    judge = config.segmenting_discriminator
+    judge.enabled, judge.channels, judge.normalization = True, 4, normalization
+    other = Vocabulary(["motor", *vocabulary.objects[:0:-1]], vocabulary.predicates[:0:-1])
+    network = SegmentingDiscriminator(len(other.objects), 4, normalization)
+    save_checkpoint(
+        tmp_path / "first.pt",
+        make_networks(config, other)[0],
+        discriminators={"segmenting_discriminator": network},
+    )
+    players = fresh_players(config, vocabulary)
+    printed = start_from(tmp_path / "first.pt", players, config, vocabulary)
+    assert ": generator, segmenting discriminator; fresh: " in printed
+    found = players.discriminators["segmenting_discriminator"].bare
+    network.eval(), found.eval()
+    images = torch.randn(2, 3, 16, 16)
+    order = [other.objects.index(name) for name in vocabulary.objects]
+    if normalization == "none":
+        expected = network(images)[:, [*order, -1]]  # the last one is that of generated pixels
+        torch.testing.assert_close(found(images), expected)
+    else:  # the largest singular value of fewer rows may be another
+        kept = network.output.parametrizations.weight.original
+        assert torch.equal(found.output.parametrizations.weight.original, kept[[*order, -1]])
+        assert torch.equal(found.output.bias, network.output.bias[[*order, -1]])
+
+
 def test_sharper_masks_need_no_other_weights(config, vocabulary, tmp_path):
     save_checkpoint(tmp_path / "first.pt", make_networks(config, vocabulary)[0])
     config.model.mask_sharpness = 3.0
@@ -215,14 +248,14 @@ def test_sharper_masks_need_no_other_weights(config, vocabulary, tmp_path):
 
 def test_a_discriminator_that_one_side_lacks_is_fresh_or_left(config, vocabulary, tmp_path):
     model, objects, pictures = make_networks(config, vocabulary)
-    save_checkpoint(tmp_path / "first.pt", model, image_discriminator=pictures)
+    save_checkpoint(tmp_path / "first.pt", model, discriminators={"image_discriminator": pictures})
     players = fresh_players(config, vocabulary)
     fresh = states(players)
     printed = start_from(tmp_path / "first.pt", players, config, vocabulary)
     assert printed.endswith("generator, image discriminator; fresh: object discriminator")
     assert_same(states(players)["object_discriminator"], fresh["object_discriminator"])
     config.image_discriminator.enabled = False
-    save_checkpoint(tmp_path / "all.pt", model, None, objects, pictures)
+    save_checkpoint(tmp_path / "all.pt", model, None, by_name((model, objects, pictures)))
     players = fresh_players(config, vocabulary)
     printed = start_from(tmp_path / "all.pt", players, config, vocabulary)
     assert printed.endswith("all.pt: generator, object discriminator")
@@ -231,7 +264,7 @@ def test_a_discriminator_that_one_side_lacks_is_fresh_or_left(config, vocabulary
 def test_size_of_pictures_and_crops_may_differ(config, vocabulary, tmp_path):
     networks = make_networks(config, vocabulary)
     config.model.image_size, config.object_discriminator.object_size = (32, 24), 16
-    save_checkpoint(tmp_path / "first.pt", networks[0], None, *networks[1:])
+    save_checkpoint(tmp_path / "first.pt", networks[0], None, by_name(networks))
     players = fresh_players(config, vocabulary)
     networks[0].config.image_size = (16, 16)
     start_from(tmp_path / "first.pt", players, config, vocabulary)
@@ -240,7 +273,7 @@ def test_size_of_pictures_and_crops_may_differ(config, vocabulary, tmp_path):
 
 def test_other_options_are_named_with_what_to_pass(config, vocabulary, tmp_path):
     networks = make_networks(config, vocabulary)
-    save_checkpoint(tmp_path / "first.pt", networks[0], None, *networks[1:])
+    save_checkpoint(tmp_path / "first.pt", networks[0], None, by_name(networks))
     other = copy.deepcopy(config)
     other.model.gconv_dim, other.model.refinement_dims = 16, (8, 5)
     other.model.negative_slope = 0.1  # of the same shape, but not the same network
@@ -263,7 +296,7 @@ def test_other_options_are_named_with_what_to_pass(config, vocabulary, tmp_path)
 def test_an_opponent_that_no_option_makes_can_be_switched_off(config, vocabulary, tmp_path):
     model, objects, _ = make_networks(config, vocabulary)
     steep = PatchDiscriminator(LAYERS, negative_slope=0.5)
-    save_checkpoint(tmp_path / "first.pt", model, None, objects, steep)
+    save_checkpoint(tmp_path / "first.pt", model, None, by_name((model, objects, steep)))
     with pytest.raises(Sg2ImError, match=r"0.5 there, 0.2 here.* --image_discriminator.enabled=f"):
         start_from(tmp_path / "first.pt", fresh_players(config, vocabulary), config, vocabulary)
 
@@ -299,7 +332,7 @@ def test_the_start_changes_no_random_number(config, vocabulary, tmp_path, monkey
 @pytest.mark.slow
 def test_a_run_goes_on_when_the_file_is_gone(config, vocabulary, tmp_path, monkeypatch, capsys):
     networks = make_networks(config, vocabulary)
-    save_released(tmp_path / "first.pt", *networks)
+    save_released(tmp_path / "first.pt", networks[0], by_name(networks))
     config.init, config.steps = str(tmp_path / "first.pt"), 6
     assert train(config, tmp_path / "unbroken")
     with stopping_after(monkeypatch, 4):
@@ -317,13 +350,15 @@ def test_a_run_goes_on_when_the_file_is_gone(config, vocabulary, tmp_path, monke
     ]
     assert_same(*ends)
     assert ends[0]["training"]["config"]["init"] == config.init
-    assert load_players(tmp_path / "broken" / "checkpoints" / "last.pt").image_discriminator
+    last = load_players(tmp_path / "broken" / "checkpoints" / "last.pt")
+    assert set(last.discriminators) == {"object_discriminator", "image_discriminator"}
 
 
 def test_a_run_cut_off_before_its_first_checkpoint_begins_with_the_file_again(
     config, vocabulary, tmp_path, monkeypatch
 ):
-    save_released(tmp_path / "first.pt", *make_networks(config, vocabulary))
+    networks = make_networks(config, vocabulary)
+    save_released(tmp_path / "first.pt", networks[0], by_name(networks))
     config.init = str(tmp_path / "first.pt")
     run = tmp_path / "run"
     first = before_the_first_step(monkeypatch, config, run)  # ended by an exception

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from sg2im_pyg.training.criteria.box_distance import box_loss as box_loss
     from sg2im_pyg.training.criteria.box_distance import overlaps as overlaps
     from sg2im_pyg.training.criteria.feature_matching import feature_distance as feature_distance
-    from sg2im_pyg.training.criteria.gradient_penalty import gradient_penalty as gradient_penalty
     from sg2im_pyg.training.criteria.mask_entropy import mask_loss as mask_loss
+    from sg2im_pyg.training.criteria.penalties import gradient_penalty as gradient_penalty
     from sg2im_pyg.training.criteria.segmentation import category_weights as category_weights
     from sg2im_pyg.training.criteria.segmentation import log_odds as log_odds
     from sg2im_pyg.training.criteria.segmentation import (
