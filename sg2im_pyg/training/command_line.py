@@ -10,7 +10,7 @@ import yaml
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.published import checkpoint_path
 from sg2im_pyg.system.command_line import CommandLine
-from sg2im_pyg.system.options import option
+from sg2im_pyg.system.options import option, shown
 from sg2im_pyg.system.places import find_supplied
 from sg2im_pyg.system.program import UsageError, program_name
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
@@ -97,7 +97,7 @@ def _command(line: CommandLine, given: dict[str, Any], base: Path) -> TrainingCo
         contents.append((str(place), _parse_yaml(stored, place)))
     elif not files:
         files = [CONFIGURATIONS / "landscapes.yaml"]
-    contents += [(str(path), read_options(path)) for path in files]
+    contents += [(str(place), options) for path in files for place, options in with_bases(path)]
     run, config = line.fill(given, contents)
     if run.print_config:
         print(options_to_yaml(asdict(config)), end="")
@@ -137,6 +137,30 @@ def find_config(name: str, base: Path) -> Path:
             f"There is no configuration {name}: give the path of a YAML file, or one of {known}."
         )
     return path
+
+
+def with_bases(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """A YAML file's options, and before them those of the configurations that it builds on: the one
+    of the library that its ``base`` names, and what that one builds on.
+
+    Raises:
+        Sg2ImError: If a file is wrong, there is no such configuration, or it builds on itself.
+    """
+    found: list[tuple[Path, dict[str, Any]]] = []
+    known = {path.stem: path for path in CONFIGURATIONS.glob("*.yaml")}
+    place: Path | None = path
+    while place is not None:
+        if place in [earlier for earlier, _ in found]:
+            raise Sg2ImError(f"{path} builds on itself: take 'base' out of {found[-1][0]}.")
+        options = read_options(place)
+        base = options.pop("base", None)
+        if base is not None and base not in list(known):  # it may be anything
+            raise Sg2ImError(
+                f"{place}: base must be one of {', '.join(sorted(known))}, got {shown(base)}."
+            )
+        found.append((place, options))
+        place = None if base is None else known[base]
+    return found[::-1]
 
 
 def read_options(path: Path) -> dict[str, Any]:

@@ -48,9 +48,9 @@ _WITHOUT_WEIGHT_IN_ONE_LAYER = (*_WITHOUT_WEIGHT, "normalization", "negative_slo
 def start_from(path: Path, players: Players, config: TrainingConfig, vocabulary: Vocabulary) -> str:
     """Puts the weights of a checkpoint into freshly made networks; optimizers stay fresh.
 
-    Rows of embeddings and of the heads for categories go to the place that their name has in the data's
-    vocabulary. Names that the checkpoint does not know, and a discriminator that it does not hold,
-    keep their fresh weights.
+    Rows of embeddings and of the heads for categories go to the place that their name has in the
+    data's vocabulary. Names that the checkpoint does not know, and a discriminator that it does not
+    hold, keep their fresh weights.
 
     Args:
         path: Checkpoint of this library or of the 2018 release.
@@ -92,8 +92,8 @@ def start_from(path: Path, players: Players, config: TrainingConfig, vocabulary:
         except RuntimeError as error:
             # Of a discriminator from elsewhere, whose rows for names are not known here.
             raise Sg2ImError(
-                f"The weights of the {name.replace('_', ' ')} in {path} do not fit this run's: pass "
-                f"--{name}.enabled=false."
+                f"The weights of the {name.replace('_', ' ')} in {path} do not fit this run's: "
+                f"pass --{name}.enabled=false."
             ) from error
         taken.append(name.replace("_", " "))
     others = f"; fresh: {', '.join(fresh)}" if fresh else ""

@@ -98,6 +98,8 @@ def test_train_resume_and_generate_from_another_directory(root, tmp_path):
         (["--config", "alias.yaml"], "has an alias"),
         (["--config", "none.yaml"], "names 'model' without a value"),
         (["--config", "landscapes", "--config", "wrong.yaml"], "wrong.yaml: "),
+        (["--config", "no_base.yaml"], "no_base.yaml: base must be one of coco128, "),
+        (["--config", "list.yaml"], "got ['landscapes']"),
         (["--config", "nothing.yaml"], "There is no configuration nothing.yaml"),
         (["--resume", "nowhere"], "no run that can be resumed"),
         (["--resume", "nowhere", "--init", "first.pt"], "give one of them"),
@@ -113,6 +115,8 @@ def test_mistakes_get_one_sentence(arguments, sentence, tmp_path):
         "alias": b"model: &a {mask_size: 4}\nlosses: *a\n",
         "none": b"model:\n",
         "wrong": b"steps: many\n",
+        "no_base": b"base: nothing\n",
+        "list": b"base: [landscapes]\n",
     }
     for name, content in files.items():
         (tmp_path / f"{name}.yaml").write_bytes(content)

@@ -161,6 +161,27 @@ def test_a_discriminator_that_is_off_needs_no_layers_for_feature_matching():
                    object_discriminator=ObjectDiscriminatorConfig(enabled=False))  # fmt: skip
 
 
+def test_a_file_builds_on_a_configuration_of_the_library(tmp_path):
+    (tmp_path / "own.yaml").write_text("base: landscapes128\nsteps: 7\nlosses: {mask: 0.5}\n")
+    found = parse_command(["--config", str(tmp_path / "own.yaml")], tmp_path, None).config
+    (tmp_path / "rest.yaml").write_text("steps: 7\nlosses: {mask: 0.5}\n")
+    files = ("landscapes", "landscapes128", str(tmp_path / "rest.yaml"))
+    expected = parse_command([f"--config={name}" for name in files], tmp_path, None).config
+    assert found == expected
+    assert (found.steps, found.losses.mask, found.batch_size) == (7, 0.5, 8)
+    assert found.model.generator == "sharp_crn" and found.model.box_flow_dim == 0
+
+
+def test_configurations_that_build_on_each_other_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("sg2im_pyg.training.command_line.CONFIGURATIONS", tmp_path)
+    (tmp_path / "a.yaml").write_text("base: b\nsteps: 1\n")
+    (tmp_path / "b.yaml").write_text("base: a\n")
+    (tmp_path / "alone.yaml").write_text("base: alone\n")
+    for name in ("a", "b", "alone"):
+        with pytest.raises(Sg2ImError, match=rf"{name}\.yaml builds on itself: take 'base' out of"):
+            parse_command(["--config", name], tmp_path / "elsewhere", None)
+
+
 PUBLISHED = sorted(path.stem for path in CONFIGURATIONS.glob("*.yaml") if path.stem[:3] != "lan")
 PUBLISHED = [name for name in PUBLISHED if name not in ("coco128", "coco256")]
 
