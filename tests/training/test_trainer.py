@@ -455,7 +455,7 @@ def test_small_shares_of_predicted_masks_come_in_their_turn(everything, tmp_path
     original, seen = trainer.training_step, []
 
     def watching(*arguments):
-        seen.append(torch.cat(arguments[6]).tolist())  # unmasked
+        seen.append(torch.cat([draws.unmasked for draws in arguments[4]]).tolist())
         return original(*arguments)
 
     monkeypatch.setattr(trainer, "training_step", watching)
