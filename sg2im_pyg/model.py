@@ -34,9 +34,10 @@ from sg2im_pyg.nn.box_flow import (
 )
 from sg2im_pyg.nn.compiled_part import CompiledPart
 from sg2im_pyg.nn.generators import Generator, find_generator
-from sg2im_pyg.nn.heads import LinearMaskHead
+from sg2im_pyg.nn.heads import LinearMaskHead, TextureHead
 from sg2im_pyg.nn.layout import (
     FactoredLayout,
+    compose_textured_layout,
     coordinate_vectors,
     factor_layout,
     pays_to_factor,
@@ -124,11 +125,14 @@ class Sg2Im(ObjectEncoder):
         elif config.mask_size:
             transposed = config.mask_head == "transposed"
             self.mask_head = MaskHead(channels, config.mask_size, transposed)
+        self.texture_head = None
+        if config.texture_dim:
+            self.texture_head = TextureHead(channels, config.texture_dim, config.texture_size)
         self.to_layout = None
         if config.layout_dim:
             self.to_layout = Linear(channels, config.layout_dim)
             channels = config.layout_dim
-        channels += 6 * config.layout_coordinates
+        channels += config.texture_dim + 6 * config.layout_coordinates
         # Of any kind; named after the first one, as in all checkpoints.
         self.refinement: Generator = find_generator(config.generator).make(
             channels + config.layout_noise_dim, config
@@ -215,16 +219,25 @@ class Sg2Im(ObjectEncoder):
             masks = torch.where(unmasked.view(-1, 1, 1), predicted_masks, true)
         if self.config.overlap == "front":
             boxes, masks = _with_backdrop(graphs.x == 0, boxes, masks)  # type: ignore[arg-type]
+        textures = None if self.texture_head is None else self.texture_head(vectors)
         if self.to_layout is not None:
             vectors = self.to_layout(vectors)
         if self.config.layout_coordinates:
             vectors = torch.cat([vectors, coordinate_vectors(boxes)], dim=1)
         parts = (vectors, boxes, masks, batch, size, num_graphs, most := most_objects(graphs))
         layout: Tensor | FactoredLayout
-        if self.config.layout_coordinates:
+        if textures is not None or self.config.layout_coordinates:
             # Places in small boxes need more digits than half precision has.
             with torch.autocast(vectors.device.type, enabled=False):
-                layout = replace_coordinates(compose_layout(*parts, overlap=self.config.overlap))
+                if textures is not None:
+                    _, *rest = parts
+                    layout = compose_textured_layout(
+                        vectors, textures.to(boxes.dtype), *rest, overlap=self.config.overlap
+                    )
+                else:
+                    layout = compose_layout(*parts, overlap=self.config.overlap)
+                if self.config.layout_coordinates:
+                    layout = replace_coordinates(layout)
         elif self.refinement.takes_factored and pays_to_factor(most, vectors.size(1)):
             layout = factor_layout(*parts, overlap=self.config.overlap)
         else:
@@ -278,6 +291,8 @@ class Sg2Im(ObjectEncoder):
         ]
         if self.mask_head is not None:
             parts.append(CompiledPart(self.mask_head, varying=(0,)))
+        if self.texture_head is not None:
+            parts.append(CompiledPart(self.texture_head, varying=(0,)))
         return parts
 
     def to_batch(self, graphs: Iterable[Mapping[str, Any] | SceneGraph]) -> Batch:

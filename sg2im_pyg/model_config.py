@@ -46,6 +46,11 @@ class ModelConfig:
     and drawn otherwise; 0 for none (paper)."""
     layout_dim: int = option(0, least=0, most=MOST_CHANNELS)
     """Channels of the layout that vectors are reduced to; 0: they enter as they are (paper)."""
+    texture_dim: int = option(0, least=0, most=256)
+    """Channels of a map that is painted from each object's vector, warped into its box like the
+    mask, and joins the layout where the object can be seen; 0 for none (paper)."""
+    texture_size: int = option(16, least=1, most=1024)
+    """Side of these maps."""
     layout_coordinates: bool = False
     """Whether the layout says where in the box of its object each pixel lies; made for overlap
     front, as such places can not be added."""

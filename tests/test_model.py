@@ -117,6 +117,8 @@ def make_noise(model, images=3):
         {"overlap": "front", "mask_size": 0},
         {"overlap": "front", "layout_coordinates": True},
         {"layout_coordinates": True, "layout_dim": 64},
+        {"texture_dim": 2, "texture_size": 5, "mask_size": 0},
+        {"texture_dim": 3, "overlap": "front", "layout_coordinates": True, "appearance_dim": 4},
         {"snap": 0.1},
         {"box_flow_dim": 4},
         {"box_flow_dim": 8, "gconv_num_layers": 0, "mask_size": 0},
@@ -730,10 +732,27 @@ def test_places_within_boxes_keep_their_digits_under_autocast():
 
 
 @torch.no_grad()
+def test_textures_are_channels_of_the_layout_in_their_boxes(monkeypatch):
+    model, seen = make_model(texture_dim=2, overlap="front", layout_noise_dim=0), []
+    monkeypatch.setattr(model.eval().refinement, "forward", lambda *given: seen.append(given[0]))
+    graphs = model.to_batch(GRAPHS[1:2])
+    boxes = torch.tensor([[0.0, 0.5, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    model(graphs, boxes, torch.ones(2, 4, 4))
+    vectors = model.object_vectors(graphs)
+    maps, [[layout]] = model.texture_head(vectors), seen
+    assert layout.shape[0] == 2 + vectors.size(1)
+    # The corners of a map lie on those of its box; the image node is behind.
+    corners = layout[:2, (8, -1)][:, :, (0, -1)], layout[:2, 0, (0, -1)]
+    torch.testing.assert_close(corners[0][:, 1], maps[0][:, -1, (0, -1)])
+    torch.testing.assert_close(corners[1], maps[1][:, 0, (0, -1)])
+    torch.testing.assert_close(layout[2:, -1, 0], vectors[0])
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("save", [save_checkpoint, save_safetensors])
 @pytest.mark.parametrize("generator", ["spade", "crn"])
 def test_with_all_options_it_is_saved_loaded_and_folded(save, generator, tmp_path):
-    model = make_seeing_model(generator=generator)
+    model = make_seeing_model(generator=generator, texture_dim=2)
     for _ in range(3):
         model(model.to_batch(GRAPHS))  # running statistics that are not the fresh ones
     expected = arrays(model.generate(GRAPHS, seed=1))
@@ -954,6 +973,8 @@ def test_seeded_construction_is_reproducible_and_repr_is_short():
         ({"layout_dim": 0.5}, "layout_dim must be a whole number, at least 0 and"),
         ({"layout_coordinates": "yes"}, "layout_coordinates must be"),
         ({"overlap": "back"}, "overlap must be one of sum, front, got 'back'"),
+        ({"texture_size": 0}, "texture_size must be a whole number, at least 1 and"),
+        ({"texture_dim": -1}, "texture_dim must be a whole number, at least 0 and"),
         ({"snap": 0.5}, "snap must be a number, at least 0 and"),
         ({"modulation_kernel": 2}, "modulation_kernel must be one of 1, 3, got 2"),
         ({"modulation_dim": 0}, "modulation_dim must be a whole number, at least 1 and"),

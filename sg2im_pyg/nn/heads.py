@@ -1,4 +1,4 @@
-"""What is predicted from an object's vector: its box and its mask."""
+"""What is predicted from an object's vector: its box, its mask and its texture."""
 
 from itertools import pairwise
 
@@ -186,3 +186,44 @@ class LinearMaskHead(Module):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.channels}, mask_size={self.mask_size})"
+
+
+class TextureHead(Module):
+    """Paints a small map of an object's surface from its vector: where in its box there is what.
+
+    A vector that is the same all over an object leaves it to the generator's convolutions to tell a
+    window from a wall by the form of the mask; here each place has weights of its own.
+
+    Args:
+        in_channels: Size of the vectors.
+        out_channels: Channels :math:`C` of the maps.
+        size: Side :math:`M` of the maps.
+        hidden_channels: Size of the hidden layer.
+
+    Shapes:
+        - **input:** vectors :math:`(O, D)`
+        - **output:** maps :math:`(O, C, M, M)`
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, size: int, hidden_channels: int = 256
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.size = size
+        self.layers = Sequential(
+            Linear(in_channels, hidden_channels),
+            LeakyReLU(0.2, inplace=True),
+            Linear(hidden_channels, out_channels * size**2),
+            Unflatten(1, (out_channels, size, size)),
+        )
+
+    def reset_parameters(self) -> None:
+        reset(self.layers)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return self.layers(vectors)
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.in_channels}, {self.out_channels}, {self.size})"

@@ -63,6 +63,40 @@ def factor_layout(
     return occlude(factored) if overlap == "front" else factored
 
 
+def compose_textured_layout(
+    vectors: Tensor,
+    textures: Tensor,
+    boxes: Tensor,
+    masks: Tensor | None,
+    batch: Tensor,
+    size: tuple[int, int],
+    batch_size: int | None = None,
+    most: int | None = None,
+    overlap: Overlap = "sum",
+) -> Tensor:
+    """The layout of :func:`compose_layout` behind channels that differ within an object.
+
+    Args:
+        textures: Maps that are warped into the boxes as masks are, and multiplied by what the masks
+            leave to be seen, shape :math:`(O, C, M, M)`. They do not fade at the sides of a box.
+
+    Returns:
+        Shape :math:`(N, C + D, H, W)`.
+    """
+    placed = _placed(vectors, boxes, masks, batch, size, batch_size, most, overlap)
+    factored = _factor(*placed)
+    if overlap == "front":
+        factored = occlude(factored)
+    _, _, batch, rank, images, most = placed
+    places = batch * most + rank
+    seen = factored.masks.flatten(0, 1).index_select(0, places).unsqueeze(1)
+    surfaces = _sample(textures, *_places_in_boxes(boxes, size)[:2], padding="border") * seen
+    planes = surfaces.new_zeros(images * most, *surfaces.shape[1:])
+    # Not index_add: the sums would depend on how the threads of a GPU take turns.
+    planes = planes.index_copy(0, places, surfaces).view(images, most, *surfaces.shape[1:])
+    return torch.cat([planes.sum(1), factored.multiply()], dim=1)
+
+
 def occlude(layout: FactoredLayout) -> FactoredLayout:
     r"""Each object hides those that come after it as far as its mask covers them: mask :math:`k`
     becomes :math:`m_k \prod_{j < k} (1 - m_j)`, the usual composition of layers."""
@@ -344,14 +378,21 @@ def warp_masks(boxes: Tensor, masks: Tensor | None, size: tuple[int, int]) -> Te
         raise ValueError(
             f"masks must have the shape ({len(boxes)}, M, M), got {tuple(masks.shape)}"
         )
+    map_x, map_y, empty = _places_in_boxes(boxes, size)
+    masks = masks.to(torch.promote_types(masks.dtype, boxes.dtype))
+    masks = masks.masked_fill(empty.unsqueeze(2), 0)
+    return _sample(masks.unsqueeze(1), map_x, map_y).squeeze(1)
+
+
+def _places_in_boxes(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Where each pixel lies in each box, across and down from -1 to 1, both of shape (O, H, W); and
+    whether a box is too thin to have any pixel, shape (O, 1)."""
     corner, opposite = boxes.view(-1, 2, 2).unbind(1)
     extent = opposite - corner
     # Thinner than the precision of its type: no pixel can be said to lie in it, and dividing by
     # it would overflow. Its mask is emptied instead.
     empty = (extent.abs() <= torch.finfo(extent.dtype).eps).any(1, keepdim=True)
     extent = torch.where(empty, torch.ones_like(extent), extent)
-    masks = masks.to(torch.promote_types(masks.dtype, boxes.dtype))
-    masks = masks.masked_fill(empty.unsqueeze(2), 0)
     maps = []
     for axis, length in ((0, size[1]), (1, size[0])):
         pixels = _linspace(length, boxes)
@@ -359,7 +400,7 @@ def warp_masks(boxes: Tensor, masks: Tensor | None, size: tuple[int, int]) -> Te
         maps.append(2 * inside - 1)
     map_x = maps[0].unsqueeze(1).expand(-1, size[0], -1)
     map_y = maps[1].unsqueeze(2).expand(-1, -1, size[1])
-    return _sample(masks.unsqueeze(1), map_x, map_y).squeeze(1)
+    return map_x, map_y, empty
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
@@ -420,8 +461,9 @@ def _check_floating(**tensors: Tensor) -> None:
             raise ValueError(f"{name} must be floating-point numbers, got {values.dtype}{hint}")
 
 
-def _sample(images: Tensor, map_x: Tensor, map_y: Tensor) -> Tensor:
-    """Bilinear samples at positions in [-1, 1], corners on corners, zero outside."""
+def _sample(images: Tensor, map_x: Tensor, map_y: Tensor, padding: str = "zeros") -> Tensor:
+    """Bilinear samples at positions in [-1, 1], corners on corners; zero outside, or what is on the
+    border."""
     if not len(images):
         return images.new_zeros(0, images.size(1), *map_x.shape[1:])
     common = torch.promote_types(images.dtype, map_x.dtype)
@@ -430,7 +472,7 @@ def _sample(images: Tensor, map_x: Tensor, map_y: Tensor) -> Tensor:
         map_x.to(common),
         map_y.to(common),
         mode="bilinear",
-        padding_mode="zeros",
+        padding_mode=padding,
         align_corners=True,
         normalized_coordinates=True,
     ).to(images.dtype)

@@ -2,13 +2,14 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.nn import BatchNorm2d, Conv2d, ConvTranspose2d, Linear
 
 from sg2im_pyg.nn import BoxHead, MaskHead
-from sg2im_pyg.nn.heads import MIDDLE, LinearMaskHead
+from sg2im_pyg.nn.heads import MIDDLE, LinearMaskHead, TextureHead
 
 
 def test_box_head_is_two_linear_layers_each_with_relu():
@@ -94,6 +95,20 @@ def test_linear_mask_head_equals_its_description(mask_size):
     torch.testing.assert_close(masks, 1 / (1 + (-logits).exp()))
 
 
+def test_texture_head_equals_its_description():
+    head = TextureHead(5, 3, 4, hidden_channels=7).double()
+    vectors = torch.randn(2, 5, dtype=torch.float64)
+    first, _, second, _ = head.layers
+    hidden = vectors @ first.weight.T + first.bias
+    hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
+    maps = head(vectors)
+    assert maps.shape == (2, 3, 4, 4)
+    for channel, row, column in np.ndindex(3, 4, 4):
+        place = 16 * channel + 4 * row + column
+        expected = hidden @ second.weight[place] + second.bias[place]
+        torch.testing.assert_close(maps[:, channel, row, column], expected)
+
+
 @pytest.mark.parametrize("mask_size", [0, 1, 2, 12])
 def test_linear_masks_of_other_sizes_raise(mask_size):
     with pytest.raises(ValueError, match=f"power of two of at least 4, got {mask_size}"):
@@ -134,6 +149,7 @@ def test_mask_sizes_that_are_no_power_of_two_raise(mask_size):
         lambda: MaskHead(6, 4),
         lambda: MaskHead(6, 4, transposed=True),
         lambda: LinearMaskHead(6, 8),
+        lambda: TextureHead(6, 2, 4),
     ],
 )
 def test_reset_parameters_and_gradients(make):
@@ -153,6 +169,8 @@ def test_no_objects_and_reprs():
     assert MaskHead(6, 4).eval()(torch.zeros(0, 6)).shape == (0, 4, 4)
     assert LinearMaskHead(6, 8).eval()(torch.zeros(0, 6)).shape == (0, 8, 8)
     assert repr(LinearMaskHead(6, 8)) == "LinearMaskHead(6, mask_size=8)"
+    assert TextureHead(6, 2, 4)(torch.zeros(0, 6)).shape == (0, 2, 4, 4)
+    assert repr(TextureHead(6, 2, 4)) == "TextureHead(6, 2, 4)"
     assert repr(BoxHead(6)) == "BoxHead(6)"
     assert repr(MaskHead(6, 4)) == "MaskHead(6, mask_size=4)"
 

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from sg2im_pyg.nn import compose_layout, crop_objects
 from sg2im_pyg.nn.layout import (
+    compose_textured_layout,
     coordinate_vectors,
     factor_layout,
     hidden_parts,
@@ -427,6 +428,48 @@ def test_objects_in_front_hide_those_behind(scene):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
     factored = factor_layout(*scene, overlap="front")
     torch.testing.assert_close(factored.multiply(), expected, rtol=0, atol=1e-9)
+
+
+def direct_textures(textures, boxes, masks, batch, size, images, overlap) -> torch.Tensor:
+    """The formula in float64: what is on an object's map at each place of its box, as far as its
+    mask covers it and nothing in front does."""
+    result = torch.zeros(images, textures.size(1), *size, dtype=torch.float64)
+    inside = boxes.clamp(0, 1)
+    areas = ((inside[:, 2] - inside[:, 0]) * (inside[:, 3] - inside[:, 1])).abs().tolist()
+    for o in sorted(range(len(areas)), key=lambda o: (areas[o], o), reverse=True):
+        mask = None if masks is None else masks[o : o + 1]
+        one = torch.ones(1, 1, dtype=torch.float64), boxes[o : o + 1], mask, torch.zeros(1).long()
+        cover = direct_layout(*one, size, 1)[0, 0]
+        if overlap == "front":
+            result[batch[o]] *= 1 - cover
+        x0, y0, x1, y1 = boxes[o].tolist()
+        for i, y in enumerate(pixels(size[0])):
+            for j, x in enumerate(pixels(size[1])):
+                if cover[i, j] == 0:
+                    continue
+                u, v = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
+                for channel, plane in enumerate(textures[o].numpy()):
+                    last = len(plane) - 1
+                    place = min(max(u * last, 0), last), min(max(v * last, 0), last)
+                    value = bilinear(plane, *place) * cover[i, j]
+                    result[batch[o], channel, i, j] += value
+    return result
+
+
+@settings(deadline=None, max_examples=60)
+@given(scenes(), st.sampled_from([1, 2, 5]), st.sampled_from(["sum", "front"]))
+def test_textures_are_painted_where_objects_are_seen(scene, side, overlap):
+    vectors, boxes, masks, batch, size, images = scene
+    extent = boxes[:, 2:] - boxes[:, :2]
+    boxes[:, 2:] += torch.where(extent.abs() < 1e-3, 0.05, 0.0)  # else places have no digits
+    textures = torch.randn(len(boxes), 2, side, side, dtype=torch.float64)
+    found = compose_textured_layout(
+        vectors, textures, boxes, masks, batch, size, images, overlap=overlap
+    )
+    rest = compose_layout(vectors, boxes, masks, batch, size, images, overlap=overlap)
+    torch.testing.assert_close(found[:, 2:], rest, rtol=0, atol=1e-9)
+    expected = direct_textures(textures, boxes, masks, batch, size, images, overlap)
+    torch.testing.assert_close(found[:, :2], expected, rtol=0, atol=1e-7)
 
 
 def test_a_box_larger_than_the_picture_is_not_behind_what_fills_it():
