@@ -225,6 +225,8 @@ def _score_checkpoint(
         notes.append("The graphs have no geometric relations, so none can be right or wrong.")
     if figures["mask_iou"] is None:
         notes.append("Masks are not compared: the data or the model has none.")
+    if config.masks == "true" and not generation.generator.config.mask_size:
+        notes.append("The model has no masks: whole boxes are filled also with --masks true.")
     row = {
         "name": system.name,
         "kind": "checkpoint",

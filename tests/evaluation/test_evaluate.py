@@ -162,6 +162,18 @@ def test_a_folder_stands_in_the_same_table(stores, checkpoint, tmp_path):
     assert "Of the 12 pictures 2 had another size and were resized to 16 x 16" in notes[0]
 
 
+def test_true_masks_are_none_for_a_model_without(stores, tmp_path):
+    path = tmp_path / "boxes.pt"
+    save_checkpoint(path, tiny_model(mask_size=0))
+    true, predicted = (
+        system(evaluate(options(stores, checkpoint=[str(path)], masks=masks, network="landscapes")))
+        for masks in ("true", "predicted")
+    )
+    assert true["pictures"] == predicted["pictures"] and true["layout"] == predicted["layout"]
+    assert any("whole boxes are filled" in note for note in true["notes"])
+    assert not any("whole boxes are filled" in note for note in predicted["notes"])
+
+
 def test_a_folder_given_by_two_dots_has_a_name(stores, tmp_path, monkeypatch):
     inside = tmp_path / "theirs" / "inside"
     inside.mkdir(parents=True)
