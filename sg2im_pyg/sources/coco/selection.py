@@ -1,10 +1,13 @@
-"""Which objects and pictures of COCO are used."""
+"""Which objects and pictures of COCO are used, and how stores note it."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.options import check_options, option
+
+MaskResize = Literal["as-released", "smooth"]
+"""How masks are resized, see :func:`sg2im_pyg.sources.coco.masks.resized`."""
 
 
 @dataclass
@@ -56,3 +59,9 @@ class CocoSelection:
         """What stores note of it."""
         names = [entry.name.replace("things_only", "use_stuff") for entry in fields(CocoSelection)]
         return {name: getattr(self, name) for name in names}
+
+
+def mask_settings(mask_size: int, mask_resize: MaskResize) -> dict[str, Any]:
+    """What stores note of their masks. Those of before have smooth ones and no word on it."""
+    as_released = mask_size and mask_resize == "as-released"
+    return {"mask_size": mask_size, **({"mask_resize": mask_resize} if as_released else {})}
