@@ -33,7 +33,7 @@ SPLIT_LIST = "vg_splits.json"
 
 _AS_RELEASED = VisualGenomeSelection()
 
-_SHARES = {"train": 0.855, "val": 0.075, "test": 0.07}  # of the pictures that the release kept
+_SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}  # paper, Section 4.1
 _LAYOUT = (
     f"expected are {', '.join(FILES)}, and the pictures in images/VG_100K and images/VG_100K_2 "
     "(or VG_100K and VG_100K_2)"
@@ -117,7 +117,7 @@ def read_visual_genome(
 
 
 def draw_splits(ids: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Divides pictures at random, 85.5 : 7.5 : 7 as the pictures that the release kept.
+    """Divides pictures at random, 80 : 10 : 10 (paper, Section 4.1).
 
     Args:
         ids: Numbers of the pictures, shape :math:`(N,)`; their order does not matter.
@@ -168,10 +168,11 @@ def visual_genome_conversion(
     chosen = split_source(source, splits)
     names = None if vocabulary is None else load_vocabulary(vocabulary)
     if isinstance(chosen, int):
-        known_by = f"seed {chosen}"
+        shares = " : ".join(f"{share:.0%}" for share in _SHARES.values())
+        known_by = f"seed {chosen}, {shares}"
         note = (
-            f"Pictures are divided into train, val and test at random, seed {chosen}: results are "
-            "not comparable with those of the release's own splits (vg_splits.json)."
+            f"Pictures are divided into train, val and test at random ({shares}), seed {chosen}: "
+            "results are not comparable with those of the release's own splits (vg_splits.json)."
         )
     else:
         known_by, note = _fingerprint(chosen), f"Splits: {chosen}"
