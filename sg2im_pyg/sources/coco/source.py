@@ -14,6 +14,7 @@ from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, IMAGE, UNUSED, Vocab
 from sg2im_pyg.errors import Sg2ImError, nearest
 from sg2im_pyg.sources.annotations import Annotations
 from sg2im_pyg.sources.coco.annotation_file import AnnotationFile
+from sg2im_pyg.sources.coco.image_ids import read_image_ids
 from sg2im_pyg.sources.coco.masks import Segmentation
 from sg2im_pyg.sources.coco.selection import CocoSelection, MaskResize, mask_settings
 from sg2im_pyg.sources.preparation import Conversion
@@ -68,11 +69,12 @@ def read_coco(
         coco_image_folder(source, split)  # say what is missing before minutes of work
         _annotation_paths(source, split, selection)
     found: dict[str, Annotations] = {}
+    wanted = None if selection.image_ids is None else read_image_ids(selection.image_ids)
     for part in dict.fromkeys(PARTS[split] for split in splits):
         first = next(split for split in splits if PARTS[split] == part)
         paths = _annotation_paths(source, first, selection)
         smooth = mask_resize == "smooth"
-        whole, reasons = _read_part(paths, mask_size, smooth, selection, workers, progress)
+        whole, reasons = _read_part(paths, mask_size, smooth, selection, wanted, workers, progress)
         shares = {"train": (whole, reasons)}
         if part != PARTS["train"]:
             shares = _divide(whole, reasons, selection.val_images)
@@ -180,6 +182,7 @@ def _read_part(
     mask_size: int,
     smooth: bool,
     selection: CocoSelection,
+    wanted: set[int] | None,
     workers: int,
     progress: bool,
 ) -> tuple[Annotations, list[str]]:
@@ -219,6 +222,14 @@ def _read_part(
     if selection.use_stuff and not selection.all_images:
         has_stuff = np.isin(list(images), list(files[1].annotated_images))
         reasons[~has_stuff] = "no stuff annotation"
+    if wanted is not None:
+        is_wanted = np.array([number in wanted for number in images], bool)
+        if not is_wanted.any() and PARTS["train"] in paths[0].name:
+            raise Sg2ImError(
+                f"No picture of {paths[0]} is in {' or '.join(selection.image_ids or ())}: give a "
+                "list of numbers of COCO's pictures of 2017."
+            )
+        reasons[~is_wanted & is_wanted.any()] = "not in the list of pictures"
     used = reasons == ""
 
     kept = used[table[:, 0]] if len(table) else np.zeros(0, bool)

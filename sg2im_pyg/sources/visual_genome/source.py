@@ -20,7 +20,7 @@ from sg2im_pyg.sources.visual_genome.raw_files import (
 )
 from sg2im_pyg.sources.visual_genome.rules import VisualGenomeColumns
 from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
-from sg2im_pyg.system.files import sha256_of
+from sg2im_pyg.system.files import fingerprint
 
 FILES = (
     *("image_data.json", "objects.json", "attributes.json", "relationships.json"),
@@ -175,12 +175,12 @@ def visual_genome_conversion(
             "results are not comparable with those of the release's own splits (vg_splits.json)."
         )
     else:
-        known_by, note = _fingerprint(chosen), f"Splits: {chosen}"
+        known_by, note = fingerprint(chosen), f"Splits: {chosen}"
     settings: dict[str, Any] = {
         "source": "visual_genome",
         **selection.settings(),
         "splits": known_by,
-        "vocabulary": None if vocabulary is None else _fingerprint(Path(vocabulary)),
+        "vocabulary": None if vocabulary is None else fingerprint(Path(vocabulary)),
         "annotation_bytes": {name: (source / name).stat().st_size for name in FILES},
     }
     return Conversion(
@@ -224,8 +224,3 @@ def visual_genome_image_folder(source: Path) -> Path:
         f"There are no folders of pictures VG_100K and VG_100K_2 in {source / 'images'} (nor in "
         f"{source}): put them there; {_LAYOUT}."
     )
-
-
-def _fingerprint(path: Path) -> str:
-    """Tells one file from another of the same name."""
-    return f"{path.name} {sha256_of(path)[:16]}"

@@ -2,6 +2,7 @@ import json
 import math
 import random
 from copy import deepcopy
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -356,6 +357,81 @@ def selected(coco, split="train", **selection):
     reader = Scenes(coco.write(), split, selection=CocoSelection(**selection))
     names = reader.vocabulary.objects
     return {scene.image_id: [names[i] for i in scene.categories] for scene in reader}
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        ["12\n10\n"],
+        ["000000000012\r\n\r\n10"],
+        ["[12, 10]"],
+        ['\ufeff["12", "COCO_train2014_000000000010.jpg"]'],
+        ["12", "10\n99\n"],
+    ],
+)
+def test_only_listed_pictures_are_used(tmp_path, contents):
+    small_coco(tmp_path)
+    files = [str(tmp_path / f"{i}-ids.txt") for i in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        Path(file).write_text(content, encoding="utf-8")
+    selection = CocoSelection(image_ids=files)
+    found = read_coco(tmp_path, ["train", "val"], 0, selection)
+    assert found["train"].table.image_ids.tolist() == [10, 12]  # in the order of the annotations
+    assert found["train"].skipped == {"not in the list of pictures": 4}
+    # None of val2017 is listed: the list is one of training pictures alone.
+    assert found["val"].table.image_ids.tolist() == [7, 3, 9, 1, 5] and not found["val"].skipped
+
+    Path(files[0]).write_text("9\n11\n7", encoding="utf-8")
+    found = read_coco(tmp_path, ["train", "val"], 0, CocoSelection(image_ids=files[:1]))
+    assert found["train"].table.image_ids.tolist() == [11]
+    assert found["val"].table.image_ids.tolist() == [7, 9]
+    assert found["val"].skipped == {"not in the list of pictures": 3}
+
+
+def test_stores_know_the_list_that_they_were_made_with(tmp_path):
+    small_coco(tmp_path)
+    ids = tmp_path / "ids.txt"
+    ids.write_text("12\n10\n", encoding="utf-8")
+    chosen, options = CocoSelection(image_ids=[str(ids)]), {"workers": 1, "progress": False}
+    paths = prepare_coco(tmp_path, tmp_path / "out", selection=chosen, **options)[64, 64]
+    store = SceneReader(paths["train"])
+    assert len(store) == 2 and store.settings["image_ids"][0].startswith("ids.txt ")
+    prepare_coco(tmp_path, tmp_path / "out", selection=chosen, **options)
+    with pytest.raises(Sg2ImError, match="prepared with other settings .image_ids"):
+        prepare_coco(tmp_path, tmp_path / "out", **options)
+    ids.write_text("12\n11\n", encoding="utf-8")
+    with pytest.raises(Sg2ImError, match="prepared with other settings .image_ids"):
+        prepare_coco(tmp_path, tmp_path / "out", selection=chosen, **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "lists no picture"),
+        ("[]", "lists no picture"),
+        ('{"images": [1]}', "lists no picture"),
+        ("1\ntwo\n", r"has the entry 'two': expected are numbers"),
+        ("[1, true]", "has the entry True"),
+        ("[1, 2.5]", "has the entry 2.5"),
+        ("[1, null]", "has the entry None"),
+        ("[[1], 2]", "has the entry .1."),
+        ("-5", "has the entry '-5'"),
+        ("9" * 5000, r"has the entry '9+\.\.\.: expected"),
+        ("[" + "9" * 5000 + "]", "neither text in UTF-8 nor valid JSON"),
+        ("[" * 100_000, "neither text in UTF-8 nor valid JSON"),
+        ("[1, 2", "neither text in UTF-8 nor valid JSON"),
+        (b"\xff\xfe1", "neither text in UTF-8 nor valid JSON"),
+        ("77\n78\n", "No picture of .*instances_train2017.json is in .*ids.txt"),
+    ],
+)
+def test_lists_of_pictures_that_are_none_get_a_sentence(tmp_path, content, sentence):
+    small_coco(tmp_path)
+    path = tmp_path / "ids.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(Sg2ImError, match=sentence):
+        read_coco(tmp_path, ["train"], 0, CocoSelection(image_ids=[str(path)]))
+    with pytest.raises(Sg2ImError, match="There is no list of pictures .*nowhere"):
+        CocoSelection(image_ids=[str(tmp_path / "nowhere")]).settings()
 
 
 def test_objects_of_two_per_cent_are_ignored(coco):
