@@ -42,6 +42,12 @@ def denormalize_images(images: Tensor, stretch: bool = False) -> Tensor:
     return (images * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
 
 
+def stretched(images: Tensor) -> Tensor:
+    """uint8 pictures, shape :math:`(N, 3, H, W)`, each with its contrast stretched from black to
+    white, see :func:`denormalize_images`."""
+    return denormalize_images(normalize_images(images), stretch=True)
+
+
 def to_pil(images: Tensor) -> list[Image.Image]:
     """uint8 pictures, shape :math:`(N, 3, H, W)`, as PIL images."""
     return [Image.fromarray(image.permute(1, 2, 0).cpu().numpy()) for image in images]

@@ -173,7 +173,8 @@ class Sg2Im(ObjectEncoder):
         Args:
             graphs: Batch of :class:`SceneGraph` with their image nodes, or one such graph.
             boxes: Boxes that replace the predicted ones in the layout, shape :math:`(O, 4)`.
-            masks: Masks that replace the predicted ones, shape :math:`(O, M, M)`, of any size.
+            masks: Masks that replace the predicted ones, shape :math:`(O, M, M)`, of any size. A
+                model without masks (a mask size of 0) fills whole boxes all the same (release).
             noise: Noise for the layout, shape
                 :math:`(N, \\text{layout\\_noise\\_dim}, H, W)`; drawn where it is not given.
             appearance: What each object looks like, shape
@@ -213,7 +214,7 @@ class Sg2Im(ObjectEncoder):
         if predicted_masks is not None and self.config.mask_sharpness != 1 and wanted:
             predicted_masks = sharpened(predicted_masks, self.config.mask_sharpness)
         boxes = predicted_boxes if boxes is None else boxes
-        masks = predicted_masks if masks is None else masks
+        masks = predicted_masks if masks is None or self.mask_head is None else masks
         if unmasked is not None and masks is not None and predicted_masks is not None:
             true = resize_masks(masks.to(predicted_masks.dtype), predicted_masks.shape[-2:])
             masks = torch.where(unmasked.view(-1, 1, 1), predicted_masks, true)

@@ -31,7 +31,8 @@ class ModelConfig:
     mlp_normalization: Literal["none", "batch"] = "none"
     """Normalization after each linear layer of the graph convolution and the box head."""
     mask_size: int = option(16, least=0, most=1024)
-    """Side of the predicted masks in mask pixels, a power of two; 0 fills whole boxes."""
+    """Side of the predicted masks in mask pixels, a power of two; 0 fills whole boxes, in training
+    too, whatever masks the data has."""
     mask_head: Literal["upsample", "transposed", "linear"] = "upsample"
     """How masks grow: nearest upsampling and convolution (release), transposed (paper), or from a
     linear layer with few channels (fast)."""

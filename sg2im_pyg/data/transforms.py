@@ -139,15 +139,19 @@ class SubsampleObjects(BatchTransform):
     Args:
         max_objects: The most objects a picture, the node :obj:`"__image__"` included (it is
             counted also where it is added later).
+        as_released: Whether to keep one more where more than :obj:`max_objects - 1` objects take
+            part in relationships. The release then draws :obj:`max_objects` of these and adds the
+            image node, which makes 11 nodes of 10; all other pictures keep :obj:`max_objects`.
     """
 
-    def __init__(self, max_objects: int = 10) -> None:
+    def __init__(self, max_objects: int = 10, as_released: bool = False) -> None:
         if max_objects < 2:
             raise Sg2ImError(
                 "max_objects must be at least 2 (the picture's own node and one object), got "
                 f"{max_objects}."
             )
         self.max_objects = max_objects
+        self.as_released = as_released
 
     def most(self, members: Tensor) -> Tensor | int:
         """Most objects that a picture may keep, image node included.
@@ -172,7 +176,11 @@ class SubsampleObjects(BatchTransform):
         order = order[rank[order].argsort(stable=True)]
         keep = is_image.clone()
         members = torch.zeros_like(ends[1:]).index_add_(0, groups, (~is_image).long())
-        keep[order] |= rows - ends[groups] < self.most(members) - 1
+        room = (self.most(members) - 1) * torch.ones_like(members)
+        if self.as_released:
+            related = torch.zeros_like(members).index_add_(0, groups, is_related.long())
+            room += related > room
+        keep[order] |= rows - ends[groups] < room[groups]
         kept = keep.nonzero().view(-1)
         before = torch.zeros(len(keep) + 1, dtype=torch.long, device=keep.device)
         torch.cumsum(keep, 0, out=before[1:])
@@ -182,7 +190,8 @@ class SubsampleObjects(BatchTransform):
         return data
 
     def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({self.max_objects})"
+        quirk = ", as_released=True" if self.as_released else ""
+        return f"{self.__class__.__name__}({self.max_objects}{quirk})"
 
 
 class LimitObjects(SubsampleObjects):
@@ -220,6 +229,7 @@ def graph_transforms(
     relationships: Literal["geometric", "stored", "none"],
     max_objects: int | None = None,
     max_objects_per_batch: int | None = None,
+    as_released: bool = False,
 ) -> Compose:
     """What makes the graphs of a training or an evaluation of stored ones.
 
@@ -228,10 +238,11 @@ def graph_transforms(
         relationships: Whether they are drawn from the geometry, those of the store, or none.
         max_objects: Most objects a graph, see :class:`SubsampleObjects`.
         max_objects_per_batch: Most objects a batch, see :class:`LimitObjects`.
+        as_released: Whether that number is meant as in the release, likewise.
     """
     steps: list[BaseTransform] = []
     if max_objects is not None:
-        steps.append(SubsampleObjects(max_objects))
+        steps.append(SubsampleObjects(max_objects, as_released))
     if max_objects_per_batch is not None:
         steps.append(LimitObjects(max_objects_per_batch))
     if relationships != "stored":

@@ -145,6 +145,7 @@ class Ablation:
             graphs_per_picture=self.options.graphs_per_picture,
             relationships="auto" if row.relationships else "none",
             limit=self.options.limit,
+            stretch=self.options.stretch,
             network=self.options.network,
             device=self.options.device,
             examples=0,

@@ -36,8 +36,12 @@ class EvaluationConfig:
     """Relationships of the graphs: drawn from the true layouts, those of the data file, or none;
     auto: stored ones on Visual Genome, drawn ones elsewhere, and none for a checkpoint of ours
     that was trained without."""
-    max_objects: int | None = option(None, least=2, most=2**31)
-    """Most objects a graph, image node included; others are left out at random. null: all."""
+    max_objects: int | None = option(None, least=0, most=2**31)
+    """Most objects a graph, image node included; others are left out at random. null: 10 on Visual
+    Genome, as the release scores, and all elsewhere; 0: all."""
+    subsampling: Literal["exact", "as-released"] = "exact"
+    """exact: never more than max_objects; as-released: one more (11 for 10) where relationships
+    have more objects than that leaves room for, an oversight of the release."""
     limit: int | None = option(None, least=1, most=2**31)
     """Evaluate on the first so many pictures of the split."""
     network: str = "auto"
@@ -63,6 +67,10 @@ class EvaluationConfig:
     """auto, cpu, cuda, cuda:1, mps, ... to compute on."""
     examples: int = option(8, least=0, most=1000)
     """Rows of pictures in each part of the report; 0 for none."""
+    stretch: bool = False
+    """Stretch the contrast of each generated and each true picture from black to white before it is
+    scored, as the release's sampling program writes its own; pictures of --images stay as they
+    are."""
     save_images: bool = False
     """Also write each generated picture to OUTPUT/images."""
 
@@ -98,6 +106,8 @@ class AblationOptions:
     """Evaluate on the first so many pictures of it; null: all."""
     graphs_per_picture: int | None = None
     """Graphs that are drawn for each picture; null: 5 on COCO, as published, and 1 elsewhere."""
+    stretch: bool = False
+    """Stretch the contrast of each picture before it is scored, see eval/run.py."""
     network: str = "auto"
     """Network for Inception score, FID and KID, see eval/run.py."""
     device: str = "auto"

@@ -23,7 +23,7 @@ from sg2im_pyg.evaluation.report import Example
 from sg2im_pyg.evaluation.split import Split
 from sg2im_pyg.evaluation.systems import CheckpointSystem, FolderSystem, open_systems
 from sg2im_pyg.evaluation.table import picture_titles
-from sg2im_pyg.images import denormalize_images
+from sg2im_pyg.images import denormalize_images, stretched
 from sg2im_pyg.sources.images import load_image
 from sg2im_pyg.sources.registry import Source, find_source
 from sg2im_pyg.system.device import choose_device
@@ -63,12 +63,13 @@ def evaluate(
         Sg2ImError: If a file is missing or does not fit the others.
     """
     device = choose_device(config.device)
-    split = Split(Path(config.data).absolute(), config.limit, config.max_objects, config.seed)
+    split = _open_split(config)
     systems = open_systems(config, split)
     network = _open_network(config, split.origin, device)
     config = replace(
         config,
         graphs_per_picture=config.graphs_per_picture or split.origin.graphs_per_picture,
+        max_objects=split.max_objects,
         kid_subset_size=config.kid_subset_size or min(1000, max(2, split.pictures // 2)),
         device=str(device),
     )
@@ -136,7 +137,7 @@ def check_evaluation(config: EvaluationConfig, source: str) -> str | None:
     """
     device = choose_device(config.device)
     if Path(config.data).is_file():
-        split = Split(Path(config.data).absolute(), config.limit, config.max_objects, config.seed)
+        split = _open_split(config)
         made = [path for path in config.checkpoint if Path(path).is_file()]
         if made:
             open_systems(replace(config, checkpoint=made, names=[]), split)
@@ -148,6 +149,16 @@ def check_evaluation(config: EvaluationConfig, source: str) -> str | None:
 
 
 _NO_SETTINGS = ("checkpoint", "images", "names", "data", "save_images", "examples")
+
+
+def _open_split(config: EvaluationConfig) -> Split:
+    return Split(
+        Path(config.data).absolute(),
+        config.limit,
+        config.max_objects,
+        config.seed,
+        config.subsampling == "as-released",
+    )
 
 
 def _open_network(
@@ -178,7 +189,7 @@ def _score_true_pictures(
     for indices in _progress(split.batches(config.batch_size), split.pictures, "true pictures"):
         graphs = split.graphs(indices, 0, "none")
         layout.add(graphs, graphs.boxes, graphs.get("masks"))
-        scores.add_true(graphs.image)
+        scores.add_true(stretched(graphs.image) if config.stretch else graphs.image)
     figures = layout.compute()
     # Boxes and masks are compared with themselves here: only what needs no others says something.
     own = {"objects"} | {metric.key for metric in metrics_of("layout") if metric.alone}
@@ -211,12 +222,13 @@ def _score_checkpoint(
             means = layout.add(graphs, output.boxes, output.masks)
             if draw == 0:
                 iou += means.tolist()
-            images = denormalize_images(output.images)
+            images = denormalize_images(output.images, config.stretch)
             scores.add(images)
             if draw == 0 and config.diversity_seeds > 1:
                 others = range(1, config.diversity_seeds)
                 made = (generation.generate(indices, draw, again)[2].images for again in others)
-                scores.add_variants([images, *map(denormalize_images, made)])
+                shown = (denormalize_images(other, config.stretch) for other in made)
+                scores.add_variants([images, *shown])
             if writer is not None:
                 writer.write(images, [split.image_id(index) for index in indices], draw)
     figures = layout.compute()
@@ -225,6 +237,8 @@ def _score_checkpoint(
         notes.append("The graphs have no geometric relations, so none can be right or wrong.")
     if figures["mask_iou"] is None:
         notes.append("Masks are not compared: the data or the model has none.")
+    if config.masks == "true" and not generation.generator.config.mask_size:
+        notes.append("The model has no masks: whole boxes are filled also with --masks true.")
     row = {
         "name": system.name,
         "kind": "checkpoint",

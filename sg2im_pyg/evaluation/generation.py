@@ -84,13 +84,14 @@ class Generation:
         """The pictures of one row of the report."""
         graphs, given, output = self.generate([index], 0)
         vocabulary, size = self.split.vocabulary, self.split.dataset.image_size
+        generated = denormalize_images(output.images, self.config.stretch)
         shape = (vocabulary, size, max(3, _LAYOUT_SIDE // min(size)))
         images = {
             "graph": render_graph(given.get_example(0), vocabulary),
             "true picture": to_pil(graphs.image)[0],
             "true layout": render_layout(graphs.x, graphs.boxes, graphs.get("masks"), *shape),
             "predicted layout": render_layout(graphs.x, output.boxes, output.masks, *shape),
-            "generated picture": to_pil(denormalize_images(output.images))[0],
+            "generated picture": to_pil(generated)[0],
         }
         return Example(f"picture {self.split.image_id(index)}", iou, self.system.name, images)
 

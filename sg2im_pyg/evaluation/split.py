@@ -30,8 +30,10 @@ class Split:
     Args:
         path: File written by ``datasets/prepare.py``.
         limit: How many pictures, at most.
-        max_objects: Most objects a graph, image node included.
+        max_objects: Most objects a graph, image node included; :obj:`None`: those of the data's
+            source, :obj:`0`: all.
         seed: Fixes graphs and noise.
+        as_released: See :class:`~sg2im_pyg.data.transforms.SubsampleObjects`.
 
     Raises:
         Sg2ImError: If the file can not be read, or holds no picture.
@@ -41,12 +43,16 @@ class Split:
     limit: int | None = None
     max_objects: int | None = None
     seed: int = 0
+    as_released: bool = False
 
     def __post_init__(self) -> None:
         self.dataset = SceneDataset(self.path)
         if not len(self.dataset):
             raise Sg2ImError(f"{self.path} holds no picture: give another split.")
         self.pictures = min(self.limit or len(self.dataset), len(self.dataset))
+
+        if self.max_objects is None:
+            self.max_objects = self.origin.max_objects or 0
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -83,7 +89,9 @@ class Split:
             draw: Number of the graph, where there are several of a picture.
             relationships: Where the relationships come from.
         """
-        self.dataset.transform = graph_transforms(self.vocabulary, relationships, self.max_objects)
+        self.dataset.transform = graph_transforms(
+            self.vocabulary, relationships, self.max_objects or None, as_released=self.as_released
+        )
         try:
             return self.dataset.assemble(indices, draw_keys(self.seed, draw, indices))
         finally:

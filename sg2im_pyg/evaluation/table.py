@@ -141,11 +141,14 @@ def layout_sentence(result: Mapping[str, Any]) -> str:
         return ""
     settings = result["settings"]
     graphs = settings.get("graphs_per_picture") or 1
+    most = settings.get("max_objects")
     return (
         f"Checkpoints generate from {clean(settings.get('boxes', 'predicted'))} boxes and "
         f"{clean(settings.get('masks', 'predicted'))} masks, "
         + ("one graph" if graphs == 1 else f"{graphs} graphs")
-        + " a picture of the split."
+        + " a picture of the split"
+        + (f", with at most {most} objects (the picture's own node is one)" if most else "")
+        + ("; the contrast of pictures is stretched." if settings.get("stretch") else ".")
     )
 
 

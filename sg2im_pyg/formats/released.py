@@ -9,7 +9,7 @@ no code in one is ever run.
 import math
 import re
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import BatchNorm1d, LeakyReLU, Linear, Module, ReLU, Sequential
 
-from sg2im_pyg.data.vocabulary import UNUSED, Vocabulary
+from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, UNUSED, Vocabulary
 from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.formats.limits import (
     MOST_LAYERS,
@@ -54,6 +54,20 @@ _OFF = {
 }
 """Options that the release does not have, and what they are in its models."""
 _DEFAULTS = {"embedding_dim": 64, "layout_noise_dim": 0}  # where they differ from ours
+_DATA_ARGUMENTS = {
+    "include_relationships": True,
+    # Of Visual Genome
+    "max_objects_per_image": 10,
+    "vg_use_orphaned_objects": True,
+    # Of COCO
+    "instance_whitelist": None,
+    "stuff_whitelist": None,
+    "coco_include_other": False,
+    "min_object_size": 0.02,
+    "min_objects_per_image": 3,
+    "coco_stuff_only": True,
+}
+"""What the release's programs ask a checkpoint of its training data, with the release's values."""
 
 # ---- Names of weights: what those of the release begin with, and ours; none for what is left out.
 
@@ -372,7 +386,7 @@ def from_native(entries: Mapping[str, Any]) -> dict[str, Any]:
     }
     state = _state(entries["generator"], "generator", options)
     released: dict[str, Any] = {
-        "args": {"image_size": options["image_size"], "mask_size": options["mask_size"]},
+        "args": _arguments(options, translated["activation"], vocabulary["predicates"]),
         "vocab": vocab,
         "model_kwargs": {
             "vocab": vocab,
@@ -423,6 +437,21 @@ def from_native(entries: Mapping[str, Any]) -> dict[str, Any]:
     return released
 
 
+def _arguments(
+    options: Mapping[str, Any], activation: str, predicates: Sequence[str]
+) -> dict[str, Any]:
+    """The command line of the release's training that would make such a model. Its sampling
+    program takes from there which pictures and objects of a data set are generated."""
+    same = [name for name in _OPTIONS if name not in ("gconv_pooling", "refinement_dims")]
+    return {
+        "dataset": "coco" if tuple(predicates[1:]) == GEOMETRIC_PREDICATES else "vg",
+        **{name: options[name] for name in same if name != "activation"},
+        "refinement_network_dims": options["refinement_dims"],
+        "activation": activation,
+        **_DATA_ARGUMENTS,
+    }
+
+
 def _activation(negative_slope: float) -> str:
     # The release takes what stands between the first two hyphens: never an exponent such as 1e-05.
     return "leakyrelu-" + np.format_float_positional(negative_slope, trim="0")
@@ -469,8 +498,8 @@ def _with_auxiliary_head(
     state: "OrderedDict[str, Tensor]", options: Mapping[str, Any], predicates: int
 ) -> "OrderedDict[str, Tensor]":
     """Weights with those of the head that the release has for relations, which are zero: it took
-    two boxes and two object vectors, and gave a predicate."""
-    widths = [2 * 4 + 2 * options["gconv_dim"], options["gconv_hidden_dim"], predicates]
+    two boxes and two embeddings of objects, and gave a predicate."""
+    widths = [2 * 4 + 2 * options["embedding_dim"], options["gconv_hidden_dim"], predicates]
     layers: list[Module] = []
     for fan_in, fan_out in pairwise(widths):
         norm = [BatchNorm1d(fan_out)] if options["mlp_normalization"] == "batch" else []

@@ -27,6 +27,8 @@ class Source:
         relationships: Whether its stores hold relationships, or they are drawn from the geometry
             of boxes and masks.
         graphs_per_picture: How many graphs of a picture an evaluation draws.
+        max_objects: Most objects of the graphs that an evaluation or a validation draws, image
+            node included; none for all.
         feature_network: Network of the picture scores: :obj:`"inception"`, or one of
             :data:`~sg2im_pyg.evaluation.network_files.NETWORKS`.
         configurations: Training configuration that fits pictures of a size (height, width); the
@@ -40,6 +42,7 @@ class Source:
     options: str | type
     relationships: Literal["stored", "geometric"] = "geometric"
     graphs_per_picture: int = 1
+    max_objects: int | None = None
     feature_network: str = "inception"
     configurations: Mapping[tuple[int, int], str] = field(default_factory=dict)
     made_on_first_use: bool = False
@@ -108,6 +111,7 @@ register_source(
         title="Visual Genome 1.4 (about 16 GB to download)",
         options="sg2im_pyg.sources.visual_genome.options:VisualGenomeOptions",
         relationships="stored",
+        max_objects=10,
         configurations={(64, 64): "vg64", (128, 128): "vg128"},
     )
 )

@@ -67,6 +67,11 @@ def sha256_of(path: str | os.PathLike[str], advance: Callable[[int], object] | N
     return digest.hexdigest()
 
 
+def fingerprint(path: Path) -> str:
+    """Tells one file from another of the same name."""
+    return f"{path.name} {sha256_of(path)[:16]}"
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The entries of a small file of ours; none where it is missing or damaged."""
     try:

@@ -31,6 +31,12 @@ class DataConfig:
     """False leaves only the edges to the image node (the paper's "no relationships")."""
     max_objects: int | None = option(None, least=2)
     """Most objects a picture, image node included; others are left out at random."""
+    subsampling: Literal["exact", "as-released"] = "exact"
+    """exact: never more than max_objects; as-released: one more (11 for 10) where relationships
+    have more objects than that leaves room for, an oversight of the release."""
+    validation_max_objects: int | None = option(None, least=0)
+    """The same number for validation; null: max_objects, or, where that is null, what the source is
+    scored with (10 on Visual Genome, as in the release, all elsewhere); 0: all."""
     max_objects_per_batch: int | None = option(None, least=2)
     """Most objects in all pictures together that a process computes at a time, image nodes
     included: bounds its memory. Where there are more, the pictures with the most lose some at

@@ -151,7 +151,8 @@ def open_split(
     Args:
         config: All options.
         split: :obj:`"train"`, :obj:`"val"` or :obj:`"test"`.
-        augment: Whether to leave out objects at random (:class:`SubsampleObjects`).
+        augment: Whether objects are left out at random as in training (:class:`SubsampleObjects`),
+            or as in validation.
         in_memory: Whether to hold the pictures in memory, see :class:`SceneDataset`.
         device: Where to assemble batches, likewise.
 
@@ -172,10 +173,19 @@ def open_split(
     dataset.transform = graph_transforms(
         dataset.vocabulary,
         source.relationships if config.data.relationships else "none",
-        config.data.max_objects if augment else None,
+        config.data.max_objects if augment else most_validated(config),
         config.data.max_objects_per_batch if augment else None,
+        config.data.subsampling == "as-released",
     )
     return dataset
+
+
+def most_validated(config: TrainingConfig) -> int | None:
+    """Most objects a picture in validation, image node included; none for all."""
+    most = config.data.validation_max_objects
+    if most is None:
+        most = config.data.max_objects or find_source(config.data.name).max_objects
+    return most or None
 
 
 def _first_graphs(dataset: SceneDataset, pictures: int, seed: int) -> Batch | None:

@@ -112,9 +112,9 @@ def training_step(
     """One step: the generator against the frozen discriminators, then each discriminator.
 
     The layout is made of the true boxes, and of the true masks where there are any (paper,
-    Section 3, "Training") unless predicted ones are asked for. A player whose loss or gradient is
-    not finite keeps its weights and its running statistics; if it is the generator, the
-    discriminators keep theirs too.
+    Section 3, "Training") unless predicted ones are asked for or the model has no masks. A player
+    whose loss or gradient is not finite keeps its weights and its running statistics; if it is the
+    generator, the discriminators keep theirs too.
 
     Args:
         fabric: Says on which device and over how many processes.

@@ -99,7 +99,8 @@ def sample_sheet(fabric: Fabric, model: Sg2Im, batch: Batch) -> Image.Image:
         if of_boxes is not None:
             of_boxes = of_boxes[:, :NOISE_CHANNELS]
         predicted = model(graphs, noise=noise, appearance=looks, box_noise=of_boxes)
-    true_masks = graphs.get("masks")
+    # Without masks of its own the generator fills whole boxes of the true layout, too.
+    true_masks = graphs.get("masks") if model.config.mask_size else None
     made = (denormalize_images(output.images) for output in (from_true, predicted))
     pictures = [to_pil(images) for images in (graphs.image, *made)]
     categories = torch.as_tensor(graphs.x)

@@ -310,6 +310,25 @@ def test_objects_in_relationships_are_kept_first(graph, max_objects, image_first
     assert (graph.edge_index[1, ~drawn] == len(kept)).all()
 
 
+@settings(deadline=None, max_examples=60)
+@given(related_scenes(), st.integers(2, 10), st.booleans())
+def test_as_released_one_more_is_kept_where_too_many_are_related(graph, max_objects, batched):
+    related = set(graph.edge_index.reshape(-1).tolist())
+    # The release's loader: too many related objects are drawn down to max_objects, others are
+    # filled up to one less, and then comes the image node.
+    if len(related) > max_objects - 1:
+        expected = max_objects
+    else:
+        expected = min(len(graph.x), max_objects - 1)
+    transform = SubsampleObjects(max_objects, as_released=True)
+    given = Batch.from_data_list([graph, graph]) if batched else graph
+    kept = transform(given).x - 1
+    for found in kept.view(2 if batched else 1, -1).tolist():
+        assert len(set(found)) == expected
+        assert set(found) <= related or related <= set(found)
+    assert repr(SubsampleObjects(7, as_released=True)) == "SubsampleObjects(7, as_released=True)"
+
+
 def test_objects_are_drawn_evenly():
     graph = scene(torch.rand(6, 4).tolist(), edges=(torch.tensor([[1], [4]]), torch.tensor([2])))
     graph.x = torch.arange(1, 7)

@@ -15,7 +15,7 @@ from sg2im_pyg.evaluation.evaluate import check_evaluation, evaluate
 from sg2im_pyg.evaluation.network_files import load_feature_network
 from sg2im_pyg.evaluation.picture_scores import PictureScores
 from sg2im_pyg.evaluation.split import Split
-from sg2im_pyg.images import denormalize_images
+from sg2im_pyg.images import IMAGENET_MEAN, IMAGENET_STD, denormalize_images
 from sg2im_pyg.metrics import box_diversity, box_iou, box_recall, mask_iou
 from sg2im_pyg.sources.landscapes.source import landscape_vocabulary
 
@@ -132,6 +132,43 @@ def test_pictures_are_scored_from_the_layout_asked_for(stores, checkpoint, layou
     assert system(found)["layout"]["mean_iou"] < 0.9
 
 
+def test_pictures_are_scored_with_their_contrast_stretched(stores, checkpoint, tmp_path):
+    chosen = {"checkpoint": [str(checkpoint)], "network": "landscapes", "splits": 3}
+    found = evaluate(options(stores, stretch=True, examples=0, **chosen), tmp_path)
+
+    def stretched_by_hand(pictures):
+        return np.stack([(p - p.min()) / (p.max() - p.min()) * 255 for p in pictures])
+
+    true = SceneDataset(stores["test"]).assemble(range(12)).image
+    split, model, mean, std = Split(stores["test"]), Sg2Im.from_pretrained(checkpoint), *(
+        np.array(values).reshape(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD)
+    )  # fmt: skip
+    made = []
+    for index in range(12):
+        graph = split.graphs([index], 0, "geometric")
+        with torch.no_grad():
+            output = model(graph, noise=split.noise([index], 0, (2, 16, 16)))
+        made.append(output.images[0].double().numpy() * std + mean)
+    expected = stretched_by_hand(made)
+    for path in tmp_path.rglob("*.png"):
+        image = np.array(Image.open(path)).transpose(2, 0, 1)
+        assert (image.min(), image.max()) == (0, 255)
+        [place] = [i for i in range(12) if f"{split.image_id(i):012}" == path.stem]
+        assert np.abs(image - expected[place]).max() <= 1
+    scores = PictureScores(load_feature_network("landscapes"), splits=3)
+    of_bytes = [stretched_by_hand(true.double().numpy()), expected]
+    of_bytes = [torch.from_numpy(pictures.round()).to(torch.uint8) for pictures in of_bytes]
+    scores.add_true(of_bytes[0])
+    scores.add(of_bytes[1])
+    figures, wanted = system(found)["pictures"], scores.compute()
+    assert figures["fid"] == pytest.approx(wanted["fid"], rel=2e-2)
+    real = system(found, 0)["pictures"]["inception_score"]["mean"]
+    assert real == pytest.approx(scores.compute_true()["inception_score"]["mean"], rel=1e-2)
+    as_they_are = evaluate(options(stores, examples=0, **chosen))
+    assert figures["fid"] != pytest.approx(system(as_they_are)["pictures"]["fid"], rel=5e-2)
+    assert figures["fid"] > 0 and system(found)["layout"] == system(as_they_are)["layout"]
+
+
 def test_a_folder_stands_in_the_same_table(stores, checkpoint, tmp_path):
     """The split's own pictures, as another system's, have nothing to be told apart by."""
     images = SceneDataset(stores["test"]).assemble(range(12)).image
@@ -160,6 +197,18 @@ def test_a_folder_stands_in_the_same_table(stores, checkpoint, tmp_path):
     notes = system(evaluate(options(stores, images=[str(folder)], network="landscapes")))["notes"]
     assert len(notes) == 1
     assert "Of the 12 pictures 2 had another size and were resized to 16 x 16" in notes[0]
+
+
+def test_true_masks_are_none_for_a_model_without(stores, tmp_path):
+    path = tmp_path / "boxes.pt"
+    save_checkpoint(path, tiny_model(mask_size=0))
+    true, predicted = (
+        system(evaluate(options(stores, checkpoint=[str(path)], masks=masks, network="landscapes")))
+        for masks in ("true", "predicted")
+    )
+    assert true["pictures"] == predicted["pictures"] and true["layout"] == predicted["layout"]
+    assert any("whole boxes are filled" in note for note in true["notes"])
+    assert not any("whole boxes are filled" in note for note in predicted["notes"])
 
 
 def test_a_folder_given_by_two_dots_has_a_name(stores, tmp_path, monkeypatch):

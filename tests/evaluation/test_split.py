@@ -119,6 +119,49 @@ def test_a_limit_and_fewer_objects(store):
     assert Split(store, limit=100).pictures == 9
 
 
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory):
+    """A store of Visual Genome: pictures of 12 objects, of which 2, 9, 10 and 12 are related."""
+    path = tmp_path_factory.mktemp("visual genome") / "test.h5"
+    vocabulary = Vocabulary([f"thing {i}" for i in range(12)], ["near"])
+    with SceneWriter(path, vocabulary, (16, 16), 0, {"source": "visual_genome"}) as writer:
+        for related in (2, 9, 10, 12):
+            chain = np.array([[i, 1, i + 1] for i in range(related - 1)], np.int32)
+            boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (12, 1))
+            image = np.zeros((16, 16, 3), np.uint8)
+            writer.add(Scene(related, image, np.arange(1, 13), boxes, relationships=chain))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "nodes"),
+    [
+        ({}, [10, 10, 10, 10]),  # as the release scores
+        ({"as_released": True}, [10, 10, 11, 11]),
+        ({"max_objects": 0}, [13] * 4),
+        ({"max_objects": 30}, [13] * 4),
+        ({"max_objects": 4}, [4] * 4),
+    ],
+)
+def test_visual_genome_is_scored_with_ten_objects_a_picture(crowded, options, nodes):
+    split = Split(crowded, **options)
+    graphs = split.graphs(range(4), 0, "stored")
+    assert graphs.batch.bincount().tolist() == nodes
+    # The same objects with and without their relationships, and each time.
+    assert torch.equal(split.graphs(range(4), 0, "none").x, graphs.x)
+    assert torch.equal(Split(crowded, **options).graphs([1, 2], 0, "stored").x,
+                       graphs.x[graphs.ptr[1]:graphs.ptr[3]])  # fmt: skip
+    for i in range(4):
+        own = graphs.get_example(i)
+        related = {name - 1 for name in own.x.tolist() if 0 < name <= (2, 9, 10, 12)[i]}
+        assert len(related) == min((2, 9, 10, 12)[i], nodes[i] - 1)  # they come first
+
+
+def test_one_object_a_picture_is_none(crowded):
+    with pytest.raises(Sg2ImError, match="max_objects must be at least 2"):
+        Split(crowded, max_objects=1).graphs([0], 0, "stored")
+
+
 def test_names_are_translated_one_by_one(tmp_path):
     given = Vocabulary(["a", "b", "c"], ["on", "by"])
     wanted = Vocabulary(["c", "NONE", "x", "a", "NONE", "b"], ["by", "near", "on"])

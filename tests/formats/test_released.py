@@ -22,10 +22,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.nn import LeakyReLU
 
-from sg2im_pyg import Sg2Im, Sg2ImError
+from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import load_players, load_released, save_checkpoint, save_released
+from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator, compose_layout, crop_objects
 from sg2im_pyg.nn.discriminators import SegmentingDiscriminator
 from sg2im_pyg.training.criteria import discriminator_loss, generator_loss
@@ -1083,6 +1085,145 @@ def test_our_models_come_back_from_the_release_s_format(changes, tmp_path):
             np.asarray(model.generate([graph], seed=2)[0]) for model in (players[0], found.model)
         ]
         assert np.array_equal(*pictures)
+
+
+def released_networks(entries):
+    """The networks that the release's code makes of the options in a file, as empty modules with
+    its names, written from their description."""
+    options = entries["model_kwargs"]
+    objects, predicates = (
+        len(options["vocab"][f"{kind}_idx_to_name"]) for kind in ("object", "pred")
+    )
+    embedding, dim, hidden = (
+        options[name] for name in ("embedding_dim", "gconv_dim", "gconv_hidden_dim")
+    )
+
+    def mlp(*widths):
+        layers = []
+        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+            layers.append(nn.Linear(fan_in, fan_out))
+            if options["mlp_normalization"] == "batch":
+                layers.append(nn.BatchNorm1d(fan_out))
+            layers.append(nn.ReLU())
+        return nn.Sequential(*layers)
+
+    def layer(width):
+        module = nn.Module()
+        module.net1 = mlp(3 * width, hidden, 2 * hidden + dim)
+        module.net2 = mlp(hidden, hidden, dim)
+        return module
+
+    def normalized(kind, *layers):
+        norms = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+        made = [norms[kind](each) if isinstance(each, int) and kind in norms else each
+                for each in layers]  # fmt: skip
+        return nn.Sequential(*(each for each in made if isinstance(each, nn.Module)))
+
+    model = nn.Module()
+    model.obj_embeddings = nn.Embedding(objects + 1, embedding)
+    model.pred_embeddings = nn.Embedding(predicates, embedding)
+    count = options["gconv_num_layers"]
+    model.gconv = layer(embedding) if count else nn.Linear(embedding, dim)
+    if count > 1:
+        model.gconv_net = nn.Module()
+        model.gconv_net.gconvs = nn.ModuleList(layer(dim) for _ in range(count - 1))
+    model.box_net = mlp(dim, hidden, 4)
+    if options["mask_size"]:
+        layers, side = [], 1
+        while side < options["mask_size"]:
+            side *= 2
+            layers += [nn.Upsample(scale_factor=2), nn.BatchNorm2d(dim)]
+            layers += [nn.Conv2d(dim, dim, 3, padding=1), nn.ReLU()]
+        model.mask_net = nn.Sequential(*layers, nn.Conv2d(dim, 1, 1))
+    model.rel_aux_net = mlp(2 * embedding + 8, hidden, predicates)
+    # The sum of tuples as in the release, which fails on a list.
+    widths = (dim + options["layout_noise_dim"],) + options["refinement_dims"]  # noqa: RUF005
+    model.refinement_net, modules, before = nn.Module(), nn.ModuleList(), 1
+    for width in widths[1:]:
+        module = nn.Module()
+        first = nn.Conv2d(widths[0] + before, width, 3)
+        second, kind = nn.Conv2d(width, width, 3), options["normalization"]
+        module.net = normalized(kind, first, width, nn.LeakyReLU(), second, width, nn.LeakyReLU())
+        modules.append(module)
+        before = width
+    model.refinement_net.refinement_modules = modules
+    model.refinement_net.output_conv = nn.Sequential(
+        nn.Conv2d(before, before, 3), nn.LeakyReLU(), nn.Conv2d(before, 3, 1)
+    )
+
+    def convolutions(given):
+        layers, before = [], 3
+        for name in given["arch"].split(","):
+            kernel, width, *stride = map(int, name[1:].split("-"))
+            if layers:
+                layers += [before, nn.LeakyReLU()]
+            layers.append(nn.Conv2d(before, width, kernel, *stride))
+            before = width
+        return normalized(given["normalization"], *layers), before
+
+    objects_judge, pictures_judge = nn.Module(), nn.Module()
+    body, width = convolutions(entries["d_obj_kwargs"])
+    objects_judge.discriminator = nn.Module()
+    objects_judge.discriminator.cnn = nn.Sequential(body, nn.Identity(), nn.Linear(width, 1024))
+    objects_judge.discriminator.real_classifier = nn.Linear(1024, 1)
+    objects_judge.discriminator.obj_classifier = nn.Linear(1024, objects)
+    pictures_judge.cnn, width = convolutions(entries["d_img_kwargs"])
+    pictures_judge.classifier = nn.Conv2d(width, 1, 1)
+    return {"model_state": model, "d_obj_state": objects_judge, "d_img_state": pictures_judge}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"embedding_dim": 12, "gconv_dim": 20},
+        {"embedding_dim": 20, "gconv_dim": 12, "mlp_normalization": "batch"},
+        {"embedding_dim": 7, "gconv_dim": 9, "gconv_num_layers": 0, "normalization": "none"},
+        {"embedding_dim": 3, "gconv_dim": 5, "gconv_num_layers": 1, "normalization": "instance"},
+        {"gconv_num_layers": 4, "mask_size": 0, "layout_noise_dim": 0},
+        {"mask_size": 1, "gconv_pooling": "sum"},
+    ],
+    ids=str,
+)
+def test_what_is_written_fits_the_networks_that_the_release_makes_of_it(changes, tmp_path):
+    path = tmp_path / "released.pt"
+    save_released(path, *make_players(**changes))
+    written = read(path)
+    for name, network in released_networks(written).items():
+        network.load_state_dict(written[name])  # strict: all names and shapes, and no others
+
+
+@torch.no_grad()
+def test_an_exported_model_of_two_widths_gives_the_release_s_pictures(tmp_path):
+    torch.manual_seed(2)
+    names = Vocabulary(VOCAB["object_idx_to_name"], VOCAB["pred_idx_to_name"])
+    chosen = {name: SMALL[name] for name in SMALL.keys() - {"vocab"}}
+    model = Sg2Im(names, **chosen | {"embedding_dim": 11, "gconv_dim": 4}).eval()
+    path = tmp_path / "released.pt"
+    save_released(path, model)
+    written = read(path)
+    noise = torch.randn(2, SMALL["layout_noise_dim"], *SMALL["image_size"])
+    images, boxes, masks = direct_forward(written["model_state"], written["model_kwargs"], noise)
+    found = model(model.to_batch(GRAPHS), noise=noise)
+    for ours, theirs in ((found.images, images), (found.boxes, boxes), (found.masks, masks)):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_release_s_sampling_program_finds_its_arguments(tmp_path):
+    """What it reads of a checkpoint's ``args`` to open COCO or Visual Genome; by .get or by []."""
+    for predicates, dataset in ((GEOMETRIC_PREDICATES, "coco"), (("on", "near"), "vg")):
+        names = Vocabulary(["sky", "grass"], predicates)
+        sizes = {"image_size": (8, 16), "refinement_dims": (6, 4), "mask_size": 8}
+        save_released(tmp_path / "released.pt", Sg2Im(names, gconv_hidden_dim=8, **sizes))
+        args = read(tmp_path / "released.pt")["args"]
+        assert args["dataset"] == dataset
+        assert args["image_size"] == (8, 16)
+        of_coco = "coco_stuff_only mask_size min_object_size min_objects_per_image "
+        of_coco += "instance_whitelist stuff_whitelist coco_include_other"
+        assert [args[name] for name in of_coco.split()] == [True, 8, 0.02, 3, None, None, False]
+        of_visual_genome = "max_objects_per_image vg_use_orphaned_objects"
+        assert [args[name] for name in of_visual_genome.split()] == [10, True]
+        assert args["refinement_network_dims"] == (6, 4)
+        assert args["activation"] == "leakyrelu-0.2"
 
 
 def slopes(module):

@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sg2im_pyg.model_config import ModelConfig
 from sg2im_pyg.nn.augmentation import Augmentation
+from sg2im_pyg.nn.layout import FactoredLayout
 from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.losses import LOSSES, LossConfig
@@ -25,6 +26,7 @@ from sg2im_pyg.training.noise import (
 from sg2im_pyg.training.players import build_players, discriminator_ratio, learning_rate
 from sg2im_pyg.training.processes import launch_fabric
 from sg2im_pyg.training.step import frozen, split_batch, training_step
+from sg2im_pyg.training.validation import validate
 
 
 @pytest.fixture
@@ -252,6 +254,44 @@ def test_a_loss_that_is_not_finite_is_named_however_late_it_is_read(setting, con
     graphs.boxes[0, 0] = float("nan")
     results = [training_step(fabric, players, graphs.clone(), config) for _ in range(2)]
     assert ["generator/box" in result.read()[1] for result in results] == [True, True]
+
+
+# --- The layout -----------------------------------------------------------------------------------
+
+
+def layout_of_whole_boxes(model, graphs, size):
+    """The release's: a block of 8 x 8 copies of each object's vector, warped into its box."""
+    vectors = model.object_vectors(graphs)
+    layout = torch.zeros(graphs.num_graphs, vectors.size(1), *size)
+    for vector, box, picture in zip(vectors, graphs.boxes, graphs.batch, strict=True):
+        grids = [
+            (torch.linspace(0, 1, length) - box[axis]) / (box[axis + 2] - box[axis]) * 2 - 1
+            for axis, length in ((0, size[1]), (1, size[0]))
+        ]
+        grid = torch.stack(torch.meshgrid(*grids, indexing="xy"), dim=2)
+        block = vector.view(1, -1, 1, 1).expand(-1, -1, 8, 8)
+        layout[picture] += F.grid_sample(block, grid[None], align_corners=True)[0]
+    return layout
+
+
+def test_a_generator_without_masks_fills_whole_boxes_in_training_and_validation(config):
+    config.model.mask_size, config.optimizer.lr = 0, 1e-9  # weights stay what they are
+    fabric, players, graphs = make_setting(config)
+    assert (graphs.masks.mean((1, 2)) < 0.9).any()  # the data has masks that are no whole boxes
+    model, seen = players.generator.bare, []
+
+    def record(layout, noise=None):
+        seen.append(layout.multiply() if isinstance(layout, FactoredLayout) else layout)
+        return painted(layout, noise)
+
+    painted, model.refinement.forward = model.refinement.forward, record
+    training_step(fabric, players, graphs, config)
+    validate(fabric, model, [graphs], config.losses)
+    with torch.no_grad():
+        expected = layout_of_whole_boxes(model, graphs, (16, 16))
+    assert len(seen) == 2
+    for layout in seen:
+        torch.testing.assert_close(layout, expected, rtol=1e-4, atol=1e-4)
 
 
 # --- Options --------------------------------------------------------------------------------------

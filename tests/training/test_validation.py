@@ -1,9 +1,14 @@
 """Validation and sample pictures of a model that draws its boxes: the same each time."""
 
+import numpy as np
 import pytest
 import torch
 
-from sg2im_pyg.training.data import open_split
+from sg2im_pyg import Vocabulary
+from sg2im_pyg.data import Scene, SceneWriter
+from sg2im_pyg.data.store import store_path
+from sg2im_pyg.training.config import DataConfig
+from sg2im_pyg.training.data import most_validated, open_split
 from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.noise import box_noise
 from sg2im_pyg.training.players import build_players
@@ -41,6 +46,39 @@ def test_validation_is_the_same_each_time_and_in_any_parts(setting, everything):
     assert first["box_flow"] == pytest.approx(flow.velocity.mean().item(), rel=1e-5)
     expected = flow.relations.sum().item() / len(graphs.x)
     assert first["box_relation"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "trained", "validated"),
+    [
+        ({}, 13, 10),  # as the release scores
+        ({"max_objects": 10}, 10, 10),  # vg64
+        ({"max_objects": 10, "subsampling": "as-released"}, 11, 11),
+        ({"max_objects": 10, "validation_max_objects": 0}, 10, 13),
+        ({"max_objects": 6, "validation_max_objects": 30}, 6, 13),
+        ({"max_objects": 6}, 6, 6),
+    ],
+)
+def test_visual_genome_is_validated_with_ten_objects_a_picture(
+    config, tmp_path, options, trained, validated
+):
+    vocabulary = Vocabulary([f"thing {i}" for i in range(12)], ["near"])
+    for split in ("train", "val"):
+        path = store_path(tmp_path, (16, 16), split)
+        with SceneWriter(path, vocabulary, (16, 16), 0, {"source": "visual_genome"}) as writer:
+            chain = np.array([[i, 1, i + 1] for i in range(11)], np.int32)
+            boxes = np.tile(np.array([0, 0, 1, 1], np.float32), (12, 1))
+            image = np.zeros((16, 16, 3), np.uint8)
+            writer.add(Scene(1, image, np.arange(1, 13), boxes, relationships=chain))
+    config.data = DataConfig(name="visual_genome", root=str(tmp_path), **options)
+    for split, augment, nodes in (("train", True, trained), ("val", False, validated)):
+        assert len(open_split(config, split, augment)[0].x) == nodes
+
+
+def test_coco_and_landscapes_are_validated_with_all_objects(config):
+    assert most_validated(config) is None
+    config.data.name = "coco"
+    assert most_validated(config) is None
 
 
 def test_masks_are_validated_as_they_are_trained(setting, everything):

@@ -28,11 +28,15 @@ class Segmentation:
     height: int
     where: str
 
-    def small_mask(self, size: int) -> np.ndarray:
+    def small_mask(self, size: int, smooth: bool = False) -> np.ndarray:
         """The mask within the box, shape :math:`(M, M)`, bool.
 
-        The mask at the picture's size is cropped to the box rounded to pixels and resized
-        bilinearly with antialiasing; a pixel is set above 0.5.
+        The mask at the picture's size is cropped to the box rounded to pixels and resized, see
+        :func:`resized`.
+
+        Args:
+            size: Side of the mask :math:`M`.
+            smooth: Whether all pixels count, see :func:`resized`.
 
         Raises:
             Sg2ImError: If the outline is malformed or does not belong to its picture.
@@ -42,9 +46,7 @@ class Segmentation:
         x0, y0 = min(max(x0, 0), self.width - 1), min(max(y0, 0), self.height - 1)
         x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
         # Turned around: runs go down the columns, and so does the memory of what is decoded.
-        crop = np.ascontiguousarray(self.decode().T[x0:x1, y0:y1], np.float32)
-        resized = Image.fromarray(crop).resize((size, size), Image.Resampling.BILINEAR)
-        return (np.asarray(resized) > 0.5).T
+        return resized(self.decode().T[x0:x1, y0:y1], size, smooth).T
 
     def decode(self) -> np.ndarray:
         """Mask of an object at the picture's size, shape (height, width), uint8.
@@ -97,6 +99,55 @@ class Segmentation:
                     f"of positions in its picture of {self.width} x {self.height} pixels."
                 )
         return [polygon for polygon in polygons if len(polygon) >= 6]
+
+
+def resized(mask: np.ndarray, size: int, smooth: bool = False) -> np.ndarray:
+    """A mask of another size.
+
+    As in the release, whose pixels these are, a pixel of the result looks at the four of the mask
+    around its centre alone, of which those outside are empty, and is set above 128 / 255. (It is
+    scikit-image 0.14's ``resize``: bilinear, no antialiasing, ``mode="constant"``, its result cut
+    off at the least and the most of the mask, so that a full mask stays full.)
+
+    Args:
+        mask: Zeros and ones, shape :math:`(H, W)`.
+        size: Side of the result.
+        smooth: Whether the result is averaged over all pixels (bilinear with antialiasing, set
+            above one half) instead.
+
+    Returns:
+        Shape :math:`(size, size)`, bool.
+
+    Examples:
+        >>> resized(np.array([[1, 0, 0, 0]] * 4), 2).astype(int)
+        array([[0, 0],
+               [0, 0]])
+        >>> resized(np.array([[1, 1, 0, 0]] * 4), 2, smooth=True).astype(int)
+        array([[1, 0],
+               [1, 0]])
+    """
+    if smooth:
+        picture = Image.fromarray(np.ascontiguousarray(mask, np.float32))
+        return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)) > 0.5
+    if mask.all():
+        return np.ones((size, size), bool)
+    (rows, of_rows), (columns, of_columns) = (_around(length, size) for length in mask.shape)
+    shares = np.zeros((size, size))
+    for row, of_row in zip(rows, of_rows, strict=True):
+        for column, of_column in zip(columns, of_columns, strict=True):
+            shares += np.outer(of_row, of_column) * mask[np.ix_(row, column)]
+    return 255 * shares > 128
+
+
+def _around(length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The two pixels of a row around the centre of each pixel of a row of another length, and
+    their weights, both of shape (2, size); those outside of the row weigh nothing."""
+    centres = (np.arange(size) + 0.5) * (length / size) - 0.5
+    before = np.floor(centres)
+    pixels = np.stack([before, before + 1]).astype(np.int64)
+    weights = np.stack([before + 1 - centres, centres - before])
+    weights[(pixels < 0) | (pixels >= length)] = 0
+    return pixels.clip(0, length - 1), weights
 
 
 def _uncompress(counts: str) -> np.ndarray | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sg2im_pyg.sources.coco.selection import CocoSelection
+from sg2im_pyg.sources.coco.selection import CocoSelection, MaskResize, mask_settings
 from sg2im_pyg.sources.options import MAX_MASK_SIDE, DownloadOptions
 from sg2im_pyg.system.options import option
 
@@ -22,6 +22,9 @@ class CocoOptions(CocoSelection, DownloadOptions):
 
     mask_size: int = option(16, least=0, most=MAX_MASK_SIDE)
     """Side of an object's mask in pixels; 0: no masks."""
+    mask_resize: MaskResize = "as-released"
+    """How masks come to that side: as-released, from the four pixels around each centre, as in the
+    2018 release, so that relations come out the same; or smooth, averaged over all pixels."""
 
     RAW = ("annotations",)
 
@@ -35,9 +38,12 @@ class CocoOptions(CocoSelection, DownloadOptions):
         return COCO if self.things_only else (COCO_STUFF, *COCO)
 
     def known_settings(self) -> dict[str, Any] | None:
-        return {"source": "coco", "mask_size": self.mask_size, **self.settings()}
+        masks = mask_settings(self.mask_size, self.mask_resize)
+        return {"source": "coco", **masks, **self.settings()}
 
     def conversion(self, folder: Path) -> "Conversion":
         from sg2im_pyg.sources.coco.source import coco_conversion
 
-        return coco_conversion(folder, self, self.mask_size, self.processes, self.progress)
+        return coco_conversion(
+            folder, self, self.mask_size, self.processes, self.progress, self.mask_resize
+        )

@@ -1,10 +1,15 @@
-"""Which objects and pictures of COCO are used."""
+"""Which objects and pictures of COCO are used, and how stores note it."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.sources.coco.image_ids import id_files
+from sg2im_pyg.system.files import fingerprint
 from sg2im_pyg.system.options import check_options, option
+
+MaskResize = Literal["as-released", "smooth"]
+"""How masks are resized, see :func:`sg2im_pyg.sources.coco.masks.resized`."""
 
 
 @dataclass
@@ -29,6 +34,10 @@ class CocoSelection:
     """Use no stuff, for a COCO without stuff annotations."""
     all_images: bool = False
     """Use also pictures that have no stuff annotation."""
+    image_ids: list[str] | None = option(None, metavar="FILE")
+    """Use only pictures whose numbers these files list, one a line or as a JSON list; null: all. Of
+    val2017 all are used where they list none of it. The paper's are those of the challenge of 2017,
+    whose lists lie in COCO-Stuff's archive (docs/data.md)."""
     include_other: bool = False
     """Keep objects of the stuff category 'other'."""
     val_images: int = option(1024, least=1)
@@ -55,4 +64,15 @@ class CocoSelection:
     def settings(self) -> dict[str, Any]:
         """What stores note of it."""
         names = [entry.name.replace("things_only", "use_stuff") for entry in fields(CocoSelection)]
-        return {name: getattr(self, name) for name in names}
+        settings = {name: getattr(self, name) for name in names}
+        if self.image_ids is None:  # stores of before have no word on it
+            del settings["image_ids"]
+        else:
+            settings["image_ids"] = [fingerprint(path) for path in id_files(self.image_ids)]
+        return settings
+
+
+def mask_settings(mask_size: int, mask_resize: MaskResize) -> dict[str, Any]:
+    """What stores note of their masks. Those of before have smooth ones and no word on it."""
+    as_released = mask_size and mask_resize == "as-released"
+    return {"mask_size": mask_size, **({"mask_resize": mask_resize} if as_released else {})}

@@ -14,8 +14,9 @@ from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, IMAGE, UNUSED, Vocab
 from sg2im_pyg.errors import Sg2ImError, nearest
 from sg2im_pyg.sources.annotations import Annotations
 from sg2im_pyg.sources.coco.annotation_file import AnnotationFile
+from sg2im_pyg.sources.coco.image_ids import read_image_ids
 from sg2im_pyg.sources.coco.masks import Segmentation
-from sg2im_pyg.sources.coco.selection import CocoSelection
+from sg2im_pyg.sources.coco.selection import CocoSelection, MaskResize, mask_settings
 from sg2im_pyg.sources.preparation import Conversion
 from sg2im_pyg.system.parallel import ordered_map
 from sg2im_pyg.system.progress import progress_bar
@@ -40,6 +41,7 @@ def read_coco(
     selection: CocoSelection = _AS_RELEASED,
     workers: int = 1,
     progress: bool = False,
+    mask_resize: MaskResize = "as-released",
 ) -> dict[str, Annotations]:
     """Converts the annotations of some splits of COCO 2017.
 
@@ -56,6 +58,7 @@ def read_coco(
         selection: Which objects and pictures are used.
         workers: Number of processes that decode masks.
         progress: Show a bar for each pass, if stderr is a terminal.
+        mask_resize: How masks come to their size.
 
     Raises:
         Sg2ImError: If a file is missing or malformed, if the files do not agree with each other,
@@ -66,10 +69,12 @@ def read_coco(
         coco_image_folder(source, split)  # say what is missing before minutes of work
         _annotation_paths(source, split, selection)
     found: dict[str, Annotations] = {}
+    wanted = None if selection.image_ids is None else read_image_ids(selection.image_ids)
     for part in dict.fromkeys(PARTS[split] for split in splits):
         first = next(split for split in splits if PARTS[split] == part)
         paths = _annotation_paths(source, first, selection)
-        whole, reasons = _read_part(paths, mask_size, selection, workers, progress)
+        smooth = mask_resize == "smooth"
+        whole, reasons = _read_part(paths, mask_size, smooth, selection, wanted, workers, progress)
         shares = {"train": (whole, reasons)}
         if part != PARTS["train"]:
             shares = _divide(whole, reasons, selection.val_images)
@@ -111,7 +116,12 @@ def coco_vocabulary(things: Mapping[int, str], stuff: Mapping[int, str]) -> Voca
 
 
 def coco_conversion(
-    source: Path, selection: CocoSelection, mask_size: int, workers: int, progress: bool
+    source: Path,
+    selection: CocoSelection,
+    mask_size: int,
+    workers: int,
+    progress: bool,
+    mask_resize: MaskResize = "as-released",
 ) -> Conversion:
     """What is made of a folder of COCO; arguments and errors as for :func:`read_coco`.
 
@@ -125,7 +135,7 @@ def coco_conversion(
         settings[split] = {
             "source": "coco",
             "split": split,
-            "mask_size": mask_size,
+            **mask_settings(mask_size, mask_resize),
             **selection.settings(),
             "annotation_bytes": {
                 path.name: path.stat().st_size
@@ -138,7 +148,9 @@ def coco_conversion(
         name="COCO",
         settings=settings,
         folders=folders,
-        convert=lambda splits: read_coco(source, splits, mask_size, selection, workers, progress),
+        convert=lambda splits: read_coco(
+            source, splits, mask_size, selection, workers, progress, mask_resize
+        ),
         wanted=f"{selection.min_objects} to {selection.max_objects} objects larger than "
         f"{selection.min_object_size:g} of the picture",
     )
@@ -166,7 +178,13 @@ def coco_image_folder(source: Path, split: str) -> Path:
 
 
 def _read_part(
-    paths: Sequence[Path], mask_size: int, selection: CocoSelection, workers: int, progress: bool
+    paths: Sequence[Path],
+    mask_size: int,
+    smooth: bool,
+    selection: CocoSelection,
+    wanted: set[int] | None,
+    workers: int,
+    progress: bool,
 ) -> tuple[Annotations, list[str]]:
     """All pictures used of one part, and of each listed picture why it is not ("": it is)."""
     things = AnnotationFile(paths[0], progress)
@@ -204,6 +222,14 @@ def _read_part(
     if selection.use_stuff and not selection.all_images:
         has_stuff = np.isin(list(images), list(files[1].annotated_images))
         reasons[~has_stuff] = "no stuff annotation"
+    if wanted is not None:
+        is_wanted = np.array([number in wanted for number in images], bool)
+        if not is_wanted.any() and PARTS["train"] in paths[0].name:
+            raise Sg2ImError(
+                f"No picture of {paths[0]} is in {' or '.join(selection.image_ids or ())}: give a "
+                "list of numbers of COCO's pictures of 2017."
+            )
+        reasons[~is_wanted & is_wanted.any()] = "not in the list of pictures"
     used = reasons == ""
 
     kept = used[table[:, 0]] if len(table) else np.zeros(0, bool)
@@ -219,7 +245,8 @@ def _read_part(
         tasks = iter(lambda: list(islice(outlines, _MASKS_A_TASK)), [])
         workers = workers if len(table) > 500 else 1
         with progress_bar(title, len(table), progress, unit=" masks") as bar:
-            for places, masks in ordered_map(partial(_decode_masks, mask_size), tasks, workers):
+            decode = partial(_decode_masks, mask_size, smooth)
+            for places, masks in ordered_map(decode, tasks, workers):
                 packed[places] = masks
                 bar.update(len(places))
     listed = np.array(list(images), np.int64)[used]
@@ -255,9 +282,9 @@ def _outlines(
 
 
 def _decode_masks(
-    mask_size: int, outlines: list[tuple[int, Segmentation]]
+    mask_size: int, smooth: bool, outlines: list[tuple[int, Segmentation]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    masks = np.stack([outline.small_mask(mask_size) for _, outline in outlines])
+    masks = np.stack([outline.small_mask(mask_size, smooth) for _, outline in outlines])
     return np.array([row for row, _ in outlines]), pack_masks(masks)
 
 

@@ -20,7 +20,7 @@ from sg2im_pyg.sources.visual_genome.raw_files import (
 )
 from sg2im_pyg.sources.visual_genome.rules import VisualGenomeColumns
 from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
-from sg2im_pyg.system.files import sha256_of
+from sg2im_pyg.system.files import fingerprint
 
 FILES = (
     *("image_data.json", "objects.json", "attributes.json", "relationships.json"),
@@ -33,7 +33,7 @@ SPLIT_LIST = "vg_splits.json"
 
 _AS_RELEASED = VisualGenomeSelection()
 
-_SHARES = {"train": 0.855, "val": 0.075, "test": 0.07}  # of the pictures that the release kept
+_SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}  # paper, Section 4.1
 _LAYOUT = (
     f"expected are {', '.join(FILES)}, and the pictures in images/VG_100K and images/VG_100K_2 "
     "(or VG_100K and VG_100K_2)"
@@ -117,7 +117,7 @@ def read_visual_genome(
 
 
 def draw_splits(ids: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Divides pictures at random, 85.5 : 7.5 : 7 as the pictures that the release kept.
+    """Divides pictures at random, 80 : 10 : 10 (paper, Section 4.1).
 
     Args:
         ids: Numbers of the pictures, shape :math:`(N,)`; their order does not matter.
@@ -168,18 +168,19 @@ def visual_genome_conversion(
     chosen = split_source(source, splits)
     names = None if vocabulary is None else load_vocabulary(vocabulary)
     if isinstance(chosen, int):
-        known_by = f"seed {chosen}"
+        shares = " : ".join(f"{share:.0%}" for share in _SHARES.values())
+        known_by = f"seed {chosen}, {shares}"
         note = (
-            f"Pictures are divided into train, val and test at random, seed {chosen}: results are "
-            "not comparable with those of the release's own splits (vg_splits.json)."
+            f"Pictures are divided into train, val and test at random ({shares}), seed {chosen}: "
+            "results are not comparable with those of the release's own splits (vg_splits.json)."
         )
     else:
-        known_by, note = _fingerprint(chosen), f"Splits: {chosen}"
+        known_by, note = fingerprint(chosen), f"Splits: {chosen}"
     settings: dict[str, Any] = {
         "source": "visual_genome",
         **selection.settings(),
         "splits": known_by,
-        "vocabulary": None if vocabulary is None else _fingerprint(Path(vocabulary)),
+        "vocabulary": None if vocabulary is None else fingerprint(Path(vocabulary)),
         "annotation_bytes": {name: (source / name).stat().st_size for name in FILES},
     }
     return Conversion(
@@ -223,8 +224,3 @@ def visual_genome_image_folder(source: Path) -> Path:
         f"There are no folders of pictures VG_100K and VG_100K_2 in {source / 'images'} (nor in "
         f"{source}): put them there; {_LAYOUT}."
     )
-
-
-def _fingerprint(path: Path) -> str:
-    """Tells one file from another of the same name."""
-    return f"{path.name} {sha256_of(path)[:16]}"

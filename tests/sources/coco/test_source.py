@@ -2,10 +2,12 @@ import json
 import math
 import random
 from copy import deepcopy
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import scipy.ndimage
 from filelock import FileLock
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -13,7 +15,7 @@ from pycocotools import mask as coco_mask
 from sg2im_pyg.data import Scene, SceneReader
 from sg2im_pyg.data.scene_table import unpack_masks
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.coco.masks import Segmentation
+from sg2im_pyg.sources.coco.masks import Segmentation, resized
 from sg2im_pyg.sources.coco.options import CocoOptions
 from sg2im_pyg.sources.coco.selection import CocoSelection
 from sg2im_pyg.sources.coco.source import (
@@ -75,8 +77,10 @@ def bounds(mask):
 class Scenes:
     """One split as scenes, read without a store."""
 
-    def __init__(self, folder, split, image_size=(64, 64), mask_size=16, selection=DEFAULT):
-        self.annotations = read_coco(folder, [split], mask_size, selection)[split]
+    def __init__(
+        self, folder, split, image_size=(64, 64), mask_size=16, selection=DEFAULT, **options
+    ):
+        self.annotations = read_coco(folder, [split], mask_size, selection, **options)[split]
         self.vocabulary = self.annotations.vocabulary
         self.image_folder = coco_image_folder(folder, split)
         self.image_size, self.mask_size = image_size, mask_size
@@ -170,8 +174,10 @@ def small_coco(folder):
 # Masks -------------------------------------------------------------------------------------
 
 
-def small_mask(mask, box, size):
-    """Crop of the rounded box, resized with a triangle filter in float64, set above one half."""
+def small_mask(mask, box, size, smooth):
+    """Crop of the rounded box, resized in float64: smooth, with a triangle filter over all pixels
+    that is set above one half; otherwise with one that reaches the next pixel alone, as in the 2018
+    release."""
     x, y, width, height = box
     x0, y0 = round(x), round(y)
     x1, y1 = max(x0 + 1, round(x + width)), max(y0 + 1, round(y + height))
@@ -179,18 +185,30 @@ def small_mask(mask, box, size):
 
     def weights(stored):
         step = stored / size
+        reach = max(step, 1) if smooth else 1
         table = np.zeros((size, stored))
         for i in range(size):
             for j in range(stored):
-                table[i, j] = max(0, 1 - abs(j + 0.5 - (i + 0.5) * step) / max(step, 1))
-        return table / table.sum(1, keepdims=True)
+                table[i, j] = max(0, 1 - abs(j + 0.5 - (i + 0.5) * step) / reach)
+        return table / table.sum(1, keepdims=True) if smooth else table
 
-    return weights(crop.shape[0]) @ crop @ weights(crop.shape[1]).T
+    result = weights(crop.shape[0]) @ crop @ weights(crop.shape[1]).T
+    if smooth:
+        return result
+    return result.clip(crop.min(), crop.max()) - 128 / 255 + 0.5  # so that one half decides
 
 
+def same_pixels(found, expected):
+    """Whether a mask is what values above one half say, but for those that rounding decides."""
+    decided = np.abs(expected - 0.5) > 1e-5
+    assert decided.mean() > 0.9
+    np.testing.assert_array_equal(found[decided], expected[decided] > 0.5)
+
+
+@pytest.mark.parametrize("mask_resize", ["as-released", "smooth"])
 @pytest.mark.parametrize("size", [1, 4, 16, 50])
 @pytest.mark.parametrize("form", [uncompressed, compressed])
-def test_masks_of_both_kinds_of_runs(coco, form, size):
+def test_masks_of_both_kinds_of_runs(coco, form, size, mask_resize):
     generator = np.random.default_rng(size)
     masks = []
     for _ in range(8):  # blobs, so that runs of all lengths occur
@@ -202,14 +220,48 @@ def test_masks_of_both_kinds_of_runs(coco, form, size):
     coco.add_object(1, 92)
     for mask in masks[:7]:
         coco.add_object(1, 1, mask, segmentation=form(mask), iscrowd=int(form is uncompressed))
-    scene = Scenes(coco.write(), "train", mask_size=size)[0]
+    scene = Scenes(coco.write(), "train", mask_size=size, mask_resize=mask_resize)[0]
     assert scene.masks.shape == (8, size, size)
     assert scene.masks.dtype == bool
     for mask, got in zip(masks, scene.masks[:7]):
-        expected = small_mask(mask, bounds(mask), size)
-        decided = np.abs(expected - 0.5) > 1e-5
-        assert decided.mean() > 0.9
-        np.testing.assert_array_equal(got[decided], expected[decided] > 0.5)
+        same_pixels(got, small_mask(mask, bounds(mask), size, mask_resize == "smooth"))
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 16, 33])
+def test_masks_are_resized_as_by_the_release_s_library(size):
+    """scipy's interpolation with zeros around, cut off as scikit-image 0.14 does."""
+    generator = np.random.default_rng(size)
+    for number in range(60):
+        mask = (generator.random(generator.integers(1, 40, 2)) < 0.6).astype(np.uint8)
+        if number % 3 == 0:
+            mask[:] = number % 2
+        shape = np.array(mask.shape)[:, None, None]
+        places = (np.mgrid[:size, :size] + 0.5) * shape / size - 0.5
+        values = scipy.ndimage.map_coordinates(
+            255.0 * mask, places, order=1, mode="grid-constant", prefilter=False
+        )
+        values = values.clip(255.0 * mask.min(), 255.0 * mask.max())
+        np.testing.assert_array_equal(resized(mask, size), values > 128)
+
+
+def test_the_mask_of_a_thin_object_loses_its_corners():
+    assert resized(np.ones((1, 1), np.uint8), 16).all()
+    found = resized(np.array([[1], [1], [0]], np.uint8), 6)
+    border, middle, empty = [0, 1, 1, 1, 1, 0], [1] * 6, [0] * 6
+    rows = [border, middle, middle, border, empty, empty]
+    np.testing.assert_array_equal(found.astype(int), rows)
+
+
+def test_the_smooth_masks_are_those_of_stores_of_before(tmp_path):
+    small_coco(tmp_path)
+    options = {"workers": 1, "progress": False}
+    paths = prepare_coco(tmp_path, tmp_path / "out", mask_resize="smooth", **options)[64, 64]
+    assert "mask_resize" not in SceneReader(paths["train"]).settings
+    assert prepare_coco(tmp_path, tmp_path / "out", mask_resize="smooth", **options)
+    with pytest.raises(Sg2ImError, match=r"mask_resize: None there, 'as-released' now"):
+        prepare_coco(tmp_path, tmp_path / "out", **options)
+    paths = prepare_coco(tmp_path, tmp_path / "new", **options)[64, 64]
+    assert SceneReader(paths["train"]).settings["mask_resize"] == "as-released"
 
 
 def test_polygons_are_united(coco):
@@ -261,9 +313,7 @@ def test_masks_and_boxes_of_uneven_boxes(coco, box):
     assert scene.boxes.dtype == np.float32
     np.testing.assert_allclose(scene.boxes[0], expected, atol=1e-7)
     shown = [min(round(x0), WIDTH - 1), y0, x1 - x0, y1 - y0] if x0 > 39.5 else None
-    expected_mask = small_mask(mask, shown or [x0, y0, x1 - x0, y1 - y0], 8)
-    decided = np.abs(expected_mask - 0.5) > 1e-5
-    np.testing.assert_array_equal(scene.masks[0][decided], expected_mask[decided] > 0.5)
+    same_pixels(scene.masks[0], small_mask(mask, shown or [x0, y0, x1 - x0, y1 - y0], 8, False))
 
 
 def test_an_object_that_its_box_does_not_show_has_an_empty_mask(coco):
@@ -307,6 +357,81 @@ def selected(coco, split="train", **selection):
     reader = Scenes(coco.write(), split, selection=CocoSelection(**selection))
     names = reader.vocabulary.objects
     return {scene.image_id: [names[i] for i in scene.categories] for scene in reader}
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        ["12\n10\n"],
+        ["000000000012\r\n\r\n10"],
+        ["[12, 10]"],
+        ['\ufeff["12", "COCO_train2014_000000000010.jpg"]'],
+        ["12", "10\n99\n"],
+    ],
+)
+def test_only_listed_pictures_are_used(tmp_path, contents):
+    small_coco(tmp_path)
+    files = [str(tmp_path / f"{i}-ids.txt") for i in range(len(contents))]
+    for file, content in zip(files, contents, strict=True):
+        Path(file).write_text(content, encoding="utf-8")
+    selection = CocoSelection(image_ids=files)
+    found = read_coco(tmp_path, ["train", "val"], 0, selection)
+    assert found["train"].table.image_ids.tolist() == [10, 12]  # in the order of the annotations
+    assert found["train"].skipped == {"not in the list of pictures": 4}
+    # None of val2017 is listed: the list is one of training pictures alone.
+    assert found["val"].table.image_ids.tolist() == [7, 3, 9, 1, 5] and not found["val"].skipped
+
+    Path(files[0]).write_text("9\n11\n7", encoding="utf-8")
+    found = read_coco(tmp_path, ["train", "val"], 0, CocoSelection(image_ids=files[:1]))
+    assert found["train"].table.image_ids.tolist() == [11]
+    assert found["val"].table.image_ids.tolist() == [7, 9]
+    assert found["val"].skipped == {"not in the list of pictures": 3}
+
+
+def test_stores_know_the_list_that_they_were_made_with(tmp_path):
+    small_coco(tmp_path)
+    ids = tmp_path / "ids.txt"
+    ids.write_text("12\n10\n", encoding="utf-8")
+    chosen, options = CocoSelection(image_ids=[str(ids)]), {"workers": 1, "progress": False}
+    paths = prepare_coco(tmp_path, tmp_path / "out", selection=chosen, **options)[64, 64]
+    store = SceneReader(paths["train"])
+    assert len(store) == 2 and store.settings["image_ids"][0].startswith("ids.txt ")
+    prepare_coco(tmp_path, tmp_path / "out", selection=chosen, **options)
+    with pytest.raises(Sg2ImError, match="prepared with other settings .image_ids"):
+        prepare_coco(tmp_path, tmp_path / "out", **options)
+    ids.write_text("12\n11\n", encoding="utf-8")
+    with pytest.raises(Sg2ImError, match="prepared with other settings .image_ids"):
+        prepare_coco(tmp_path, tmp_path / "out", selection=chosen, **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "lists no picture"),
+        ("[]", "lists no picture"),
+        ('{"images": [1]}', "lists no picture"),
+        ("1\ntwo\n", r"has the entry 'two': expected are numbers"),
+        ("[1, true]", "has the entry True"),
+        ("[1, 2.5]", "has the entry 2.5"),
+        ("[1, null]", "has the entry None"),
+        ("[[1], 2]", "has the entry .1."),
+        ("-5", "has the entry '-5'"),
+        ("9" * 5000, r"has the entry '9+\.\.\.: expected"),
+        ("[" + "9" * 5000 + "]", "neither text in UTF-8 nor valid JSON"),
+        ("[" * 100_000, "neither text in UTF-8 nor valid JSON"),
+        ("[1, 2", "neither text in UTF-8 nor valid JSON"),
+        (b"\xff\xfe1", "neither text in UTF-8 nor valid JSON"),
+        ("77\n78\n", "No picture of .*instances_train2017.json is in .*ids.txt"),
+    ],
+)
+def test_lists_of_pictures_that_are_none_get_a_sentence(tmp_path, content, sentence):
+    small_coco(tmp_path)
+    path = tmp_path / "ids.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(Sg2ImError, match=sentence):
+        read_coco(tmp_path, ["train"], 0, CocoSelection(image_ids=[str(path)]))
+    with pytest.raises(Sg2ImError, match="There is no list of pictures .*nowhere"):
+        CocoSelection(image_ids=[str(tmp_path / "nowhere")]).settings()
 
 
 def test_objects_of_two_per_cent_are_ignored(coco):
