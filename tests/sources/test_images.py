@@ -84,7 +84,7 @@ def test_exif_orientation_is_not_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to look at it
     stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    image = load_image(tmp_path / "turned.jpg", (16, 32), stored_size=(16, 32))
+    image = load_image(tmp_path / "turned.jpg", (16, 32), listed_size=(16, 32))
     assert image[:, :12].min() > 240
     assert image[:, 20:].max() < 15
 
@@ -129,9 +129,9 @@ def test_damaged_png(tmp_path, noise):
 def test_another_size_than_listed(tmp_path):
     path = tmp_path / "picture.jpg"
     path.write_bytes(jpeg((64, 48)))
-    load_image(path, (8, 8), stored_size=(48, 64))
+    load_image(path, (8, 8), listed_size=(48, 64))
     with pytest.raises(Sg2ImError, match="64 x 48 pixels .* says 48 x 64"):
-        load_image(path, (8, 8), stored_size=(64, 48))
+        load_image(path, (8, 8), listed_size=(64, 48))
 
 
 @pytest.mark.filterwarnings("error")

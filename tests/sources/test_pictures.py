@@ -99,7 +99,7 @@ def test_the_stores_hold_pictures_and_annotations(source, tmp_path):
 
 def test_one_picture_at_several_sizes_is_that_of_each_size(source):
     make_source(source, 1)
-    images = load_images(source / "0" / "0.png", SIZES)
+    images, _ = load_images(source / "0" / "0.png", SIZES)
     for size, image in zip(SIZES, images, strict=True):
         np.testing.assert_array_equal(image, load_image(source / "0" / "0.png", size))
         with Image.open(source / "0" / "0.png") as stored:
