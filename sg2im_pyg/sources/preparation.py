@@ -147,6 +147,11 @@ def prepared_stores(
 
 def check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raises unless a store that is there was made with the settings that are asked for."""
+    if found.get("source") != wanted.get("source"):
+        raise Sg2ImError(
+            f"{path} holds other data than that of {wanted.get('source')}: choose another folder "
+            "with --root."
+        )
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
             raise Sg2ImError(

@@ -1,17 +1,20 @@
 """A run under way: what it counts, saves, validates and shows."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.system.files import replace_when_whole
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.data import TrainingData
 from sg2im_pyg.training.logging import RunLogger
 from sg2im_pyg.training.players import Players
 from sg2im_pyg.training.processes import STEPS_UNREAD
 from sg2im_pyg.training.resume import Progress, count_skipped, training_state
+from sg2im_pyg.training.run_folder import example_graphs
 from sg2im_pyg.training.step import StepResult
 from sg2im_pyg.training.validation import prepare_draws, sample_sheet, validate
 
@@ -109,8 +112,22 @@ class Run:
                 self.logger.samples(self.progress.step, name, sheet)
 
     def save(self, name: str) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint, and beside the first one graphs to try it with."""
         if self._writes:
+            if not example_graphs(self.folder).is_file():
+                self._write_examples()
             self.prepare_draws()
             state = training_state(self.players, self.config, self.progress)
             save_checkpoint(self.folder / "checkpoints" / name, self.players.for_samples, state)
+
+    def _write_examples(self) -> None:
+        """The graphs of the sample pictures, as a person would write them."""
+        sheet = next((graphs for graphs in self.data.sheets.values() if graphs is not None), None)
+        if sheet is None:
+            return
+        vocabulary = self.data.training_set.vocabulary
+        found = [graph.to_json(vocabulary) for graph in sheet.cpu().to_data_list()]
+        lines = ",\n".join(json.dumps(graph) for graph in found if graph["objects"])
+        if lines:
+            with replace_when_whole(example_graphs(self.folder)) as temporary:
+                temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

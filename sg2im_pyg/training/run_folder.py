@@ -88,7 +88,8 @@ def closing(run: "Run", whole: bool) -> str:
     skipped, samples = progress.skipped_steps, folder / "samples.png"
     found = sorted((folder / "checkpoints").glob("*.pt"))
     checkpoints = ", ".join(str(path.relative_to(folder)) for path in found)
-    generate = f'python eval/generate.py graphs.json --checkpoint "{best_checkpoint(folder)}"'
+    graphs, best_file = example_graphs(folder), best_checkpoint(folder)
+    generate = f'python eval/generate.py "{graphs}" --checkpoint "{best_file}"'
     lines = [
         (not whole, f"Stopped after step {step} of {run.config.steps}; everything is saved."),
         (not whole, f'Go on with: python train/run.py --resume "{folder}"'),
@@ -99,7 +100,7 @@ def closing(run: "Run", whole: bool) -> str:
         (True, f"Run directory: {folder}"),
         (True, f"Checkpoints: {checkpoints}"),
         (samples.is_file(), f"Sample pictures: {samples}"),
-        (whole, f"Generate from your own graphs: {generate}"),
+        (whole and graphs.is_file(), f"Generate from graphs such as those there: {generate}"),
     ]
     return to_type("\n".join(line for holds, line in lines if holds))
 
@@ -118,6 +119,11 @@ def newest_run(runs: Path, *needed: str) -> Path | None:
 
     found = [run for run in runs.glob("*") if any((run / name).is_file() for name in needed)]
     return max(found, key=moment, default=None)
+
+
+def example_graphs(run: Path) -> Path:
+    """Graphs in the names of a run's vocabulary, beside its checkpoints."""
+    return run / "checkpoints" / "example_graphs.json"
 
 
 def best_checkpoint(run: Path) -> Path:
