@@ -41,18 +41,23 @@ class CocoOptions(CocoSelection, DownloadOptions):
         if (self.annotations is None) != (self.images is None):
             raise Sg2ImError("--annotations and --images go together: give both, or a --source.")
 
-    def files(self) -> Sequence["RemoteFile"]:
-        from sg2im_pyg.sources.coco.downloads import COCO, COCO_STUFF
+    @property
+    def _is_own(self) -> bool:
+        """Whether there are annotations of other names than COCO's."""
         from sg2im_pyg.sources.coco.layout import other_names
 
-        if self.annotations is not None or other_names(self.folder):
-            return ()  # they are one's own
+        in_root = self.root is not None and other_names(Path(self.root)) is not None
+        return self.annotations is not None or in_root
+
+    def files(self) -> Sequence["RemoteFile"]:
+        from sg2im_pyg.sources.coco.downloads import COCO, COCO_STUFF
+
+        if self._is_own:
+            return ()
         return COCO if self.things_only else (COCO_STUFF, *COCO)
 
     def known_settings(self) -> dict[str, Any] | None:
-        from sg2im_pyg.sources.coco.layout import other_names
-
-        if self.annotations is not None or other_names(self.folder):
+        if self._is_own:
             return None
         return {"source": "coco", "mask_size": self.mask_size, **self.settings()}
 
