@@ -14,7 +14,6 @@ from sg2im_pyg.training.logging import RunLogger
 from sg2im_pyg.training.players import Players
 from sg2im_pyg.training.processes import STEPS_UNREAD
 from sg2im_pyg.training.resume import Progress, count_skipped, training_state
-from sg2im_pyg.training.run_folder import example_graphs
 from sg2im_pyg.training.step import StepResult
 from sg2im_pyg.training.validation import prepare_draws, sample_sheet, validate
 
@@ -41,6 +40,11 @@ class Run:
         on_cpu = self.fabric.device.type == "cpu"
         self._prepared_at = -1
         self._may_wait = 1 if on_cpu else min(STEPS_UNREAD, self.config.max_skipped_steps)
+
+    @property
+    def examples(self) -> Path:
+        """File of graphs in the names of the run's vocabulary, beside its checkpoints."""
+        return self.folder / "checkpoints" / "example_graphs.json"
 
     def due(self, every: int) -> bool:
         """Whether something is to be done after this step, as after the last one."""
@@ -114,7 +118,7 @@ class Run:
     def save(self, name: str) -> None:
         """Writes a checkpoint, and beside the first one graphs to try it with."""
         if self._writes:
-            if not example_graphs(self.folder).is_file():
+            if not self.examples.is_file():
                 self._write_examples()
             self.prepare_draws()
             state = training_state(self.players, self.config, self.progress)
@@ -129,5 +133,5 @@ class Run:
         found = [graph.to_json(vocabulary) for graph in sheet.cpu().to_data_list()]
         lines = ",\n".join(json.dumps(graph) for graph in found if graph["objects"])
         if lines:
-            with replace_when_whole(example_graphs(self.folder)) as temporary:
+            with replace_when_whole(self.examples) as temporary:
                 temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

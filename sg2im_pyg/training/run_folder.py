@@ -64,10 +64,11 @@ def summary(run: "Run") -> str:
     )
     height, width = config.model.image_size
     step, root = run.progress.step, Path(str(config.data.root)).absolute()
+    source = run.data.training_set.reader.settings.get("source", "own data")
     start = f", going on from step {step}" if step else ""
     return (
         f"Run directory: {folder}\n"
-        f"Data: {config.data.name}, {run.data.pictures} training and {run.data.held_out} "
+        f"Data: {source}, {run.data.pictures} training and {run.data.held_out} "
         f"validation pictures of {height} x {width} in {root}\n"
         f"Parameters: {sizes}; device: {run.fabric.device}, {run.fabric.world_size} process(es)\n"
         f"Curves and pictures: tensorboard --logdir {folder}\n"
@@ -88,7 +89,7 @@ def closing(run: "Run", whole: bool) -> str:
     skipped, samples = progress.skipped_steps, folder / "samples.png"
     found = sorted((folder / "checkpoints").glob("*.pt"))
     checkpoints = ", ".join(str(path.relative_to(folder)) for path in found)
-    graphs, best_file = example_graphs(folder), best_checkpoint(folder)
+    best_file, graphs = best_checkpoint(folder), run.examples.absolute()
     generate = f'python eval/generate.py "{graphs}" --checkpoint "{best_file}"'
     lines = [
         (not whole, f"Stopped after step {step} of {run.config.steps}; everything is saved."),
@@ -119,11 +120,6 @@ def newest_run(runs: Path, *needed: str) -> Path | None:
 
     found = [run for run in runs.glob("*") if any((run / name).is_file() for name in needed)]
     return max(found, key=moment, default=None)
-
-
-def example_graphs(run: Path) -> Path:
-    """Graphs in the names of a run's vocabulary, beside its checkpoints."""
-    return run / "checkpoints" / "example_graphs.json"
 
 
 def best_checkpoint(run: Path) -> Path:
