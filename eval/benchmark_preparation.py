@@ -68,7 +68,9 @@ def convert_annotations(data: str, root: Path, workers: int, count: int | None) 
     """Time and memory of converting the annotations of a dump."""
     from benchmarks import dumps
 
-    from sg2im_pyg.sources.coco.source import read_coco
+    from sg2im_pyg.sources.coco.layout import find_layout
+    from sg2im_pyg.sources.coco.selection import CocoSelection
+    from sg2im_pyg.sources.coco.source import CocoFiles, read_coco
     from sg2im_pyg.sources.visual_genome.source import read_visual_genome
 
     folder = root / (data if count is None else f"{data}_{count}")
@@ -84,7 +86,9 @@ def convert_annotations(data: str, root: Path, workers: int, count: int | None) 
         for part in dumps.COCO_PICTURES:  # the annotations are read without the pictures
             (folder / "images" / part).mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
-        found = read_coco(folder, ("train", "val", "test"), workers=workers, progress=True)
+        layout = find_layout(folder, CocoSelection())
+        files = CocoFiles(layout, workers=workers, progress=True)
+        found = read_coco(files, ("train", "val", "test"))
     seconds = time.perf_counter() - start
     return {
         "gigabytes of JSON": sum(file.stat().st_size for file in folder.rglob("*.json")) / 1e9,
@@ -99,15 +103,17 @@ def convert_pictures(root: Path, workers: int, count: int, repeats: int) -> dict
     """The picture pass against decoding and resizing alone, both in all processes."""
     from benchmarks import dumps
 
+    from sg2im_pyg.sources.coco.layout import find_layout
     from sg2im_pyg.sources.coco.selection import CocoSelection
-    from sg2im_pyg.sources.coco.source import read_coco
+    from sg2im_pyg.sources.coco.source import CocoFiles, read_coco
     from sg2im_pyg.sources.pictures import write_pictures
 
     folder = root / f"coco_pictures_{count}"
     if not (folder / "images" / "val2017").is_dir():  # the last that is written
         dumps.write_pictures(folder / "images", dumps.write_coco(folder, count, 10))
     selection = CocoSelection(min_objects=1, max_objects=1000, all_images=True)
-    train = read_coco(folder, ["train"], selection=selection, workers=workers)["train"]
+    sources = CocoFiles(find_layout(folder, selection), workers=workers)
+    train = read_coco(sources, ["train"], selection=selection)["train"]
     image_folder = folder / "images" / "train2017"
     files = [image_folder / file for file in train.files]
     chunks = [files[i : i + 16] for i in range(0, len(files), 16)]

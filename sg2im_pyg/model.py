@@ -231,9 +231,8 @@ class Sg2Im(ObjectEncoder):
             # Places in small boxes need more digits than half precision has.
             with torch.autocast(vectors.device.type, enabled=False):
                 if textures is not None:
-                    _, *rest = parts
                     layout = compose_textured_layout(
-                        vectors, textures.to(boxes.dtype), *rest, overlap=self.config.overlap
+                        textures.to(boxes.dtype), *parts, overlap=self.config.overlap
                     )
                 else:
                     layout = compose_layout(*parts, overlap=self.config.overlap)

@@ -81,6 +81,8 @@ class GenerateOptions:
     """Stretch the contrast of each picture from black to white, as the 2018 release does."""
     grow: bool = False
     """Grow each graph from its first object, by an object or a relationship at a time."""
+    names: bool = False
+    """Print the names of objects, predicates and attributes that the model knows, and end."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps, ... to compute on."""
 
@@ -93,6 +95,9 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     """Generates pictures as a command line says; see :data:`~sg2im_pyg.system.program.COMMANDS`."""
     options = parse_options(GenerateOptions, arguments, program_name("generate"), __doc__)
     base = base or base_folder()
+    if options.names:
+        print(known_names(find_checkpoint(options.checkpoint, base / "runs")))
+        return
     source = find_graphs(options.graphs, base)
     entries, is_list = read_graphs(source)
     checkpoint = find_checkpoint(options.checkpoint, base / "runs")
@@ -152,6 +157,20 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
         what = "steps" if options.grow else "graphs"
         beyond = f" (the first {shown} {what})" if shown < len(names) else ""
         print(f"{title:14} {output / file}{beyond}")
+
+
+def known_names(checkpoint: Path) -> str:
+    """The names that the model of a checkpoint knows, each on a line below its kind."""
+    from sg2im_pyg.data.vocabulary import IMAGE, IN_IMAGE, UNUSED
+    from sg2im_pyg.formats.native import open_checkpoint
+
+    vocabulary, _ = open_checkpoint(checkpoint, discriminators=False).vocabulary_and_options()
+    lines = []
+    for kind in ("objects", "predicates", "attributes"):
+        special = (IMAGE, IN_IMAGE, UNUSED)
+        names = [name for name in getattr(vocabulary, kind) if name not in special]
+        lines += [f"{kind} ({len(names)})", *(f"  {name}" for name in names)]
+    return "\n".join(lines)
 
 
 def find_graphs(given: str, base: Path) -> Path:

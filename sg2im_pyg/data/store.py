@@ -421,7 +421,7 @@ def open_hdf5(path: Path) -> h5py.File:
     except OSError as error:
         raise Sg2ImError(
             f"{path} is no whole HDF5 file, perhaps cut off or of another kind "
-            f"({error}): delete it and prepare the data again with datasets/prepare.py."
+            f"({error}): if datasets/prepare.py wrote it, delete it and prepare the data again."
         ) from error
 
 

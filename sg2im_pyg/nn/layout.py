@@ -64,8 +64,8 @@ def factor_layout(
 
 
 def compose_textured_layout(
-    vectors: Tensor,
     textures: Tensor,
+    vectors: Tensor,
     boxes: Tensor,
     masks: Tensor | None,
     batch: Tensor,

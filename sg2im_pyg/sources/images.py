@@ -4,10 +4,10 @@ import os
 import warnings
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from sg2im_pyg.errors import Sg2ImError
 
@@ -15,42 +15,89 @@ MAX_PIXELS = 100_000_000
 """A picture that claims more pixels is refused before it is decoded (it would take gigabytes)."""
 
 
+TURNED = "pictures turned as their EXIF orientation says"
+UNTURNED = "pictures with an EXIF orientation that their size does not tell of, used as stored"
+"""What is told of pictures with an EXIF orientation."""
+
+_SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
+
+
 def load_image(
-    path: str | os.PathLike[str], size: tuple[int, int], stored_size: tuple[int, int] | None = None
+    path: str | os.PathLike[str], size: tuple[int, int], listed_size: tuple[int, int] | None = None
 ) -> np.ndarray:
     """Reads a picture and resizes it: :func:`load_images` for one size.
 
     Returns:
         Shape :math:`(H, W, 3)`, uint8.
     """
-    return load_images(path, [size], stored_size)[0]
+    return load_images(path, [size], listed_size)[0][0]
 
 
 def load_images(
     path: str | os.PathLike[str],
     sizes: Sequence[tuple[int, int]],
-    stored_size: tuple[int, int] | None = None,
-) -> list[np.ndarray]:
+    listed_size: tuple[int, int] | None = None,
+    strict: bool = True,
+) -> tuple[list[np.ndarray], str]:
     """Reads a picture and resizes it, bilinear with antialiasing, to each of some sizes.
 
     Grey, palette, CMYK and 16-bit grey pictures become RGB; transparent parts become white; of
-    several frames the first is taken. The pixels stay as they are stored: an EXIF orientation is
-    not applied, because boxes and masks (those of COCO) refer to the stored pixels.
+    several frames the first is taken. The pixels stay as they are stored, because boxes and masks
+    (those of COCO) refer to these; but where the listed size is that of the turned picture, its
+    EXIF orientation is applied.
 
     Args:
         path: Picture file of any kind that Pillow reads.
         sizes: Height and width of each result, in pixels.
-        stored_size: Height and width that the picture must have in the file, in pixels;
-            :obj:`None` for any.
+        listed_size: Height and width in the annotations, in pixels; :obj:`None` for any.
+        strict: Whether the picture must have that size.
 
     Returns:
-        One picture a size, shape :math:`(H, W, 3)`, uint8.
+        One picture a size, shape :math:`(H, W, 3)`, uint8; and :data:`TURNED`, :data:`UNTURNED` or
+        nothing.
 
     Raises:
         Sg2ImError: If the file is missing, empty, no picture, damaged, cut off, too large to
-            decode, or of another size than :obj:`stored_size`.
+            decode, or of another size than it must have.
     """
     path = Path(path)
+    with _open(path) as image:
+        remark = ""
+        if listed_size is not None:
+            stored, turned = _sizes(image)
+            if tuple(listed_size) == stored:
+                is_turned = _orientation(image) != 1
+                remark = UNTURNED if is_turned and turned == stored else ""
+            elif tuple(listed_size) == turned:
+                remark = TURNED
+            elif strict:
+                raise Sg2ImError(
+                    f"The picture {path} is {image.width} x {image.height} pixels (width x "
+                    f"height), its entry in the annotations says {listed_size[1]} x "
+                    f"{listed_size[0]}: picture and annotations do not belong together, replace "
+                    "one of them."
+                )
+        try:
+            rgb = _to_rgb(ImageOps.exif_transpose(image) if remark == TURNED else image)
+        except Exception as error:
+            raise Sg2ImError(
+                f"The picture {path} is damaged or cut off ({error}): replace it by a whole copy."
+            ) from error
+    resized = [
+        np.array(rgb.resize((width, height), Image.Resampling.BILINEAR)) for height, width in sizes
+    ]
+    return resized, remark
+
+
+def measure_image(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width of a picture in pixels, as it is stored, and turned as its EXIF orientation
+    says; nothing is decoded. Errors as in :func:`load_images`."""
+    with _open(Path(path)) as image:
+        return _sizes(image)
+
+
+def _open(path: Path) -> Image.Image:
+    """Opens a picture of which nothing is decoded yet."""
     if path.exists() and not path.is_file():  # reading a pipe would wait for ever
         raise Sg2ImError(f"The picture {path} can not be read (it is no file): put a file there.")
     try:
@@ -78,32 +125,25 @@ def load_images(
             f"{path} is no picture that can be read ({len(content)} bytes, of an unknown kind or "
             "with a damaged header): replace it by a whole copy."
         ) from error
-    with image:
-        if image.width * image.height > MAX_PIXELS:
-            raise _too_large(path, f"{image.width} x {image.height}")
-        if stored_size is not None and (image.height, image.width) != tuple(stored_size):
-            raise Sg2ImError(
-                f"The picture {path} is {image.width} x {image.height} pixels (width x height), "
-                f"its entry in the annotations says {stored_size[1]} x {stored_size[0]}: picture "
-                "and annotations do not belong together, replace one of them."
-            )
-        try:
-            rgb = _to_rgb(image)
-        except Exception as error:
-            raise Sg2ImError(
-                f"The picture {path} is damaged or cut off ({error}): replace it by a whole copy."
-            ) from error
-    return [
-        np.array(rgb.resize((width, height), Image.Resampling.BILINEAR)) for height, width in sizes
-    ]
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise _too_large(path, f"{image.width} x {image.height}")
+    return image
 
 
-def lies_inside(name: str) -> bool:
-    """Whether a file name stays below its folder, on every system."""
-    kinds = (PurePosixPath(name), PureWindowsPath(name))
-    parts = {part for kind in kinds for part in kind.parts}
-    absolute = any(kind.is_absolute() or kind.drive or kind.root for kind in kinds)
-    return not absolute and ".." not in parts and name.isprintable()
+def _orientation(image: Image.Image) -> int:
+    """1 for none; EXIF data that can not be read says nothing."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def _sizes(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width as stored, and turned."""
+    stored = image.height, image.width
+    return stored, stored[::-1] if _orientation(image) in _SIDEWAYS else stored
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

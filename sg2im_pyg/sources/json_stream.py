@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,12 +16,20 @@ from sg2im_pyg.system.progress import progress_bar
 _BUFFER = 2**20  # bytes parsed at once
 _TAIL = 4096  # bytes at the end that are looked at to tell a cut file from a wrong one
 _DEEP = 1000  # brackets
+_NO_NUMBER = rb"(?<![\w\"])(?:NaN|-?Infinity)(?!\w)"
+_LONGEST = len("-Infinity")
+_REST_OF_TEXT = rb'[^"\\]*(?:\\.[^"\\]*)*("|\\?\Z)'  # the end of the block may cut it
+_WHOLE = re.compile(r"\s*[+-]?\d{1,19}(?:\.0*)?\s*", re.ASCII)
+_MOST_DIGITS = 40  # of a number that is written as text
 _END: Any = object()
 _PARSE_ERRORS = (ijson.JSONError, RecursionError, OverflowError)
 
 
 def read_entries(path: Path, key: str | None, progress: str | None = None) -> Iterator[dict]:
     """The entries of a list in a JSON file, one after the other.
+
+    NaN and Infinity, which are no JSON but which Python writes, come as the texts "NaN",
+    "Infinity" and "-Infinity": where they are not used, they do no harm.
 
     Args:
         path: File in UTF-8, with or without a byte order mark.
@@ -64,29 +73,57 @@ def wrong_entry(path: Path, kind: str, entry: Any, expected: str) -> Sg2ImError:
 
 
 def take(
-    path: Path, kind: str, entry: Mapping[str, Any], checks: Mapping[str, Callable[[Any], bool]]
+    path: Path, kind: str, entry: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]]
 ) -> list[Any]:
-    """Some values of an entry, each of which must pass a check."""
-    values = [entry.get(name) for name in checks]
-    if not all(check(value) for check, value in zip(checks.values(), values, strict=True)):
-        *names, last = checks
+    """Some values of an entry, each read by a function that gives :obj:`None` where it can not."""
+    values = [read(entry.get(name)) for name, read in readers.items()]
+    if None in values:
+        *names, last = readers
         raise wrong_entry(path, kind, entry, f"{', '.join(names)} and {last}")
     return values
 
 
-def is_whole(value: Any, low: int = 0, high: int = 2**62) -> bool:
-    """Whether a value of an entry is a whole number in a range."""
-    return type(value) is int and low <= value <= high
+def whole(value: Any, low: int = 0, high: int = 2**62) -> int | None:
+    """A value of an entry as a whole number in a range, :obj:`None` where it is none.
+
+    Other programs also write them as text or with a fraction of nothing.
+
+    Examples:
+        >>> whole(7), whole("7"), whole(7.0), whole("7.0"), whole(7.5), whole("seven"), whole(-1)
+        (7, 7, 7, 7, None, None, None)
+    """
+    if type(value) is str and _WHOLE.fullmatch(value):
+        value = int(value.partition(".")[0])
+    elif type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and low <= value <= high else None
 
 
-def is_side(value: Any) -> bool:
-    """Whether a value of an entry can be the width or height of a picture, in pixels."""
-    return is_whole(value, 1, 100_000)
+def number(value: Any) -> float | None:
+    """A value of an entry as a number that fits into a float, :obj:`None` where it is none.
+
+    Examples:
+        >>> number(7), number("7.5"), number("NaN"), number(True), number(10**400)
+        (7, 7.5, None, None, None)
+    """
+    if type(value) is str and len(value) <= _MOST_DIGITS and "_" not in value:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    # Whole numbers of hundreds of digits do not fit into a float.
+    fits = type(value) in (int, float) and abs(value) < 1e15
+    return value if fits else None
 
 
-def is_text(value: Any) -> bool:
-    """Whether a value of an entry is a text, and not an empty one."""
-    return isinstance(value, str) and value != ""
+def side(value: Any) -> int | None:
+    """A value of an entry as the width or height of a picture, in pixels."""
+    return whole(value, 1, 100_000)
+
+
+def text(value: Any) -> str | None:
+    """A value of an entry as a text; an empty one is none."""
+    return value if isinstance(value, str) and value != "" else None
 
 
 class _Counting:
@@ -96,9 +133,15 @@ class _Counting:
         self.path = path
         self.file = file
         self.bar = bar
+        self.texts: _Texts | None = None  # where texts begin and end is not known before it matters
 
     def read(self, size: int = -1) -> bytes:
+        start = self.file.tell()
         content = self.file.read(size)
+        for _ in range(_LONGEST):  # the block must not end within NaN
+            if not content or content[-1] not in b"-NaInfity":
+                break
+            content += self.file.read(1)
         self.bar.update(len(content))
         # ijson keeps the path to each level: its memory grows with the square of the depth.
         if b"[" * _DEEP in content or content.count(b"{") - content.count(b"}") > _DEEP:
@@ -106,7 +149,43 @@ class _Counting:
                 f"{self.path} is no annotation file, it has thousands of brackets in each other: "
                 "replace it by a whole copy."
             )
-        return content
+        if self.texts is None and (b"NaN" in content or b"Infinity" in content):
+            if re.search(_NO_NUMBER, content):
+                self.texts = _Texts()
+                with self.path.open("rb") as before:
+                    while start > 0:
+                        block = before.read(min(start, _BUFFER))
+                        self.texts.with_numbers(block)
+                        start -= len(block)
+        return content if self.texts is None else self.texts.with_numbers(content)
+
+
+class _Texts:
+    """Makes texts of NaN and Infinity in the blocks of a file, where they do not stand in one."""
+
+    _OUTSIDE = re.compile(rb'"' + _REST_OF_TEXT + rb"|" + _NO_NUMBER, re.DOTALL)
+    _WITHIN = re.compile(_REST_OF_TEXT, re.DOTALL)
+
+    def __init__(self) -> None:
+        self.is_within = self.is_escaped = False  # at the end of the last block
+
+    def with_numbers(self, content: bytes) -> bytes:
+        begin = 0
+        if self.is_within:
+            rest = self._WITHIN.match(content, int(self.is_escaped))
+            assert rest is not None
+            self._note(rest)
+            begin = rest.end()
+        return content[:begin] + self._OUTSIDE.sub(self._quoted, content[begin:])
+
+    def _quoted(self, found: re.Match[bytes]) -> bytes:
+        if found[1] is None:
+            return b'"' + found[0] + b'"'
+        self._note(found)
+        return found[0]
+
+    def _note(self, text: re.Match[bytes]) -> None:
+        self.is_within, self.is_escaped = text[1] != b'"', text[1] == b"\\"
 
 
 def _open(path: Path) -> BinaryIO:
@@ -123,9 +202,10 @@ def _open(path: Path) -> BinaryIO:
 def _has_list(path: Path, key: str | None) -> bool:
     with _open(path) as file:
         try:
+            source = _Counting(path, file, progress_bar(None, None, False))
             return any(
                 (prefix, event) == (key or "", "start_array")
-                for prefix, event, _ in ijson.parse(file, use_float=True)
+                for prefix, event, _ in ijson.parse(source, use_float=True)
             )
         except _PARSE_ERRORS as error:
             raise _malformed(path, error) from error

@@ -9,7 +9,7 @@ from sg2im_pyg.system.archives import holds_files, is_partly_unpacked, unpack
 from sg2im_pyg.system.disk import check_space, format_bytes
 from sg2im_pyg.system.fetch import PATIENCE, Patience, RemoteFile, bytes_left, fetch, verify
 from sg2im_pyg.system.files import replace_when_whole
-from sg2im_pyg.system.progress import say
+from sg2im_pyg.system.progress import agrees, is_terminal, say
 
 DOWNLOADS = "downloads"
 """Folder below the data folder that files are fetched to."""
@@ -22,6 +22,7 @@ def obtain(
     download: bool = True,
     progress: bool = True,
     patience: Patience = PATIENCE,
+    ask: bool = False,
 ) -> list[str]:
     """Brings the files of a source into a folder.
 
@@ -35,13 +36,15 @@ def obtain(
         download: Whether the network may be used.
         progress: Print what happens, and show bars if stderr is a terminal.
         patience: How long servers are waited for.
+        ask: Whether a person at a terminal is asked before anything is downloaded.
 
     Returns:
         What was there and what was done, a line a thing.
 
     Raises:
         Sg2ImError: If something can not be had or is not allowed to be fetched, if an archive is
-            damaged, or if the disk has not enough room. A file that is optional may be missing.
+            damaged, if the disk has not enough room, or if the person asked does not want it. A
+            file that is optional may be missing.
     """
     folder = Path(folder)
     missing: dict[RemoteFile, list[str]] = {}
@@ -55,8 +58,8 @@ def obtain(
     found = {file: path for file in missing if (path := _find(file, folder))}
     to_fetch = [file for file in missing if file not in found]
     needed = [file for file in to_fetch if not file.optional]
+    results = [_place(file, result) for file in needed for result in missing[file]]
     if needed and not download:
-        results = [_place(file, result) for file in needed for result in missing[file]]
         sources = [f"{file.name} from {' or '.join(file.addresses)}" for file in needed]
         raise Sg2ImError(
             f"{folder} lacks {', '.join(results)}, and downloading is switched off: put them "
@@ -66,6 +69,13 @@ def obtain(
         verify(file, path, progress)
     to_come = sum(bytes_left(file, folder / DOWNLOADS) for file in to_fetch)
     _check_room(missing, to_come, folder)
+    if needed and ask and is_terminal():
+        size, lacking = format_bytes(to_come), ", ".join(results)
+        if not agrees(f"{folder} lacks {lacking}. Download {size} to {folder / DOWNLOADS}?"):
+            raise Sg2ImError(
+                f"Nothing was downloaded: put {lacking} into {folder}, or name the folder that "
+                "holds them with --source."
+            )
     if to_fetch and download:
         names = ", ".join(file.name for file in to_fetch)
         say(f"To download: {format_bytes(to_come)} to {folder / DOWNLOADS} ({names})", progress)

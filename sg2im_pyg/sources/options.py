@@ -114,10 +114,13 @@ class DownloadOptions(PreparationOptions):
     """Download and unpack, convert nothing."""
     no_download: bool = False
     """Use no network, only what is there."""
+    yes: bool = False
+    """Download what is missing without asking a person at a terminal."""
     mirror: str | None = None
     """Address of a folder that holds the archives, tried before the usual ones."""
     skip_unreadable: bool = False
-    """Leave out pictures that are missing or damaged, instead of ending with an error."""
+    """Leave out pictures that are missing or damaged, and annotations that can not be used, instead
+    of ending with an error."""
 
     RAW: ClassVar[tuple[str, ...]]
     """Files or folders of which one lies in the root where the raw data does."""
@@ -156,7 +159,14 @@ class DownloadOptions(PreparationOptions):
                 if paths is not None:  # what they were made of is gone, and not needed any more
                     return paths
             root.mkdir(parents=True, exist_ok=True)
-            steps = obtain(self.files(), root, self.mirror, not self.no_download, self.progress)
+            steps = obtain(
+                self.files(),
+                root,
+                self.mirror,
+                not self.no_download,
+                self.progress,
+                ask=not self.yes,
+            )
             if self.download_only:
                 print("\n".join(steps))
                 return None

@@ -19,7 +19,8 @@ import numpy as np
 from sg2im_pyg.data.store import SPARE_BYTES, columns_bytes, write_store
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations
-from sg2im_pyg.sources.images import load_images
+from sg2im_pyg.sources.images import TURNED, UNTURNED, load_images
+from sg2im_pyg.sources.picture_files import GUESSED, find_pictures
 from sg2im_pyg.system.disk import check_space
 from sg2im_pyg.system.files import write_json
 from sg2im_pyg.system.parallel import ordered_map
@@ -27,6 +28,7 @@ from sg2im_pyg.system.progress import progress_bar
 
 _CHUNK = 16  # pictures a task: about 0.1 s of work
 _FEW = 256  # pictures; starting processes takes longer than decoding these
+_REMARKS = ("", TURNED, UNTURNED)
 _SHOWN = 3  # unreadable pictures that an error names
 
 ImageSize = tuple[int, int]
@@ -62,8 +64,8 @@ def write_pictures(
         progress: What the progress bar is called; :obj:`None` for no bar.
 
     Raises:
-        Sg2ImError: After all pictures have been tried, if some can not be read; what has been
-            decoded is kept, and the next call goes on with those.
+        Sg2ImError: After all pictures have been tried, if some can not be read, or none; what has
+            been decoded is kept, and the next call goes on with those.
         OSError: If the disk is full; what has been decoded is kept.
     """
     sizes, total = list(paths), len(annotations)
@@ -74,7 +76,8 @@ def write_pictures(
     needed += len(paths) * (columns_bytes(annotations.table) + SPARE_BYTES)
     check_space({next(iter(paths.values())).parent: needed}, f"The data of {total:,} pictures")
     todo = [*(index for index in state.unreadable if index < state.done), *range(state.done, total)]
-    tasks = _tasks(annotations, folder, todo, check_sizes)
+    files, guessed = find_pictures(folder, annotations.files)
+    tasks = _tasks(annotations, files, todo)
     bar = progress_bar(
         progress, total, progress is not None, initial=total - len(todo), unit=" pictures"
     )
@@ -82,10 +85,10 @@ def write_pictures(
         rows = [stack.enter_context(path.open("r+b")) for path in state.rows.values()]
         if len(todo) < _FEW:
             workers = 1
-        for result in ordered_map(partial(_decode, sizes), tasks, workers):
+        for result in ordered_map(partial(_decode, sizes, check_sizes), tasks, workers):
             # What can not be read is noted before its empty row is there, and what can be read
             # now is forgotten after its row is: a kill in between leaves no black picture.
-            state.note(result.errors)
+            state.note(result.errors, result.remarks)
             _write_rows(rows, sizes, result)
             state.forget(set(result.indices) - result.errors.keys())
             bar.update(len(result.indices))
@@ -93,9 +96,19 @@ def write_pictures(
     if state.unreadable:
         if not skip_unreadable:
             raise Sg2ImError(_unreadable_sentence(state.unreadable, total, folder))
+        if len(state.unreadable) == total:
+            raise Sg2ImError(
+                f"No picture of {folder} can be read, all {total:,} that are used would be left "
+                f"out. {next(iter(state.unreadable.values()))}"
+            )
         kept = np.setdiff1d(np.arange(total), list(state.unreadable))
-        skipped[UNREADABLE] = len(state.unreadable)
-    report = {"skipped_pictures": skipped, "notes": annotations.notes}
+        skipped[UNREADABLE] = skipped.get(UNREADABLE, 0) + len(state.unreadable)
+    notes = dict(annotations.notes)
+    counts = np.bincount(state.remarks if kept is None else state.remarks[kept], minlength=3)
+    for what, count in zip((GUESSED, *_REMARKS[1:]), (guessed, *counts[1:].tolist()), strict=True):
+        if count:
+            notes[what] = count
+    report = {"skipped_pictures": skipped, "notes": notes}
     for size, path in paths.items():
         write_store(
             path,
@@ -110,8 +123,8 @@ def write_pictures(
         state.remove(size)
 
 
-_Picture = tuple[int, Path, ImageSize | None]
-"""Number of a picture, its file, and the size that it must have."""
+_Picture = tuple[int, Path, ImageSize]
+"""Number of a picture, its file, and the size that the annotations list."""
 
 
 @dataclass
@@ -119,30 +132,32 @@ class _Result:
     indices: list[int]
     images: list[np.ndarray]  # one array (n, H, W, 3) a size
     errors: dict[int, str]
+    remarks: dict[int, str]
 
 
 def _tasks(
-    annotations: Annotations, folder: Path, todo: Sequence[int], check_sizes: bool
+    annotations: Annotations, files: Sequence[Path], todo: Sequence[int]
 ) -> Iterator[list[_Picture]]:
     for start in range(0, len(todo), _CHUNK):
         indices = todo[start : start + _CHUNK]
-        listed: list[Any] = [None] * len(indices)
-        if check_sizes:
-            listed = [tuple(size) for size in annotations.stored_sizes[indices].tolist()]
-        paths = [folder / annotations.files[index] for index in indices]
-        yield list(zip(indices, paths, listed, strict=True))
+        listed = [tuple(size) for size in annotations.stored_sizes[indices].tolist()]
+        yield list(zip(indices, [files[index] for index in indices], listed, strict=True))
 
 
-def _decode(sizes: Sequence[ImageSize], pictures: Sequence[_Picture]) -> _Result:
+def _decode(sizes: Sequence[ImageSize], strict: bool, pictures: Sequence[_Picture]) -> _Result:
     images = [np.zeros((len(pictures), *size, 3), np.uint8) for size in sizes]
-    errors = {}
+    errors, remarks = {}, {}
     for row, (index, path, listed) in enumerate(pictures):
         try:
-            for array, image in zip(images, load_images(path, sizes, listed), strict=True):
-                array[row] = image
+            decoded, remark = load_images(path, sizes, listed, strict)
         except Sg2ImError as error:
             errors[index] = str(error)
-    return _Result([index for index, *_ in pictures], images, errors)
+            continue
+        if remark:
+            remarks[index] = remark
+        for array, image in zip(images, decoded, strict=True):
+            array[row] = image
+    return _Result([index for index, *_ in pictures], images, errors, remarks)
 
 
 def _write_rows(files: Sequence[BinaryIO], sizes: Sequence[ImageSize], result: _Result) -> None:
@@ -171,6 +186,7 @@ class _State:
         content = json.dumps(names, sort_keys=True)
         self.identity = hashlib.sha256(content.encode()).hexdigest()
         self.unreadable: dict[int, str] = {}
+        self.remarks = np.zeros(len(annotations), np.uint8)  # of each a place in _REMARKS
         self.done = len(annotations)
         try:
             for (height, width), path in self.rows.items():
@@ -179,15 +195,21 @@ class _State:
                     raise ValueError("rows of other pictures")
                 self.done = min(self.done, path.stat().st_size // (height * width * 3))
                 self.unreadable |= {int(i): text for i, text in found["unreadable"].items()}
+                self.remarks[:] = np.fromfile(_remarks_path(path), np.uint8)
         except (OSError, ValueError, KeyError, TypeError):
             self.done, self.unreadable = 0, {}
+            self.remarks[:] = 0
         for (height, width), path in self.rows.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:  # what came after the last whole picture goes
                 file.truncate(self.done * height * width * 3)
+        self._write_remarks()
         self._write()
 
-    def note(self, errors: dict[int, str]) -> None:
+    def note(self, errors: dict[int, str], remarks: dict[int, str]) -> None:
+        if remarks:
+            self.remarks[list(remarks)] = [_REMARKS.index(text) for text in remarks.values()]
+            self._write_remarks()
         if errors:
             self.unreadable.update(errors)
             self._write()
@@ -200,6 +222,7 @@ class _State:
     def remove(self, size: ImageSize) -> None:
         """Removes the rows of a size, when their store is there."""
         self.rows[size].unlink()
+        _remarks_path(self.rows[size]).unlink()
         _note_path(self.rows[size]).unlink()
 
     def _write(self) -> None:
@@ -207,9 +230,17 @@ class _State:
             content = {"identity": self.identity, "unreadable": self.unreadable}
             write_json(_note_path(path), content)
 
+    def _write_remarks(self) -> None:
+        for path in self.rows.values():
+            self.remarks.tofile(_remarks_path(path))
+
 
 def _note_path(rows: Path) -> Path:
     return rows.with_name(f"{rows.name}.json")
+
+
+def _remarks_path(rows: Path) -> Path:
+    return rows.with_name(f"{rows.name}.remarks")
 
 
 def _unreadable_sentence(unreadable: dict[int, str], total: int, folder: Path) -> str:

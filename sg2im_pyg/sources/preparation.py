@@ -12,6 +12,7 @@ from sg2im_pyg.data.store import SceneReader, store_path
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations, plain, saved_annotations
 from sg2im_pyg.sources.pictures import UNREADABLE, ImageSize, Paths, write_pictures
+from sg2im_pyg.sources.unusable import LEFT_OUT
 
 SPLITS = ("train", "val", "test")
 
@@ -61,7 +62,8 @@ def prepare_stores(
         root: Folder of the prepared data.
         image_sizes: Height and width of the pictures, in pixels.
         workers: Number of processes.
-        skip_unreadable: Leave out pictures that can not be read, instead of raising.
+        skip_unreadable: Leave out pictures and annotations that can not be used, instead of
+            raising.
         progress: Show bars, if stderr is a terminal.
 
     Raises:
@@ -86,7 +88,10 @@ def prepare_stores(
         found: dict[str, Annotations] = {}
         for split, path in saved.items():
             annotations = saved_annotations(path, source.settings[split])
-            if annotations is not None:
+            if annotations is None:
+                continue
+            whole = not (annotations.notes.get(LEFT_OUT) or annotations.skipped.get(UNREADABLE))
+            if whole or skip_unreadable:
                 found[split] = annotations
         absent = [split for split in missing if split not in found]
         converted = source.convert(absent) if absent else {}
@@ -142,6 +147,11 @@ def prepared_stores(
 
 def check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raises unless a store that is there was made with the settings that are asked for."""
+    if found.get("source") != wanted.get("source"):
+        raise Sg2ImError(
+            f"{path} holds other data than that of {wanted.get('source')}: choose another folder "
+            "with --root."
+        )
     for key in sorted(wanted.keys() | found.keys()):
         if wanted.get(key) != found.get(key):
             raise Sg2ImError(
@@ -184,10 +194,14 @@ def _ready_store(path: Path, settings: dict[str, Any], skip_unreadable: bool) ->
     store = SceneReader(path)
     found = {key: value for key, value in store.settings.items() if key != "report"}
     check_settings(path, found, plain(settings))
-    unreadable = store.settings.get("report", {}).get("skipped_pictures", {}).get(UNREADABLE)
-    if unreadable and not skip_unreadable:
-        raise Sg2ImError(
-            f"{path} was prepared with --skip_unreadable, which left out {unreadable:,} pictures: "
-            "give that option again, or remove the file to prepare it anew."
-        )
+    report = store.settings.get("report", {})
+    for what, count in (
+        ("pictures", report.get("skipped_pictures", {}).get(UNREADABLE)),
+        ("annotations", report.get("notes", {}).get(LEFT_OUT)),
+    ):
+        if count and not skip_unreadable:
+            raise Sg2ImError(
+                f"{path} was prepared with --skip_unreadable, which left out {count:,} {what}: "
+                "give that option again, or remove the file to prepare it anew."
+            )
     return store

@@ -274,6 +274,8 @@ class CommandLine:
         content = Namespace()
         for name, value in given.items():  # the parser changes lists
             content[name] = list(value) if isinstance(value, list) else value
+            if type(value) is int and str in (self.hints[name], *get_args(self.hints[name])):
+                content[name] = str(value)  # YAML takes a text of digits for a number
         try:
             return self.parser.parse_object(content)
         except argparse.ArgumentError as error:

@@ -1,5 +1,6 @@
-"""Bars and lines that show how far long work has come."""
+"""What is told and asked at the terminal beside the output: bars, lines, questions."""
 
+import sys
 from typing import Any
 
 from tqdm import tqdm
@@ -23,3 +24,14 @@ def say(text: str, progress: bool) -> None:
     """Prints a line past the bars."""
     if progress:
         tqdm.write(text)
+
+
+def is_terminal() -> bool:
+    """Whether there is a person to ask."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def agrees(question: str) -> bool:
+    """Asks at the terminal; nothing but a yes is one."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -15,6 +15,7 @@ from sg2im_pyg.system.places import find_supplied
 from sg2im_pyg.system.program import UsageError, program_name
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 from sg2im_pyg.training.run_folder import NEWEST, find_run
+from sg2im_pyg.training.stores import stored_source
 
 CONFIGURATIONS = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the library."""
@@ -98,6 +99,8 @@ def _command(line: CommandLine, given: dict[str, Any], base: Path) -> TrainingCo
     elif not files:
         files = [CONFIGURATIONS / "landscapes.yaml"]
     contents += [(str(place), options) for path in files for place, options in with_bases(path)]
+    if resume is None:
+        given = _with_root(given, contents)
     run, config = line.fill(given, contents)
     if run.print_config:
         print(options_to_yaml(asdict(config)), end="")
@@ -105,6 +108,8 @@ def _command(line: CommandLine, given: dict[str, Any], base: Path) -> TrainingCo
     if resume is not None and config.init != contents[0][1].get("init"):
         raise Sg2ImError(_EITHER)
 
+    if "data.root" in given and "data.name" not in given and resume is None:
+        config.data.name = stored_source(Path(str(config.data.root)), config.data.name)
     root = config.data.root or base / "datasets" / config.data.name
     config.data.root = str(Path(root).absolute())
     if config.init is not None:
@@ -120,6 +125,16 @@ def _command(line: CommandLine, given: dict[str, Any], base: Path) -> TrainingCo
         name = "-".join(path.stem for path in files) if resume is None else "resumed"
         run_dir = base / "runs" / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     return TrainingCommand(config, run_dir.absolute(), checkpoint, kind)
+
+
+def _with_root(given: dict[str, Any], contents: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """What was given, with the folder of data of a file that does not name their source: as on a
+    command line, what lies there decides."""
+    for _, content in contents:
+        data = content.get("data")
+        if isinstance(data, dict) and isinstance(data.get("root"), str) and "name" not in data:
+            given = {"data.root": data["root"], **given}
+    return given
 
 
 def find_config(name: str, base: Path) -> Path:

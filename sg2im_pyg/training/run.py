@@ -1,11 +1,13 @@
 """A run under way: what it counts, saves, validates and shows."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_fabric import Fabric
 
 from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.system.files import replace_when_whole
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.data import TrainingData
 from sg2im_pyg.training.logging import RunLogger
@@ -38,6 +40,11 @@ class Run:
         on_cpu = self.fabric.device.type == "cpu"
         self._prepared_at = -1
         self._may_wait = 1 if on_cpu else min(STEPS_UNREAD, self.config.max_skipped_steps)
+
+    @property
+    def examples(self) -> Path:
+        """File of graphs in the names of the run's vocabulary, beside its checkpoints."""
+        return self.folder / "checkpoints" / "example_graphs.json"
 
     def due(self, every: int) -> bool:
         """Whether something is to be done after this step, as after the last one."""
@@ -109,8 +116,22 @@ class Run:
                 self.logger.samples(self.progress.step, name, sheet)
 
     def save(self, name: str) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint, and beside the first one graphs to try it with."""
         if self._writes:
+            if not self.examples.is_file():
+                self._write_examples()
             self.prepare_draws()
             state = training_state(self.players, self.config, self.progress)
             save_checkpoint(self.folder / "checkpoints" / name, self.players.for_samples, state)
+
+    def _write_examples(self) -> None:
+        """The graphs of the sample pictures, as a person would write them."""
+        sheet = next((graphs for graphs in self.data.sheets.values() if graphs is not None), None)
+        if sheet is None:
+            return
+        vocabulary = self.data.training_set.vocabulary
+        found = [graph.to_json(vocabulary) for graph in sheet.cpu().to_data_list()]
+        lines = ",\n".join(json.dumps(graph) for graph in found if graph["objects"])
+        if lines:
+            with replace_when_whole(self.examples) as temporary:
+                temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

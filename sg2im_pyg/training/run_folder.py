@@ -64,10 +64,11 @@ def summary(run: "Run") -> str:
     )
     height, width = config.model.image_size
     step, root = run.progress.step, Path(str(config.data.root)).absolute()
+    source = run.data.training_set.reader.settings.get("source", "own data")
     start = f", going on from step {step}" if step else ""
     return (
         f"Run directory: {folder}\n"
-        f"Data: {config.data.name}, {run.data.pictures} training and {run.data.held_out} "
+        f"Data: {source}, {run.data.pictures} training and {run.data.held_out} "
         f"validation pictures of {height} x {width} in {root}\n"
         f"Parameters: {sizes}; device: {run.fabric.device}, {run.fabric.world_size} process(es)\n"
         f"Curves and pictures: tensorboard --logdir {folder}\n"
@@ -88,7 +89,8 @@ def closing(run: "Run", whole: bool) -> str:
     skipped, samples = progress.skipped_steps, folder / "samples.png"
     found = sorted((folder / "checkpoints").glob("*.pt"))
     checkpoints = ", ".join(str(path.relative_to(folder)) for path in found)
-    generate = f'python eval/generate.py graphs.json --checkpoint "{best_checkpoint(folder)}"'
+    best_file, graphs = best_checkpoint(folder), run.examples.absolute()
+    generate = f'python eval/generate.py "{graphs}" --checkpoint "{best_file}"'
     lines = [
         (not whole, f"Stopped after step {step} of {run.config.steps}; everything is saved."),
         (not whole, f'Go on with: python train/run.py --resume "{folder}"'),
@@ -99,7 +101,7 @@ def closing(run: "Run", whole: bool) -> str:
         (True, f"Run directory: {folder}"),
         (True, f"Checkpoints: {checkpoints}"),
         (samples.is_file(), f"Sample pictures: {samples}"),
-        (whole, f"Generate from your own graphs: {generate}"),
+        (whole and graphs.is_file(), f"Generate from graphs such as those there: {generate}"),
     ]
     return to_type("\n".join(line for holds, line in lines if holds))
 

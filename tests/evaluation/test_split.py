@@ -78,7 +78,7 @@ def test_other_draws_and_other_seeds_give_others(store):
 
 def test_relationships_are_drawn_or_left_out(store):
     split = Split(store)
-    assert split.origin.relationships == "geometric" and split.source == "landscapes"
+    assert split.relationships == "geometric" and split.source == "landscapes"
     none = split.graphs(range(9), 0, "none")
     assert (none.edge_attr == 0).all() and none.edge_index.size(1) == (none.x != 0).sum()
     assert torch.equal(split.graphs(range(9), 0, "stored").edge_index, none.edge_index)
@@ -106,10 +106,10 @@ def test_what_is_usual_follows_from_where_the_store_comes_from(
         writer.add(Scene(1, image, np.array([1]), np.array([[0, 0, 1, 1]], np.float32)))
     split = Split(path)
     assert split.source == settings.get("source", "unknown")
-    assert split.origin.relationships == relationships
+    assert split.relationships == relationships
     assert split.origin.graphs_per_picture == graphs
     assert split.origin.feature_network == network
-    assert split.graphs([0], 0, split.origin.relationships).num_graphs == 1
+    assert split.graphs([0], 0, split.relationships).num_graphs == 1
 
 
 def test_a_limit_and_fewer_objects(store):

@@ -464,7 +464,7 @@ def test_textures_are_painted_where_objects_are_seen(scene, side, overlap):
     boxes[:, 2:] += torch.where(extent.abs() < 1e-3, 0.05, 0.0)  # else places have no digits
     textures = torch.randn(len(boxes), 2, side, side, dtype=torch.float64)
     found = compose_textured_layout(
-        vectors, textures, boxes, masks, batch, size, images, overlap=overlap
+        textures, vectors, boxes, masks, batch, size, images, overlap=overlap
     )
     rest = compose_layout(vectors, boxes, masks, batch, size, images, overlap=overlap)
     torch.testing.assert_close(found[:, 2:], rest, rtol=0, atol=1e-9)

@@ -115,6 +115,18 @@ def test_writes_pictures_layouts_graphs_and_a_sheet(checkpoint, generate, tmp_pa
     assert str(checkpoint) in output and str(graphs) in output
 
 
+def test_the_names_that_a_checkpoint_knows(generate, tmp_path, capsys):
+    vocabulary = Vocabulary(["sky", UNUSED, "fir tree"], ["above"], ["red", "tall"])
+    save_checkpoint(tmp_path / "a.pt", Sg2Im(vocabulary, image_size=(16, 16), refinement_dims=(8,)))
+    generate("--names", "--checkpoint", tmp_path / "a.pt", base=tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        *("objects (2)", "  sky", "  fir tree"),
+        *("predicates (1)", "  above"),
+        *("attributes (2)", "  red", "  tall"),
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
 def test_pictures_are_those_of_the_model(checkpoint, generate, tmp_path):
     graphs = write(tmp_path / "graphs.json", SHEEP)
     generate("--checkpoint", checkpoint, graphs, "--output", tmp_path, "--seed", 3)

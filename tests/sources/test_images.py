@@ -6,7 +6,7 @@ from PIL import Image
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources import images
-from sg2im_pyg.sources.images import load_image
+from sg2im_pyg.sources.images import TURNED, UNTURNED, load_image, load_images, measure_image
 
 
 def triangle_weights(stored, wanted):
@@ -77,16 +77,56 @@ def test_cmyk_jpeg(tmp_path):
     assert np.abs(load_image(path, (4, 4)).astype(int) - (0, 255, 255)).max() <= 4
 
 
-def test_exif_orientation_is_not_applied(tmp_path):
-    """Annotations refer to the stored pixels."""
-    stored = Image.new("RGB", (32, 16))
-    stored.paste((255, 255, 255), (0, 0, 16, 16))
+def with_orientation(path, orientation, size=(32, 16)):
+    """A picture whose left quarter is white and whose upper right corner is red, as stored."""
+    stored = Image.new("RGB", size)
+    stored.paste((255, 255, 255), (0, 0, size[0] // 4, size[1]))
+    stored.paste((255, 0, 0), (3 * size[0] // 4, 0, size[0], size[1] // 4))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees to look at it
-    stored.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    image = load_image(tmp_path / "turned.jpg", (16, 32), stored_size=(16, 32))
-    assert image[:, :12].min() > 240
-    assert image[:, 20:].max() < 15
+    exif[0x0112] = orientation
+    stored.save(path, exif=exif)
+    return np.asarray(stored)
+
+
+# By the EXIF standard: where row 0 and column 0 of what is stored are to be seen.
+SHOWN = {
+    1: lambda pixels: pixels,
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels[::-1].transpose(1, 0, 2),
+    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda pixels: pixels[:, ::-1].transpose(1, 0, 2),
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_exif_orientation_is_applied_where_the_listed_size_asks_for_it(tmp_path, orientation):
+    path = tmp_path / "turned.png"
+    pixels = with_orientation(path, orientation)
+    sideways = orientation > 4
+    assert measure_image(path) == ((16, 32), (32, 16) if sideways else (16, 32))
+    [image], remark = load_images(path, [(16, 32)], (16, 32))
+    np.testing.assert_array_equal(image, pixels)  # annotations of the stored pixels
+    assert remark == (UNTURNED if 1 < orientation <= 4 else "")
+    assert load_images(path, [(16, 32)])[1] == ""
+    if sideways:
+        [image], remark = load_images(path, [(32, 16)], (32, 16))
+        np.testing.assert_array_equal(image, SHOWN[orientation](pixels))
+        assert remark == TURNED
+    else:
+        with pytest.raises(Sg2ImError, match="32 x 16 pixels .* says 16 x 32"):
+            load_images(path, [(32, 16)], (32, 16))
+    [image], remark = load_images(path, [(16, 32)], (99, 99), strict=False)
+    np.testing.assert_array_equal(image, pixels)
+
+
+def test_the_size_of_a_square_does_not_tell_of_its_orientation(tmp_path):
+    pixels = with_orientation(tmp_path / "a.png", 6, (16, 16))
+    [image], remark = load_images(tmp_path / "a.png", [(16, 16)], (16, 16))
+    np.testing.assert_array_equal(image, pixels)
+    assert remark == UNTURNED
 
 
 def jpeg(size=(64, 48)):
@@ -129,9 +169,9 @@ def test_damaged_png(tmp_path, noise):
 def test_another_size_than_listed(tmp_path):
     path = tmp_path / "picture.jpg"
     path.write_bytes(jpeg((64, 48)))
-    load_image(path, (8, 8), stored_size=(48, 64))
+    load_image(path, (8, 8), listed_size=(48, 64))
     with pytest.raises(Sg2ImError, match="64 x 48 pixels .* says 48 x 64"):
-        load_image(path, (8, 8), stored_size=(64, 48))
+        load_image(path, (8, 8), listed_size=(64, 48))
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,6 +1,7 @@
 """Whole data sets from a server on this machine."""
 
 import hashlib
+import io
 import json
 import re
 import zipfile
@@ -9,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.sources import obtain as obtain_module
 from sg2im_pyg.sources.coco import downloads as coco_table
 from sg2im_pyg.sources.coco.options import CocoOptions
 from sg2im_pyg.sources.obtain import obtain
@@ -164,6 +166,32 @@ def test_what_is_missing_is_said_where_downloading_is_switched_off(server, coco,
     assert f"train2017.zip from {server.address}/train2017.zip" in sentence
     assert str(folder / "downloads") in sentence
     assert server.requests == []
+
+
+@pytest.mark.parametrize("answer", ["y\n", "Yes\n", "n\n", "\n", ""])
+def test_a_person_is_asked_before_a_download(
+    server, coco, patience, tmp_path, monkeypatch, capsys, answer
+):
+    monkeypatch.setattr(obtain_module, "is_terminal", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    if answer.lower().startswith("y"):
+        assert obtain_coco(tmp_path, patience=patience, ask=True)
+    else:
+        with pytest.raises(Sg2ImError, match=r"Nothing was downloaded: put annotations/stuff_tra"):
+            obtain_coco(tmp_path, patience=patience, ask=True)
+        assert not list(tmp_path.iterdir())
+    question = capsys.readouterr().err
+    assert question.startswith(f"{tmp_path} lacks annotations/stuff_train2017.json, ")
+    assert "images/train2017" in question and "Download " in question and "[y/N]" in question
+
+
+def test_nobody_is_asked_where_nothing_is_missing_or_nobody_is_there(
+    server, coco, patience, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(obtain_module, "agrees", None)
+    assert obtain_coco(tmp_path, patience=patience, ask=True)  # tests have no terminal
+    monkeypatch.setattr(obtain_module, "is_terminal", lambda: True)
+    assert obtain_coco(tmp_path, patience=patience, ask=True)
 
 
 def test_room_for_archives_and_what_is_in_them_is_asked_for_first(

@@ -99,7 +99,7 @@ def test_the_stores_hold_pictures_and_annotations(source, tmp_path):
 
 def test_one_picture_at_several_sizes_is_that_of_each_size(source):
     make_source(source, 1)
-    images = load_images(source / "0" / "0.png", SIZES)
+    images, _ = load_images(source / "0" / "0.png", SIZES)
     for size, image in zip(SIZES, images, strict=True):
         np.testing.assert_array_equal(image, load_image(source / "0" / "0.png", size))
         with Image.open(source / "0" / "0.png") as stored:
@@ -311,3 +311,42 @@ def test_annotations_are_saved_and_found_again(source, tmp_path):
     assert saved_annotations(path, annotations.settings) is None
     with pytest.raises(Sg2ImError, match="no whole HDF5 file"):
         Annotations.load(path)
+
+
+def test_a_split_without_a_picture_that_can_be_read_is_an_error(source, tmp_path):
+    annotations = make_source(source, 4)
+    for name in annotations.files:
+        (source / name).write_bytes(b"no picture")
+    with pytest.raises(Sg2ImError, match="No picture of .*pictures can be read, all 4 .*0.png"):
+        write(annotations, source, tmp_path / "out", skip_unreadable=True)
+    assert not list(tmp_path.rglob("train.h5"))
+
+
+def test_what_was_guessed_is_counted_also_after_an_interruption(source, tmp_path, monkeypatch):
+    annotations = make_source(source)
+    for place in (1, 3, 50):  # stored sideways, as a telephone does
+        path = source / annotations.files[place]
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    annotations.files = [f"/somewhere/{file}" for file in annotations.files]
+    whole = write(annotations, source, tmp_path / "whole")
+    store = SceneReader(whole[SIZES[0]])
+    assert store.settings["report"]["notes"] == {
+        "odd boxes": 3,
+        "pictures found by the last part of their path": COUNT,
+        "pictures turned as their EXIF orientation says": 3,
+    }
+    written, done = pictures_module._write_rows, []
+
+    def interrupted(*arguments):
+        if done:
+            raise KeyboardInterrupt
+        done.append(written(*arguments))
+
+    monkeypatch.setattr(pictures_module, "_write_rows", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(annotations, source, tmp_path / "out")
+    monkeypatch.setattr(pictures_module, "_write_rows", written)
+    assert contents(write(annotations, source, tmp_path / "out")) == contents(whole)

@@ -155,6 +155,23 @@ def test_contents_of_files_come_before_the_words():
     assert options == Options("a", optimizer=Optimizer(2.0, 5), limit=4)
 
 
+def test_digits_in_a_file_are_text_where_a_text_is_asked_for():
+    """YAML takes them for a number; on the command line they are none."""
+
+    @dataclass
+    class Texts:
+        devices: str = "auto"
+        root: str | None = None
+        count: int = 0
+
+    line = CommandLine(Texts, program="program")
+    content = {"devices": 2, "root": 2024, "count": 3}
+    assert line.fill({}, [("a.yaml", content)]) == [Texts("2", "2024", 3)]
+    for wrong in (2.5, True, [2]):
+        with pytest.raises(Sg2ImError, match="a.yaml: devices must be a text, got"):
+            line.fill({}, [("a.yaml", {"devices": wrong})])
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

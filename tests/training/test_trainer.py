@@ -51,7 +51,9 @@ def curves(run_dir):
 def test_a_run_leaves_checkpoints_curves_pictures_and_its_options(config, tmp_path, capsys):
     assert train(config, tmp_path / "run")
     run = tmp_path / "run"
-    assert {p.name for p in (run / "checkpoints").iterdir()} == {"best.pt", "last.pt"}
+    assert {p.name for p in (run / "checkpoints").iterdir()} == {
+        *("best.pt", "last.pt", "example_graphs.json")
+    }
     assert (run / "samples.png").is_file() and (run / "training_samples.png").is_file()
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["image_size"] == [16, 16]
     scalars, images = curves(run)

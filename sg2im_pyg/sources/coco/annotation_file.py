@@ -1,34 +1,44 @@
 """An annotation file of COCO, read entry by entry; every entry is checked as it is handed out."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.coco.masks import Segmentation, is_number
-from sg2im_pyg.sources.images import lies_inside
+from sg2im_pyg.errors import Sg2ImError, shortened
+from sg2im_pyg.sources.coco.masks import Segmentation
 from sg2im_pyg.sources.json_stream import (
-    is_side,
-    is_text,
-    is_whole,
+    number,
     read_entries,
+    side,
     take,
+    text,
+    whole,
     wrong_entry,
 )
+from sg2im_pyg.sources.picture_files import names_a_file
+from sg2im_pyg.sources.unusable import Unusable
 
-_MAX_CATEGORY_ID = 9999  # ids are indices of the vocabulary: a wild one would take all memory
+Id = int | str
+"""Of a picture or category: a whole number, also where the file has it as text, or a name."""
 
 
 @dataclass(frozen=True)
 class ListedImage:
-    """An entry of the picture list; the sides are those of the stored picture, in pixels."""
+    """An entry of the picture list.
+
+    Attributes:
+        file_name: Its file, as it is written.
+        width: In pixels, as its boxes have it; 0 where the list does not say.
+        height: Likewise.
+        number: Its id where that is a whole number, otherwise one that no other picture has.
+    """
 
     file_name: str
     width: int
     height: int
+    number: int = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -38,14 +48,16 @@ class CocoObject:
     Attributes:
         entry: Position of the annotation in its file.
         annotation_id: Its number, -1 where it has none.
-        image_id: Its picture.
-        category: COCO id of its category.
+        label: Names it in sentences.
+        image: Id of its picture.
+        category: Index of its category in the vocabulary.
         outline: Its box and segmentation.
     """
 
     entry: int
     annotation_id: int
-    image_id: int
+    label: str
+    image: Id
     category: int
     outline: Segmentation
 
@@ -53,7 +65,8 @@ class CocoObject:
 class AnnotationFile:
     """An annotation file of COCO ("instances" or "stuff").
 
-    The file is passed through for each of the lists, so that it takes no memory.
+    The file is passed through for each of the lists, so that it takes no memory. Numbers may be
+    written as text or with a fraction of nothing, ids may be names.
 
     Args:
         path: The JSON file.
@@ -66,117 +79,169 @@ class AnnotationFile:
     def __init__(self, path: Path, progress: bool = False) -> None:
         self.path = path
         self.progress = progress
-        self.annotated_images: set[int] = set()
+        self.annotated_images: set[Id] = set()
         """Pictures that have an annotation, once :meth:`objects` has come to its end."""
 
     @cached_property
-    def categories(self) -> dict[int, str]:
-        """Names of the categories by their ids."""
-        categories: dict[int, str] = {}
+    def categories(self) -> dict[Id, str]:
+        """Names of the categories by their ids; several may have one name."""
+        categories: dict[Id, str] = {}
         for entry in self._entries("categories"):
-            number: Any = entry.get("id")
-            name: Any = entry.get("name")
-            if not is_whole(number, 1, _MAX_CATEGORY_ID) or not is_text(name):
-                expected = f"an id from 1 to {_MAX_CATEGORY_ID} and a name"
-                raise wrong_entry(self.path, "category", entry, expected)
-            if number in categories:
+            key, name = _id(entry.get("id")), _name(entry.get("name"))
+            if key is None or name is None:
+                raise wrong_entry(self.path, "category", entry, "an id and a name")
+            if categories.setdefault(key, name) != name:
                 raise Sg2ImError(
-                    f"{self.path} has two categories with the id {number}: replace it."
+                    f"{self.path} has two categories with the id {key}, {categories[key]!r} and "
+                    f"{name!r}: correct it."
                 )
-            categories[number] = name
-        twice = [name for name, count in Counter(categories.values()).items() if count > 1]
-        if twice:
-            raise Sg2ImError(
-                f"{self.path} has two categories with the name {twice[0]!r}: replace it."
-            )
         return categories
 
     @cached_property
-    def images(self) -> dict[int, ListedImage]:
+    def images(self) -> dict[Id, ListedImage]:
         """The picture list by ids, in the order of the file."""
-        images: dict[int, ListedImage] = {}
-        checks = {"id": is_whole, "file_name": is_text, "width": is_side, "height": is_side}
+        found: dict[Id, tuple[str, int, int]] = {}
         for entry in self._entries("images"):
-            number, name, width, height = take(self.path, "picture", entry, checks)
-            if not lies_inside(name):
-                expected = "a file_name inside of the folder of pictures"
+            key, name = take(self.path, "picture", entry, {"id": _id, "file_name": text})
+            width, height = (_side(entry.get(length)) for length in ("width", "height"))
+            if width is None or height is None:
+                expected = "a width and a height in pixels, or none"
                 raise wrong_entry(self.path, "picture", entry, expected)
-            if number in images:
-                raise Sg2ImError(f"{self.path} lists the picture {number} twice: replace it.")
-            images[number] = ListedImage(name, width, height)
+            if not names_a_file(name):
+                expected = "a file_name without control characters that ends in that of a file"
+                raise wrong_entry(self.path, "picture", entry, expected)
+            if key in found:
+                raise Sg2ImError(f"{self.path} lists the picture {key} twice: replace it.")
+            found[key] = name, *((width, height) if width and height else (0, 0))
+        free = 1 + max((key for key in found if isinstance(key, int)), default=0)
+        images = {}
+        for key, listed in found.items():
+            is_number = isinstance(key, int) and key >= 0
+            images[key] = ListedImage(*listed, int(key) if is_number else free)
+            free += not is_number
         return images
 
-    def check_images(self, expected: Mapping[int, ListedImage], expected_path: Path) -> None:
+    def check_images(self, expected: Mapping[Id, ListedImage], expected_path: Path) -> None:
         """Raises where this file's picture list does not agree with another one."""
-        for number, listed in self.images.items():
-            if expected.get(number) != listed:
+        for key, listed in self.images.items():
+            if expected.get(key) != listed:
                 raise Sg2ImError(
-                    f"{self.path} lists the picture {number} as {listed.file_name} "
+                    f"{self.path} lists the picture {key} as {listed.file_name} "
                     f"({listed.width} x {listed.height}), {expected_path.name} "
-                    + ("lists it otherwise" if number in expected else "does not list it")
+                    + ("lists it otherwise" if key in expected else "does not list it")
                     + ": both files must come from the same COCO."
                 )
 
     def objects(
-        self, images: Mapping[int, ListedImage], min_size: float, categories: set[int]
+        self,
+        images: Mapping[Id, ListedImage],
+        min_size: float,
+        indices: Mapping[Id, int],
+        unusable: Unusable | None = None,
     ) -> Iterator[CocoObject]:
-        """Objects of some categories that are larger than a fraction of their picture."""
+        """Objects of some categories that are larger than a fraction of their picture.
+
+        Args:
+            images: The pictures; those whose size is not known have no objects.
+            min_size: The fraction, of the picture's area.
+            indices: The categories, and their indices in the vocabulary.
+            unusable: Is told of annotations that can not be used, which are left out.
+        """
         for position, entry in enumerate(self._entries("annotations")):
-            number: Any = entry.get("id")
-            where = f"annotation {number} of {self.path}"
-            image_id: Any = entry.get("image_id")
-            category: Any = entry.get("category_id")
-            if not is_whole(image_id, 0) or image_id not in images:
-                raise Sg2ImError(
-                    f"The {where} belongs to the picture {image_id!r}, which the picture list "
-                    "does not have: picture list and annotations must come from the same COCO."
-                )
-            self.annotated_images.add(image_id)
-            if not is_whole(category, 0) or category not in self.categories:
-                raise Sg2ImError(
-                    f"The {where} has the category {category!r}, which the list of categories "
-                    "does not have: replace the file by a whole copy."
-                )
-            x, y, width, height = _box(entry.get("bbox"), where)
-            listed = images[image_id]
-            # Boxes without area (COCO has some) go the way of all that are too small.
-            if width * height <= min_size * listed.width * listed.height:
+            given: Any = entry.get("id")
+            label = f"annotation {shortened(given, 40)}"
+            if given is None:
+                label = f"annotation at place {position}"
+            try:
+                image, category = self._owner(entry, images)
+                self.annotated_images.add(image)
+                listed = images[image]
+                if not listed.width:
+                    continue
+                x, y, width, height = _box(entry.get("bbox"))
+                # Boxes without area (COCO has some) go the way of all that are too small.
+                if width * height <= min_size * listed.width * listed.height:
+                    continue
+                sees_x = x < listed.width and x + width > 0
+                if not (sees_x and y < listed.height and y + height > 0):
+                    raise _Wrong(
+                        f"has the box {entry['bbox']} (x, y, width, height), wholly outside of "
+                        f"its picture of {listed.width} x {listed.height} pixels"
+                    )
+            except _Wrong as wrong:
+                if unusable is not None:
+                    unusable.add(self.path, label, str(wrong))
                 continue
-            if not (x < listed.width and y < listed.height and x + width > 0 and y + height > 0):
-                raise Sg2ImError(
-                    f"The {where} has the box {entry['bbox']} (x, y, width, height), wholly "
-                    f"outside of its picture of {listed.width} x {listed.height} pixels: correct "
-                    "or remove it."
-                )
-            if category in categories:
+            if category in indices:
                 yield CocoObject(
                     position,
-                    number if is_whole(number, 0) else -1,
-                    image_id,
-                    category,
+                    -1 if (annotation_id := whole(given)) is None else annotation_id,
+                    label,
+                    image,
+                    indices[category],
                     Segmentation(
                         entry.get("segmentation"),
                         (x, y, x + width, y + height),
                         listed.width,
                         listed.height,
-                        where,
                     ),
                 )
+
+    def extents(self, images: set[Id]) -> dict[Id, tuple[float, float]]:
+        """Right and lower end of all boxes of some pictures, in pixels."""
+        ends: dict[Id, tuple[float, float]] = {}
+        for entry in self._entries("annotations"):
+            image = _id(entry.get("image_id"))
+            if image is None or image not in images:
+                continue
+            try:
+                x, y, width, height = _box(entry.get("bbox"))
+            except _Wrong:
+                continue
+            right, bottom = ends.get(image, (0.0, 0.0))
+            ends[image] = max(right, x + width), max(bottom, y + height)
+        return ends
+
+    def _owner(self, entry: Mapping[str, Any], images: Mapping[Id, ListedImage]) -> tuple[Id, Id]:
+        """Picture and category of an annotation."""
+        image, category = (_id(entry.get(name)) for name in ("image_id", "category_id"))
+        if image is None or image not in images:
+            shown = shortened(repr(entry.get("image_id")))
+            raise _Wrong(f"belongs to the picture {shown}, which the picture list does not have")
+        if category is None or category not in self.categories:
+            shown = shortened(repr(entry.get("category_id")))
+            raise _Wrong(f"has the category {shown}, which the list of categories does not have")
+        return image, category
 
     def _entries(self, key: str) -> Iterator[dict[str, Any]]:
         return read_entries(self.path, key, f"{self.path.name}: {key}" if self.progress else None)
 
 
-def _box(box: Any, where: str) -> tuple[float, float, float, float]:
-    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise Sg2ImError(
-            f"The {where} has the box {box!r}: expected are four numbers x, y, width, height in "
-            "pixels."
+class _Wrong(ValueError):
+    """What is wrong with an annotation, as the end of a sentence."""
+
+
+def _id(value: Any) -> Id | None:
+    found = whole(value, -(2**62))
+    return found if found is not None else text(value)
+
+
+def _side(value: Any) -> int | None:
+    """0 for a length that is not known."""
+    return 0 if value in (None, 0, "", "0", "NaN") else side(value)
+
+
+def _name(value: Any) -> str | None:
+    return str(value) if type(value) is int else text(value)
+
+
+def _box(box: Any) -> tuple[float, float, float, float]:
+    numbers = [number(value) for value in box] if isinstance(box, list) else []
+    if len(numbers) != 4 or None in numbers:
+        raise _Wrong(
+            f"has the box {shortened(box)}: expected are four numbers x, y, width, height in pixels"
         )
-    x, y, width, height = box
+    x, y, width, height = (value for value in numbers if value is not None)
     if width < 0 or height < 0:
-        raise Sg2ImError(
-            f"The {where} has a box of negative width or height, {box} (x, y, width, height): "
-            "correct or remove it."
-        )
+        raise _Wrong(f"has a box of negative width or height, {box} (x, y, width, height)")
     return x, y, width, height

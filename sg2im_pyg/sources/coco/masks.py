@@ -7,7 +7,12 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.sources.json_stream import number, whole
+
+
+class WrongOutline(ValueError):
+    """An outline can not be read, or belongs to another picture; the text goes on from the name of
+    its annotation."""
 
 
 @dataclass(frozen=True)
@@ -15,21 +20,21 @@ class Segmentation:
     """The outline of one object as its annotation has it.
 
     Attributes:
-        content: Polygons (a list of lists of numbers) or runs (:obj:`"size"`, :obj:`"counts"`).
+        content: Polygons (a list of lists of numbers) or runs (:obj:`"size"`, :obj:`"counts"`);
+            anything without content for none.
         corners: The object's box :obj:`(x0, y0, x1, y1)` in pixels of the stored picture.
         width: Width of the stored picture, in pixels.
         height: Height of the stored picture, in pixels.
-        where: Names the annotation in errors.
     """
 
     content: Any
     corners: tuple[float, float, float, float]
     width: int
     height: int
-    where: str
 
-    def small_mask(self, size: int, smooth: bool = False) -> np.ndarray:
-        """The mask within the box, shape :math:`(M, M)`, bool.
+    def small_mask(self, size: int, smooth: bool = False) -> np.ndarray | None:
+        """The mask within the box, shape :math:`(M, M)`, bool; :obj:`None` where the outline is
+        missing or encloses no pixel.
 
         The mask at the picture's size is cropped to the box rounded to pixels and resized, see
         :func:`resized`.
@@ -39,14 +44,17 @@ class Segmentation:
             smooth: Whether all pixels count, see :func:`resized`.
 
         Raises:
-            Sg2ImError: If the outline is malformed or does not belong to its picture.
+            WrongOutline: If the outline is malformed or does not belong to its picture.
         """
+        mask = self.decode()
+        if not mask.any():
+            return None
         x0, y0, x1, y1 = (round(corner) for corner in self.corners)
         # At least one pixel is cropped, and none outside of the picture.
         x0, y0 = min(max(x0, 0), self.width - 1), min(max(y0, 0), self.height - 1)
         x1, y1 = max(x1, x0 + 1), max(y1, y0 + 1)
         # Turned around: runs go down the columns, and so does the memory of what is decoded.
-        return resized(self.decode().T[x0:x1, y0:y1], size, smooth).T
+        return resized(mask.T[x0:x1, y0:y1], size, smooth).T
 
     def decode(self) -> np.ndarray:
         """Mask of an object at the picture's size, shape (height, width), uint8.
@@ -55,6 +63,10 @@ class Segmentation:
         runs do not add up to the picture.
         """
         segmentation, height, width = self.content, self.height, self.width
+        if isinstance(segmentation, str) and segmentation not in ("", "NaN"):
+            raise WrongOutline("has a text for a segmentation")
+        if not segmentation or isinstance(segmentation, str):
+            return np.zeros((height, width), np.uint8)
         if isinstance(segmentation, list):
             polygons = self._polygons(segmentation)
             if not polygons:
@@ -62,21 +74,26 @@ class Segmentation:
             runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
             return coco_mask.decode(runs)
         if not isinstance(segmentation, dict) or "counts" not in segmentation:
-            raise Sg2ImError(
-                f"The {self.where} has no segmentation: expected are polygons (a list of lists of "
-                "numbers) or runs ('size' and 'counts')."
+            raise WrongOutline(
+                "has a segmentation that is neither polygons (a list of lists of numbers) nor runs "
+                "('size' and 'counts')"
             )
-        if segmentation.get("size") != [height, width]:
-            raise Sg2ImError(
-                f"The {self.where} has a mask of size {segmentation.get('size')} (height, width), "
-                f"its picture is listed with {[height, width]}: the files do not belong together."
+        size = segmentation.get("size")
+        if not isinstance(size, list) or [whole(side) for side in size] != [height, width]:
+            raise WrongOutline(
+                f"has a mask of size {size} (height, width), its picture is listed with "
+                f"{[height, width]}"
             )
         counts = segmentation["counts"]
+        if not counts:
+            return np.zeros((height, width), np.uint8)
+        if isinstance(counts, list):
+            counts = [whole(count, 0, 2**31) for count in counts]
         lengths = _uncompress(counts) if isinstance(counts, str) else _whole_numbers(counts)
         if lengths is None or (lengths < 0).any() or int(lengths.sum()) != height * width:
-            raise Sg2ImError(
-                f"The {self.where} has a damaged mask, whose runs do not add up to its picture of "
-                f"{width} x {height} pixels: replace the file by a whole copy."
+            raise WrongOutline(
+                "has a damaged mask, whose runs do not add up to its picture of "
+                f"{width} x {height} pixels"
             )
         runs = {"size": [height, width], "counts": counts}
         return coco_mask.decode(
@@ -85,20 +102,24 @@ class Segmentation:
 
     def _polygons(self, polygons: list[Any]) -> list[list[float]]:
         """The polygons that enclose an area; two corners or fewer (pycocotools: a box) do not."""
+        found = []
         for polygon in polygons:
+            numbers = [number(value) for value in polygon] if isinstance(polygon, list) else [None]
+            positions = [value for value in numbers if value is not None]
             if (
-                not isinstance(polygon, list)
-                or len(polygon) % 2
-                or not all(map(is_number, polygon))
+                len(positions) != len(numbers)
+                or len(positions) % 2
                 # pycocotools walks along each edge pixel by pixel
-                or any(not -self.width <= x <= 2 * self.width for x in polygon[0::2])
-                or any(not -self.height <= y <= 2 * self.height for y in polygon[1::2])
+                or any(not -self.width <= x <= 2 * self.width for x in positions[0::2])
+                or any(not -self.height <= y <= 2 * self.height for y in positions[1::2])
             ):
-                raise Sg2ImError(
-                    f"The {self.where} has a damaged polygon: expected is a list x, y, x, y, ... "
-                    f"of positions in its picture of {self.width} x {self.height} pixels."
+                raise WrongOutline(
+                    "has a damaged polygon: expected is a list x, y, x, y, ... of positions in its "
+                    f"picture of {self.width} x {self.height} pixels"
                 )
-        return [polygon for polygon in polygons if len(polygon) >= 6]
+            if len(positions) >= 6:
+                found.append(positions)
+        return found
 
 
 def resized(mask: np.ndarray, size: int, smooth: bool = False) -> np.ndarray:
@@ -177,14 +198,6 @@ def _uncompress(counts: str) -> np.ndarray | None:
 
 
 def _whole_numbers(counts: Any) -> np.ndarray | None:
-    if not isinstance(counts, list) or not all(
-        type(count) is int and 0 <= count <= 2**31 for count in counts
-    ):
+    if not isinstance(counts, list) or None in counts:
         return None
     return np.array(counts, np.int64)
-
-
-def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number that fits into a float."""
-    # Whole numbers of hundreds of digits do not fit into a float.
-    return type(value) in (int, float) and abs(value) < 1e15

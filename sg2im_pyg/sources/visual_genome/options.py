@@ -42,7 +42,15 @@ class VisualGenomeOptions(VisualGenomeSelection, DownloadOptions):
         from sg2im_pyg.sources.visual_genome.downloads import VISUAL_GENOME
 
         # Beside the files of the release's own preprocessing nothing else is needed.
-        return () if (self.folder / "vocab.json").is_file() else VISUAL_GENOME
+        if (self.folder / "vocab.json").is_file():
+            return ()
+        if not self.no_download:
+            return VISUAL_GENOME
+        # One's own data may have neither attributes nor aliases.
+        from sg2im_pyg.sources.visual_genome.source import OPTIONAL_FILES
+
+        optional = {f"{name}{ending}" for name in OPTIONAL_FILES for ending in ("", ".zip")}
+        return [file for file in VISUAL_GENOME if file.name not in optional]
 
     def known_settings(self) -> dict[str, Any] | None:
         if (self.vocabulary, self.splits, self.split_seed) != (None, None, None):

@@ -13,15 +13,16 @@ import numpy as np
 
 from sg2im_pyg.data.scene_table import offsets
 from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.sources.images import lies_inside
 from sg2im_pyg.sources.json_stream import (
-    is_side,
-    is_text,
-    is_whole,
+    number,
     read_entries,
+    side,
     take,
+    text,
+    whole,
     wrong_entry,
 )
+from sg2im_pyg.sources.picture_files import names_a_file
 from sg2im_pyg.sources.preparation import SPLITS
 
 
@@ -47,7 +48,7 @@ class Objects:
     Attributes:
         images: Number of the picture of each object, shape :math:`(O,)`, int64.
         ids: Number of each object, shape :math:`(O,)`, int64.
-        boxes: Left, top, width, height in pixels, shape :math:`(O, 4)`, int32.
+        boxes: Left, top, width, height in pixels, shape :math:`(O, 4)`, float64.
         name_offset: Names of object ``o`` are ``names[name_offset[o]:name_offset[o + 1]]``,
             shape :math:`(O + 1,)`.
         names: Positions in :attr:`known_names`, each once an object, in its order.
@@ -100,6 +101,11 @@ class Attributes:
     known_names: list[str]
 
 
+_NONE = np.zeros(0, np.int64)
+NO_ATTRIBUTES = Attributes(_NONE, _NONE, _NONE, _NONE, [])
+"""Of data that has none."""
+
+
 def read_images(path: Path, progress: bool = False) -> ListedImages:
     """Reads ``image_data.json``.
 
@@ -108,16 +114,16 @@ def read_images(path: Path, progress: bool = False) -> ListedImages:
     """
     ids, sizes, files = array("q"), array("i"), []
     seen: set[int] = set()
-    checks = {"image_id": is_whole, "width": is_side, "height": is_side, "url": is_text}
+    readers = {"image_id": whole, "width": side, "height": side, "url": text}
     for entry in read_entries(path, None, path.name if progress else None):
-        number, width, height, url = take(path, "picture", entry, checks)
+        image_id, width, height, url = take(path, "picture", entry, readers)
         file = "/".join(urlsplit(url).path.split("/")[-2:]).lstrip("/")
-        if not file or not lies_inside(file):
+        if not file or not names_a_file(file):
             raise wrong_entry(path, "picture", entry, "a url that ends in a folder and a file name")
-        if number in seen:
-            raise Sg2ImError(f"{path} lists the picture {number} twice: replace it.")
-        seen.add(number)
-        ids.append(number)
+        if image_id in seen:
+            raise Sg2ImError(f"{path} lists the picture {image_id} twice: replace it.")
+        seen.add(image_id)
+        ids.append(image_id)
         sizes.extend((height, width))
         files.append(file)
     return ListedImages(_numbers(ids), np.array(sizes, np.int32).reshape(-1, 2), files)
@@ -132,27 +138,28 @@ def read_objects(
         Sg2ImError: If the file is missing or malformed, has a picture twice, or one that is not
             in the picture list.
     """
-    of_image, ids, boxes, names, counts = _columns(5)
+    of_image, ids, names, counts = _columns(4)
+    boxes = array("d")
     known: dict[str, int] = {}
 
-    def add(number: int, entry: Any) -> None:
-        of_image.append(number)
-        ids.append(entry["object_id"])
-        boxes.extend((entry["x"], entry["y"], entry["w"], entry["h"]))
+    def add(image_id: int, entry: Any) -> None:
+        of_image.append(image_id)
+        ids.append(_number(entry["object_id"]))
+        boxes.extend([_length(entry[name]) for name in "xywh"])
         unique = dict.fromkeys([aliases.get(name, name) for name in _list(entry["names"])])
         counts.append(len(unique))
         for name in unique:
             names.append(known.setdefault(name + "", len(known)))
 
-    expected = "whole numbers object_id, x, y, w and h, and a list of names"
+    expected = "a whole number object_id, numbers x, y, w and h, and a list of names"
     _read_all(path, "objects", images, progress, add, "object", expected)
-    box_table = _numbers(boxes).reshape(-1, 4)
+    box_table = np.array(boxes, np.float64).reshape(-1, 4)
     if len(box_table) and np.abs(box_table).max() >= 2**31:
         raise Sg2ImError(f"A box of {path} lies beyond two thousand million pixels: replace it.")
     return Objects(
         _numbers(of_image),
         _numbers(ids),
-        box_table.astype(np.int32),
+        box_table,
         offsets(_numbers(counts)),
         _numbers(names),
         list(known),
@@ -164,11 +171,11 @@ def read_relationships(path: Path, images: Sequence[int], progress: bool = False
     of_image, subjects, objects, predicates = _columns(4)
     known: dict[str, int] = {}
 
-    def add(number: int, entry: Any) -> None:
+    def add(image_id: int, entry: Any) -> None:
         predicates.append(known.setdefault(entry["predicate"] + "", len(known)))
-        subjects.append(entry["subject"]["object_id"])
-        objects.append(entry["object"]["object_id"])
-        of_image.append(number)
+        subjects.append(_number(entry["subject"]["object_id"]))
+        objects.append(_number(entry["object"]["object_id"]))
+        of_image.append(image_id)
 
     expected = "a predicate, and a subject and an object with their object_id"
     _read_all(path, "relationships", images, progress, add, "relationship", expected)
@@ -183,11 +190,11 @@ def read_attributes(path: Path, images: Sequence[int], progress: bool = False) -
     known: dict[str, int] = {}
     numbers = itertools.count(1)
 
-    def add(number: int, entry: Any) -> None:
-        entry_number, object_id = next(numbers), entry["object_id"]
+    def add(image_id: int, entry: Any) -> None:
+        entry_number, object_id = next(numbers), _number(entry["object_id"])
         for name in _list(entry.get("attributes") or []):
             names.append(known.setdefault(name + "", len(known)))
-            of_image.append(number)
+            of_image.append(image_id)
             objects.append(object_id)
             entries.append(entry_number)
 
@@ -227,20 +234,21 @@ def read_splits(path: Path, images: Sequence[int]) -> dict[str, np.ndarray]:
     splits = {}
     for split in SPLITS:
         ids = content.get(split) if isinstance(content, dict) else None
-        if not isinstance(ids, list) or not all(is_whole(number) for number in ids):
+        ids = [whole(image_id) for image_id in ids] if isinstance(ids, list) else [None]
+        if None in ids:
             raise Sg2ImError(
                 f"{path} has no list {split!r} of numbers of pictures: expected are the lists "
                 "'train', 'val' and 'test'."
             )
-        for number in ids:
-            if number not in known:
+        for image_id in ids:
+            if image_id not in known:
                 raise Sg2ImError(
-                    f"{path} names the picture {number}, which image_data.json does not list: "
+                    f"{path} names the picture {image_id}, which image_data.json does not list: "
                     "both must belong to the same Visual Genome."
                 )
-            if number in seen:
-                raise Sg2ImError(f"{path} names the picture {number} twice: replace it.")
-            seen.add(number)
+            if image_id in seen:
+                raise Sg2ImError(f"{path} names the picture {image_id} twice: replace it.")
+            seen.add(image_id)
         splits[split] = np.array(ids, np.int64)
     return splits
 
@@ -272,23 +280,23 @@ def _read_all(
     """Hands out all entries below a key, each with the number of its picture."""
     known, seen = set(images), set()
     for picture in read_entries(path, None, path.name if progress else None):
-        number: Any = picture.get("image_id", picture.get("id"))
+        image_id = whole(picture.get("image_id", picture.get("id")))
         entries: Any = picture.get(key)
-        if not is_whole(number) or not isinstance(entries, list):
+        if image_id is None or not isinstance(entries, list):
             raise wrong_entry(path, "picture", picture, f"an image_id and a list of {key}")
-        if number not in known:
+        if image_id not in known:
             raise Sg2ImError(
-                f"{path} has {key} of the picture {number}, which image_data.json does not list: "
+                f"{path} has {key} of the picture {image_id}, which image_data.json does not list: "
                 "both must belong to the same version of Visual Genome."
             )
-        if number in seen:
-            raise Sg2ImError(f"{path} has the picture {number} twice: replace it.")
-        seen.add(number)
+        if image_id in seen:
+            raise Sg2ImError(f"{path} has the picture {image_id} twice: replace it.")
+        seen.add(image_id)
         for entry in entries:
             try:
-                add(number, entry)
+                add(image_id, entry)
             except (KeyError, TypeError, OverflowError, AttributeError) as error:
-                raise wrong_entry(path, f"{kind} of picture {number}", entry, expected) from error
+                raise wrong_entry(path, f"{kind} of picture {image_id}", entry, expected) from error
 
 
 def _read_text(path: Path) -> str:
@@ -308,6 +316,20 @@ def _columns(count: int) -> list[array]:
 
 def _numbers(values: array) -> np.ndarray:
     return np.frombuffer(values, np.int64) if len(values) else np.zeros(0, np.int64)
+
+
+def _number(value: Any) -> int:
+    found = value if type(value) is int else whole(value, -(2**62))
+    if found is None:
+        raise TypeError("no whole number")
+    return found
+
+
+def _length(value: Any) -> float:
+    found = number(value)
+    if found is None:
+        raise TypeError("no number")
+    return found
 
 
 def _list(value: Any) -> list[Any]:

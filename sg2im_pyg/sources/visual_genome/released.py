@@ -12,7 +12,7 @@ from sg2im_pyg.data.store import open_hdf5
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations
-from sg2im_pyg.sources.images import lies_inside
+from sg2im_pyg.sources.picture_files import lies_inside
 from sg2im_pyg.sources.preparation import SPLITS, Conversion
 from sg2im_pyg.sources.visual_genome.raw_files import read_images
 from sg2im_pyg.sources.visual_genome.rules import positions

@@ -10,6 +10,7 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations
 from sg2im_pyg.sources.preparation import SPLITS, Conversion
 from sg2im_pyg.sources.visual_genome.raw_files import (
+    NO_ATTRIBUTES,
     read_aliases,
     read_attributes,
     read_images,
@@ -22,11 +23,11 @@ from sg2im_pyg.sources.visual_genome.rules import VisualGenomeColumns
 from sg2im_pyg.sources.visual_genome.selection import VisualGenomeSelection
 from sg2im_pyg.system.files import fingerprint
 
-FILES = (
-    *("image_data.json", "objects.json", "attributes.json", "relationships.json"),
-    *("object_alias.txt", "relationship_alias.txt"),
-)
-"""The raw annotations, all in one folder."""
+FILES = ("image_data.json", "objects.json", "relationships.json")
+"""The raw annotations that are needed, all in one folder."""
+
+OPTIONAL_FILES = ("attributes.json", "object_alias.txt", "relationship_alias.txt")
+"""Those that one's own data may lack."""
 
 SPLIT_LIST = "vg_splits.json"
 """The release's list of the pictures of each split."""
@@ -35,8 +36,8 @@ _AS_RELEASED = VisualGenomeSelection()
 
 _SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}  # paper, Section 4.1
 _LAYOUT = (
-    f"expected are {', '.join(FILES)}, and the pictures in images/VG_100K and images/VG_100K_2 "
-    "(or VG_100K and VG_100K_2)"
+    f"expected are {', '.join(FILES)}, perhaps {', '.join(OPTIONAL_FILES)}, and the pictures in "
+    "images/VG_100K and images/VG_100K_2 (or VG_100K and VG_100K_2)"
 )
 
 
@@ -88,7 +89,8 @@ def read_visual_genome(
     Boxes are cut at the picture's border; attributes stay with their objects.
 
     Args:
-        source: Folder with :data:`FILES`.
+        source: Folder with :data:`FILES` and perhaps :data:`OPTIONAL_FILES`, without which there
+            are no attributes, and names are used as they are written.
         splits: File that lists the pictures of each split, or the seed to draw them with.
         selection: Which names, objects and pictures are used.
         vocabulary: The names to use, instead of counting them.
@@ -105,10 +107,14 @@ def read_visual_genome(
         ids = draw_splits(images.ids, splits)
     else:
         ids = read_splits(Path(splits), known)
-    aliases = read_aliases(source / "object_alias.txt")
-    predicate_aliases = read_aliases(source / "relationship_alias.txt")
+    aliases, predicate_aliases = (
+        read_aliases(path) if (path := source / f"{kind}_alias.txt").is_file() else {}
+        for kind in ("object", "relationship")
+    )
     objects = read_objects(source / "objects.json", known, aliases, progress)
-    attributes = read_attributes(source / "attributes.json", known, progress)
+    attributes = NO_ATTRIBUTES
+    if (source / "attributes.json").is_file():
+        attributes = read_attributes(source / "attributes.json", known, progress)
     relationships = read_relationships(source / "relationships.json", known, progress)
     columns = VisualGenomeColumns(
         images, objects, attributes, relationships, predicate_aliases, ids
@@ -146,8 +152,8 @@ def visual_genome_conversion(
     of the annotation files. There are no masks.
 
     Args:
-        source: Folder with :data:`FILES`, and the pictures in :obj:`images/VG_100K` and
-            :obj:`images/VG_100K_2`, or beside the files.
+        source: Folder as for :func:`read_visual_genome`, and the pictures in
+            :obj:`images/VG_100K` and :obj:`images/VG_100K_2`, or beside the files.
         selection: Which names, objects and pictures are used.
         splits: File that lists the pictures of each split, or the seed to draw them with;
             :obj:`None` for :data:`SPLIT_LIST` in the source folder, or else the seed 0.
@@ -161,9 +167,12 @@ def visual_genome_conversion(
         raise Sg2ImError(
             f"There is no folder {source}: give the folder that holds Visual Genome; {_LAYOUT}."
         )
-    for name in FILES:
-        if not (source / name).is_file():
-            raise Sg2ImError(f"The file {source / name} is missing: put it there; {_LAYOUT}.")
+    missing = [name for name in FILES if not (source / name).is_file()]
+    if missing:
+        raise Sg2ImError(
+            f"{source} lacks {', '.join(missing)}: put what is missing there; {_LAYOUT}."
+        )
+    there = [name for name in (*FILES, *OPTIONAL_FILES) if (source / name).is_file()]
     folder = visual_genome_image_folder(source)
     chosen = split_source(source, splits)
     names = None if vocabulary is None else load_vocabulary(vocabulary)
@@ -176,12 +185,15 @@ def visual_genome_conversion(
         )
     else:
         known_by, note = fingerprint(chosen), f"Splits: {chosen}"
+    absent = [name for name in OPTIONAL_FILES if name not in there]
+    if absent:
+        note += f"\nThere is no {' and no '.join(absent)}: done without."
     settings: dict[str, Any] = {
         "source": "visual_genome",
         **selection.settings(),
         "splits": known_by,
         "vocabulary": None if vocabulary is None else fingerprint(Path(vocabulary)),
-        "annotation_bytes": {name: (source / name).stat().st_size for name in FILES},
+        "annotation_bytes": {name: (source / name).stat().st_size for name in there},
     }
     return Conversion(
         name="Visual Genome",

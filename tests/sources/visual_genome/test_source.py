@@ -21,6 +21,7 @@ from sg2im_pyg.sources.visual_genome.source import (
     draw_splits,
     load_vocabulary,
     read_visual_genome,
+    visual_genome_conversion,
     visual_genome_image_folder,
 )
 
@@ -335,6 +336,50 @@ def test_a_given_vocabulary_is_used(dump, tmp_path):
             load_vocabulary(own)
 
 
+def test_boxes_of_fractions_and_numbers_as_text(own_dump):
+    """Each number a quarter of a pixel larger, and written in another way."""
+    selection = VisualGenomeSelection(**THRESHOLDS)
+    before = read_visual_genome(own_dump, own_dump / "vg_splits.json", selection)["train"]
+    path = own_dump / "objects.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for picture in content:
+        for entry in picture["objects"]:
+            entry |= {key: str(entry[key] + 0.25) for key in "xy"}
+            entry["object_id"] = float(entry["object_id"])
+    path.write_text(json.dumps(content), encoding="utf-8")
+    after = read_visual_genome(own_dump, own_dump / "vg_splits.json", selection)["train"]
+    np.testing.assert_array_equal(after.table.image_ids, before.table.image_ids)
+    of_picture = np.repeat(np.arange(len(before)), np.diff(before.table.object_offset))
+    size = before.stored_sizes[of_picture][:, [1, 0, 1, 0]]
+    inside = (before.table.boxes > 0).all(1) & (before.table.boxes < 1).all(1)
+    moved = (after.table.boxes - before.table.boxes)[inside] * size[inside]
+    assert inside.sum() > 100
+    np.testing.assert_allclose(moved, np.minimum(0.25, moved.max()), atol=1e-3)
+
+
+def test_without_attributes_and_aliases(own_dump, tmp_path):
+    """As with an empty list and empty files in their places."""
+    (own_dump / "images" / "VG_100K").mkdir(parents=True)
+    selection = VisualGenomeSelection(**THRESHOLDS)
+    files = {"attributes.json": "[]", "object_alias.txt": "", "relationship_alias.txt": ""}
+    for name, text in files.items():
+        (own_dump / name).write_text(text, encoding="utf-8")
+    expected = read_visual_genome(own_dump, own_dump / "vg_splits.json", selection)
+    for name in files:
+        (own_dump / name).unlink()
+    found = read_visual_genome(own_dump, own_dump / "vg_splits.json", selection)
+    for split, annotations in found.items():
+        assert annotations.vocabulary == expected[split].vocabulary
+        for name, values in vars(expected[split].table).items():
+            np.testing.assert_array_equal(getattr(annotations.table, name), values)
+    conversion = visual_genome_conversion(own_dump, selection, None, None, False)
+    assert "no attributes.json and no object_alias.txt and no relation" in conversion.note
+    kept = VisualGenomeOptions(root=str(own_dump), no_download=True).files()
+    assert not {file.name for file in kept} & {*files, "attributes.json.zip"}
+    everything = {file.name for file in VisualGenomeOptions(root=str(own_dump)).files()}
+    assert {"attributes.json.zip", "object_alias.txt"} <= everything
+
+
 def test_attributes_must_be_lists(own_dump):
     path = own_dump / "attributes.json"
     text = path.read_text(encoding="utf-8")
@@ -487,9 +532,9 @@ def unknown(content):
         (change("objects.json", unknown), "objects of the picture 1000000, which image_data"),
         (change("relationships.json", unknown), "relationships of the picture 1000000, which"),
         (change("attributes.json", unknown), "attributes of the picture 1000000, which"),
-        (first_object(x="3"), "object of picture .* must have whole numbers object_id, x, y"),
-        (first_object(w=None), "must have whole numbers object_id, x, y"),
-        (first_object(h=2.5), "must have whole numbers object_id, x, y"),
+        (first_object(x="left"), "object of picture .* must have a whole number object_id, numb"),
+        (first_object(w=None), "must have a whole number object_id, numbers x, y"),
+        (first_object(object_id=2.5), "must have a whole number object_id, numbers x, y"),
         (first_object(x=2**40), "beyond two thousand million pixels"),
         (first_object(names=None), "a list of names"),
         (first_object(names=[3]), "a list of names"),
@@ -513,7 +558,7 @@ def unknown(content):
             change("vg_splits.json", lambda c: {**c, "val": c["train"][:1]}),
             r"vg_splits\.json names the picture \d+ twice",
         ),
-        (lambda folder: (folder / "objects.json").unlink(), "objects.json is missing: .* expected"),
+        (lambda folder: (folder / "objects.json").unlink(), "vg lacks objects.json: .* expected"),
         (
             lambda folder: (folder / "object_alias.txt").write_bytes(b"\xff\xfe"),
             r"object_alias\.txt is no text in UTF-8 \(byte 0\)",
