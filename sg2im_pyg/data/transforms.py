@@ -19,6 +19,7 @@ from sg2im_pyg.data.batching import check_entries, grouping, rearrange
 from sg2im_pyg.data.draws import global_keys, next_keys, random_below, random_bits
 from sg2im_pyg.data.geometry import geometric_predicates
 from sg2im_pyg.data.scene_graph import add_image_node
+from sg2im_pyg.data.store import SceneReader
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 
@@ -215,9 +216,23 @@ class DropRelationships(BatchTransform):
         return data
 
 
+Relationships = Literal["stored", "geometric", "both"]
+"""Where the relationships of a store's graphs come from."""
+
+
+def relationships_of(store: SceneReader) -> Relationships:
+    """What a store holds decides: stored relationships are used where there are some, geometric
+    ones are drawn where there are none and its vocabulary has them; both where its preparation was
+    asked for both."""
+    if not len(store.relationships):
+        has_names = set(GEOMETRIC_PREDICATES) <= set(store.vocabulary.predicates)
+        return "geometric" if has_names else "stored"
+    return "both" if store.settings.get("draw_geometric") is True else "stored"
+
+
 def graph_transforms(
     vocabulary: Vocabulary,
-    relationships: Literal["geometric", "stored", "none"],
+    relationships: Literal["stored", "geometric", "both", "none"],
     max_objects: int | None = None,
     max_objects_per_batch: int | None = None,
 ) -> Compose:
@@ -225,7 +240,7 @@ def graph_transforms(
 
     Args:
         vocabulary: That of the store.
-        relationships: Whether they are drawn from the geometry, those of the store, or none.
+        relationships: Whether they are those of the store, drawn from the geometry, both, or none.
         max_objects: Most objects a graph, see :class:`SubsampleObjects`.
         max_objects_per_batch: Most objects a batch, see :class:`LimitObjects`.
     """
@@ -234,8 +249,8 @@ def graph_transforms(
         steps.append(SubsampleObjects(max_objects))
     if max_objects_per_batch is not None:
         steps.append(LimitObjects(max_objects_per_batch))
-    if relationships != "stored":
+    if relationships in ("geometric", "none"):
         steps.append(DropRelationships())
-    if relationships == "geometric":
+    if relationships in ("geometric", "both"):
         steps.append(SampleGeometricRelations(vocabulary))
     return Compose([*steps, AddImageNode()])

@@ -32,10 +32,10 @@ class EvaluationConfig:
     diversity_seeds: int = option(1, least=1, most=100)
     """Pictures that are generated of the first graph of each picture, with as many seeds, to see
     how they differ (diversity); 1: that is not looked at. Other figures are of the first one."""
-    relationships: Literal["auto", "geometric", "stored", "none"] = "auto"
-    """Relationships of the graphs: drawn from the true layouts, those of the data file, or none;
-    auto: stored ones on Visual Genome, drawn ones elsewhere, and none for a checkpoint of ours
-    that was trained without."""
+    relationships: Literal["auto", "geometric", "stored", "both", "none"] = "auto"
+    """Relationships of the graphs: drawn from the true layouts, those of the data file, both, or
+    none; auto: stored ones where the data file has some, drawn ones elsewhere, and none for a
+    checkpoint of ours that was trained without."""
     max_objects: int | None = option(None, least=2, most=2**31)
     """Most objects a graph, image node included; others are left out at random. null: all."""
     limit: int | None = option(None, least=1, most=2**31)

@@ -62,7 +62,7 @@ class Generation:
         """
         given = graphs = self.split.graphs(indices, draw, self.system.relationships)
         if self.system.relationships == "none":
-            graphs = self.split.graphs(indices, draw, self.split.origin.relationships)
+            graphs = self.split.graphs(indices, draw, self.split.relationships)
         config = self.generator.config
         shape = (config.layout_noise_dim, *config.image_size)
         noise = self.split.noise(indices, draw, shape, again)

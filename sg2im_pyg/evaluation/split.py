@@ -14,13 +14,12 @@ from torch_geometric.data import Batch
 from sg2im_pyg.data import SceneDataset, Vocabulary
 from sg2im_pyg.data.batching import object_ends
 from sg2im_pyg.data.draws import draw_keys
-from sg2im_pyg.data.transforms import graph_transforms
-from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
+from sg2im_pyg.data.transforms import graph_transforms, relationships_of
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.nn.box_flow import NOISE_CHANNELS
 from sg2im_pyg.sources.registry import Source, source_of
 
-Relationships = Literal["geometric", "stored", "none"]
+Relationships = Literal["geometric", "stored", "both", "none"]
 
 
 @dataclass
@@ -59,13 +58,13 @@ class Split:
 
     @property
     def origin(self) -> Source:
-        """What the table of sources says of it. A store of another origin gets geometric
-        relationships where its vocabulary has them."""
-        known = source_of(self.dataset.reader.settings)
-        if known is not None:
-            return known
-        geometric = set(GEOMETRIC_PREDICATES) <= set(self.vocabulary.predicates)
-        return Source(self.source, "", "", relationships="geometric" if geometric else "stored")
+        """What the table of sources says of it; for a store of another origin what is usual."""
+        return source_of(self.dataset.reader.settings) or Source(self.source, "", "")
+
+    @property
+    def relationships(self) -> Relationships:
+        """Where the relationships of its graphs come from."""
+        return relationships_of(self.dataset.reader)
 
     def image_id(self, index: int) -> int:
         return int(self.dataset.reader.image_ids[index])

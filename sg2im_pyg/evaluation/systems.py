@@ -73,7 +73,7 @@ def open_systems(config: EvaluationConfig, split: Split) -> list[System]:
         path = checkpoint_path(given, "--checkpoint")
         entries = file_entries(path)
         training = entry_of(entries, "training") or entry_of(entries, "origin")
-        relationships: Relationships = split.origin.relationships
+        relationships: Relationships = split.relationships
         if config.relationships != "auto":
             relationships = config.relationships
         elif entry_of(training, "config", "data", "relationships") is False:

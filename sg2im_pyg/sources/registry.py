@@ -7,7 +7,7 @@ row. It is small on purpose, so that listing the sources imports none of them.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any
 
 from sg2im_pyg.errors import Sg2ImError, nearest, shortened
 
@@ -24,21 +24,17 @@ class Source:
             ``prepare()`` writes its stores (see
             :class:`~sg2im_pyg.sources.options.PreparationOptions`); or where it stands, as
             :obj:`"module:name"`.
-        relationships: Whether its stores hold relationships, or they are drawn from the geometry
-            of boxes and masks.
         graphs_per_picture: How many graphs of a picture an evaluation draws.
         feature_network: Network of the picture scores: :obj:`"inception"`, or one of
             :data:`~sg2im_pyg.evaluation.network_files.NETWORKS`.
         configurations: Training configuration that fits pictures of a size (height, width); the
-            first is taken for others. Without one :data:`DEFAULT_CONFIGURATION` is taken, and
-            ``data.name`` is to be given.
+            first is taken for others. Without one :data:`DEFAULT_CONFIGURATION` is taken.
         made_on_first_use: Whether a training makes the data that is missing, without being asked.
     """
 
     name: str
     title: str
     options: str | type
-    relationships: Literal["stored", "geometric"] = "geometric"
     graphs_per_picture: int = 1
     feature_network: str = "inception"
     configurations: Mapping[tuple[int, int], str] = field(default_factory=dict)
@@ -54,6 +50,9 @@ class Source:
 
 DEFAULT_CONFIGURATION = "landscapes"
 """Training configuration where none is named."""
+
+OWN = "own"
+"""Name of the source of people's own data; what no source prepared counts as such, too."""
 
 SOURCES: dict[str, Source] = {}
 """All sources by name; :func:`register_source` adds one."""
@@ -107,7 +106,13 @@ register_source(
         name="visual_genome",
         title="Visual Genome 1.4 (about 16 GB to download)",
         options="sg2im_pyg.sources.visual_genome.options:VisualGenomeOptions",
-        relationships="stored",
         configurations={(64, 64): "vg64", (128, 128): "vg128"},
+    )
+)
+register_source(
+    Source(
+        name=OWN,
+        title="your own annotations and pictures (COCO, VOC, YOLO, labelme, CSV, scene graphs)",
+        options="sg2im_pyg.sources.own.options:OwnOptions",
     )
 )

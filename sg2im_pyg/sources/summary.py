@@ -10,10 +10,9 @@ from PIL import Image
 from sg2im_pyg.data.dataset import SceneDataset
 from sg2im_pyg.data.scene_graph import SceneGraph
 from sg2im_pyg.data.store import SceneReader
-from sg2im_pyg.data.transforms import SampleGeometricRelations
+from sg2im_pyg.data.transforms import SampleGeometricRelations, relationships_of
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, UNUSED
 from sg2im_pyg.drawing import contact_sheet, render_graph, render_layout
-from sg2im_pyg.sources.registry import source_of
 from sg2im_pyg.system.files import replace_when_whole
 
 PREVIEW_PICTURES = 16
@@ -42,6 +41,7 @@ def summarise(paths: Mapping[str, str | Path]) -> str:
             f"{_a_picture(store.object_offset):18} "
             + (
                 f"{len(store.relationships):10,}  {_a_picture(store.relationship_offset)}"
+                + (", others drawn in training" if relationships_of(store) == "both" else "")
                 if len(store.relationships)
                 else f"{'-':>10}  {_without_relationships(store)}"
             )
@@ -63,13 +63,7 @@ def summarise(paths: Mapping[str, str | Path]) -> str:
     attributes = store.vocabulary.attributes
     if attributes:
         lines.append(f"attributes: {len(attributes)} names, {len(store.attributes):,} in {first}")
-    for split, store in stores.items():
-        report = store.settings.get("report", {})
-        for what, key in (("left out of", "skipped_pictures"), ("note on", "notes")):
-            if report.get(key):
-                text = ", ".join(f"{reason}: {count:,}" for reason, count in report[key].items())
-                lines.append(f"{what} {split}: {text}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_remarks(stores)])
 
 
 def render_preview(path: str | Path, seed: int = 0) -> Image.Image:
@@ -135,10 +129,28 @@ def _cells(dataset: SceneDataset, index: int, seed: int) -> list[Image.Image]:
     return [image, layout, render_graph(graph, vocabulary, min_size=(_SIDE, _SIDE))]
 
 
+def _remarks(stores: Mapping[str, SceneReader]) -> list[str]:
+    """A table of what was left out of each split and why, and of what else is to be told."""
+    rows: dict[str, dict[str, int]] = {}
+    for split, store in stores.items():
+        report = store.settings.get("report", {})
+        for reason, count in report.get("skipped_pictures", {}).items():
+            rows.setdefault(f"pictures left out: {reason}", {})[split] = count
+        for note, count in report.get("notes", {}).items():
+            rows.setdefault(note, {})[split] = count
+    if not rows:
+        return ["left out: nothing"]
+    width = max(map(len, rows))
+    lines = [" ".join([f"{'left out, and other remarks':{width}}", *(f"{s:>9}" for s in stores)])]
+    for what, counts in rows.items():
+        cells = (f"{counts[split]:9,}" if split in counts else f"{'-':>9}" for split in stores)
+        lines.append(" ".join([f"{what:{width}}", *cells]))
+    return lines
+
+
 def _without_relationships(store: SceneReader) -> str:
-    source = source_of(store.settings)
-    stored = source is not None and source.relationships == "stored"
-    return "-" if stored or not len(store) else "drawn in training"
+    drawn = len(store) and relationships_of(store) != "stored"
+    return "drawn in training" if drawn else "-"
 
 
 def _a_picture(offset: np.ndarray) -> str:

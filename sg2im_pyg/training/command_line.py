@@ -15,6 +15,7 @@ from sg2im_pyg.system.places import find_supplied
 from sg2im_pyg.system.program import UsageError, program_name
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 from sg2im_pyg.training.run_folder import NEWEST, find_run
+from sg2im_pyg.training.stores import stored_source
 
 CONFIGURATIONS = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the library."""
@@ -105,6 +106,8 @@ def _command(line: CommandLine, given: dict[str, Any], base: Path) -> TrainingCo
     if resume is not None and config.init != contents[0][1].get("init"):
         raise Sg2ImError(_EITHER)
 
+    if "data.root" in given and "data.name" not in given and resume is None:
+        config.data.name = stored_source(Path(str(config.data.root)), config.data.name)
     root = config.data.root or base / "datasets" / config.data.name
     config.data.root = str(Path(root).absolute())
     if config.init is not None:

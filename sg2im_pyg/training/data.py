@@ -8,7 +8,7 @@ from torch_geometric.data import Batch
 
 from sg2im_pyg.data import SceneDataset, SceneLoader
 from sg2im_pyg.data.store import store_path
-from sg2im_pyg.data.transforms import graph_transforms
+from sg2im_pyg.data.transforms import graph_transforms, relationships_of
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.nn.appearance import PICTURES_KEPT
 from sg2im_pyg.sources.registry import find_source
@@ -146,7 +146,7 @@ def open_split(
     in_memory: bool = False,
     device: torch.device | None = None,
 ) -> SceneDataset:
-    """A prepared split with the transforms of its source.
+    """A prepared split with the transforms that what it holds asks for.
 
     Args:
         config: All options.
@@ -168,10 +168,9 @@ def open_split(
         )
     if not len(dataset) and split == "train":
         raise Sg2ImError(f"{path} holds no picture: prepare the data again.")
-    source = find_source(config.data.name)
     dataset.transform = graph_transforms(
         dataset.vocabulary,
-        source.relationships if config.data.relationships else "none",
+        relationships_of(dataset.reader) if config.data.relationships else "none",
         config.data.max_objects if augment else None,
         config.data.max_objects_per_batch if augment else None,
     )
