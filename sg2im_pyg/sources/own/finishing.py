@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ CUT = "boxes that reach over the picture's border, cut there"
 NOT_TURNED = "pictures with an EXIF orientation that their size does not explain"
 """What a person is told, with counts."""
 
+_FIELDS = {entry.name for entry in fields(Segmentation)}
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 _OVER = 1.0  # pixels by which boxes lie over the border for reasons of rounding
 
@@ -196,11 +197,37 @@ def _object(
         return box, None, ""
     mask = None
     if outline:
-        mask = Segmentation(outline, box, width, height, found.where).small_mask(options.mask_size)
+        mask = _mask(outline, box, size, found.where, options.mask_size)
     if mask is None or not mask.any():
         notes[BOX_FOR_OUTLINE] += 1
         mask = np.ones((options.mask_size, options.mask_size), bool)
     return box, mask, ""
+
+
+def _mask(
+    outline: Any,
+    box: tuple[float, ...],
+    size: tuple[int, int],
+    where: str,
+    mask_size: int | None = None,
+) -> np.ndarray | None:
+    """The mask within the box, or the whole one, of an outline that is there."""
+    height, width = size
+    named = {"where": where} if "where" in _FIELDS else {}
+    segmentation = Segmentation(
+        content=outline,
+        corners=box,
+        width=width,
+        height=height,
+        **named,  # type: ignore[arg-type]
+    )
+    try:
+        return segmentation.decode() if mask_size is None else segmentation.small_mask(mask_size)
+    except ValueError as error:
+        sentence = str(error)
+        if not sentence.startswith("The "):
+            sentence = f"The {where} {sentence}."
+        raise Sg2ImError(sentence) from error
 
 
 def _around(
@@ -213,7 +240,8 @@ def _around(
     elif outline and not isinstance(outline, list):
         height, width = size
         whole = (0.0, 0.0, float(width), float(height))
-        mask = Segmentation(outline, whole, width, height, found.where).decode()
+        mask = _mask(outline, whole, size, found.where)
+        assert mask is not None
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(rows):
             around = (float(columns[0]), float(rows[0]), columns[-1] + 1.0, rows[-1] + 1.0)

@@ -30,7 +30,7 @@ from sg2im_pyg.system.progress import progress_bar
 MASK_SIZE = 16
 """Side of masks where it is not given and there are outlines."""
 
-SKIP = "skip_unreadable"
+LEFT_OUT = "annotations that can not be used, left out"
 RARE = "name too rare"
 WITHOUT_OBJECT = "no object"
 LISTED_ELSEWHERE = "listed in another split, too"
@@ -117,8 +117,9 @@ class _Reading:
         rows = self._finished(self._rows())
         if not self.options.skip_unreadable:
             self.mistakes.check()
-        if self.mistakes.count:
-            self.left_out[f"wrong annotations left out, as --{SKIP} says"] += self.mistakes.count
+        wrong = self.mistakes.count - sum(row.reason == UNREADABLE for row in rows)
+        if wrong:
+            self.left_out[LEFT_OUT] += wrong
         self._choose_names(rows)
         for row in rows:
             row.reason = row.reason or self._reason(row)
