@@ -38,12 +38,14 @@ class Found:
         format: A name of :data:`READERS`.
         root: Folder that they lie in.
         files: What they are read from.
+        lists: Files of names and splits beside them.
         passed_over: Files beside them that are of no known kind.
     """
 
     format: str
     root: Path
     files: list[Path]
+    lists: tuple[Path, ...] = ()
     passed_over: tuple[Path, ...] = ()
 
     def read(self, mistakes: Mistakes, classes: Path | None) -> Iterator[OwnPicture]:
@@ -71,7 +73,8 @@ def recognise(annotations: Path, wanted: str | None = None) -> Found:
                 "it is."
             )
         if kind == "yolo":  # data.yaml or a list of names stands for the files around it
-            return Found(kind, annotations.parent, yolo.find(annotations.parent))
+            root = annotations.parent
+            return Found(kind, root, yolo.find(root), yolo.lists_of(root))
         return Found(kind, annotations.parent, [annotations])
     if not annotations.is_dir():
         raise Sg2ImError(
@@ -111,9 +114,8 @@ def recognise(annotations: Path, wanted: str | None = None) -> Found:
             "which to read."
         )
     [(kind, files)] = found.items()
-    if kind == "voc":
-        files = [*files, *voc.lists_of(annotations)]
-    return Found(kind, annotations, files, tuple(passed_over))
+    lists = {"voc": voc.lists_of, "yolo": yolo.lists_of}.get(kind, lambda _: ())(annotations)
+    return Found(kind, annotations, files, lists, tuple(passed_over))
 
 
 def _kind(path: Path) -> str | None:

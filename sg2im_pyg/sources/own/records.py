@@ -84,6 +84,9 @@ class Mistakes:
     def add(self, sentence: str) -> None:
         """Notes a mistake in a sentence of its own; its entry is left out."""
         if self.count < _NAMED:
+            sentence = "".join(
+                c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in sentence
+            )
             self._sentences.append(shortened(sentence, _LONG))
         self.count += 1
 

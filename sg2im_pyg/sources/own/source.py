@@ -357,10 +357,11 @@ def _settings(options: OwnOptions, found: Found) -> dict[str, dict[str, Any]]:
     """What makes the store of each split what it is."""
     digest = hashlib.sha256()
     extra = [path for path in map(_path, (options.classes, options.relationships)) if path]
-    for path in [*found.files, *extra]:
+    for path in dict.fromkeys([*found.files, *found.lists, *extra]):
         if not path.is_file():
             raise Sg2ImError(f"There is no file {path}: check the path.")
-        name = path.relative_to(found.root).as_posix() if path in found.files else path.name
+        below = path.is_relative_to(found.root)
+        name = path.relative_to(found.root).as_posix() if below else path.name
         digest.update(f"{name}\0{sha256_of(path)}\0".encode("utf-8", "surrogateescape"))
     noted = {name: getattr(options, name) for name in _NOTED}
     settings = {"source": "own", "format": found.format, "annotations": digest.hexdigest()[:16]}

@@ -51,11 +51,11 @@ def read(files: Sequence[Path], root: Path, mistakes: Mistakes) -> Iterator[OwnP
         yield picture
 
 
-def lists_of(root: Path) -> list[Path]:
+def lists_of(root: Path) -> tuple[Path, ...]:
     """Files that say which picture belongs to which split."""
     folders = [root / "ImageSets" / "Main", root.parent / "ImageSets" / "Main"]
     found = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.txt"))]
-    return [path for path in found if split_called(path.stem)]
+    return tuple(path for path in found if split_called(path.stem))
 
 
 def is_annotation(path: Path) -> bool:

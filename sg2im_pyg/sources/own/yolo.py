@@ -26,7 +26,7 @@ def read(
     """Pictures of text files.
 
     Args:
-        files: The text files, and the file of names or of the whole data set.
+        files: The text files.
         root: Folder that they were found in.
         mistakes: Where mistakes go.
         classes: File of names; by default one that lies in the root or near it.
@@ -42,8 +42,6 @@ def read(
         )
     names, keypoints, listed = _names(names_file)
     for path in files:
-        if path.suffix.lower() != ".txt":
-            continue
         parts = list(path.relative_to(root).with_suffix("").parts)
         # Pictures lie in a folder `images` where labels lie in a folder `labels`.
         for position in range(len(parts) - 2, -1, -1):
@@ -95,15 +93,21 @@ def find_names(root: Path) -> Path | None:
 
 
 def find(root: Path) -> list[Path]:
-    """Text files below a folder that look like YOLO's, and their list of names."""
+    """Text files below a folder, if they look like YOLO's."""
     labels = [path for path in files_below(root, ".txt") if path.name not in _NO_LABELS]
     labels = [path for path in labels if not _is_readme(path)]
     names = find_names(root)
     looks = any(_is_label(path) for path in labels[:200])
     if not looks and not (names is not None and names.name != "labels.txt"):
         return []
+    return labels
+
+
+def lists_of(root: Path) -> tuple[Path, ...]:
+    """The list of names of a folder, and lists of pictures that are named after splits."""
+    names = find_names(root)
     lists = [path for path in files_below(root, ".txt") if split_called(path.stem)]
-    return [*labels, *([names] if names is not None else []), *lists] if labels else []
+    return (*([] if names is None else [names]), *lists)
 
 
 def _is_readme(path: Path) -> bool:
