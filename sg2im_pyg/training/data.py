@@ -7,11 +7,11 @@ from lightning_fabric import Fabric
 from torch_geometric.data import Batch
 
 from sg2im_pyg.data import SceneDataset, SceneLoader
-from sg2im_pyg.data.store import store_path
+from sg2im_pyg.data.store import read_settings, store_path
 from sg2im_pyg.data.transforms import graph_transforms, relationships_of
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.nn.appearance import PICTURES_KEPT
-from sg2im_pyg.sources.registry import find_source
+from sg2im_pyg.sources.registry import find_source, source_of
 from sg2im_pyg.training.config import TrainingConfig
 from sg2im_pyg.training.loader import TrainingBatches, fixed_batches
 from sg2im_pyg.training.stores import data_root, find_store
@@ -132,10 +132,15 @@ def _pictures_at_once(config: TrainingConfig, processes: int, pictures: int) -> 
 
 
 def make_missing(config: TrainingConfig) -> None:
-    """Makes the stores of a source that is made on first use, if one of them is missing."""
-    root, size, source = data_root(config), config.model.image_size, find_source(config.data.name)
-    there = (store_path(root, size, split).is_file() for split in ("train", "val", "test"))
-    if source.made_on_first_use and not all(there):
+    """Makes the stores of a source that is made on first use, if one of them is missing and those
+    that are there are its own."""
+    root, size = data_root(config), config.model.image_size
+    paths = [store_path(root, size, split) for split in ("train", "val", "test")]
+    there = [path for path in paths if path.is_file()]
+    if len(there) == len(paths) or not find_source(config.data.name).made_on_first_use:
+        return
+    source = find_source(config.data.name)
+    if not there or source_of(read_settings(there[0])) is source:  # somebody else's stay alone
         source.load_options().for_training(root, size, config.model.mask_size).prepare()
 
 
