@@ -1,9 +1,11 @@
-"""Prepares data for training: one HDF5 file a split, of painted landscapes, COCO or Visual Genome.
+"""Prepares data for training: one HDF5 file a split, of painted landscapes, COCO, Visual Genome or
+your own pictures.
 
     python datasets/prepare.py landscapes
     python datasets/prepare.py coco --root /data/coco                    (downloads about 22 GB)
     python datasets/prepare.py visual_genome --root /data/vg --image_size 64 128
     python datasets/prepare.py coco --source /data/coco --root /fast/coco     (no download)
+    python datasets/prepare.py own --annotations labels --images photos --root /fast/mine
 
 Each step is skipped where its result is there and whole: an interrupted command is run again.
 """

@@ -40,7 +40,8 @@ def read(
             f"{root} has YOLO text files but no list of names: put data.yaml or classes.txt there, "
             "or name the list with --classes."
         )
-    names, keypoints, listed = _names(names_file)
+    names, keypoints, folders = _names(names_file)
+    listed = _listed_splits(root)
     for path in files:
         parts = list(path.relative_to(root).with_suffix("").parts)
         # Pictures lie in a folder `images` where labels lie in a folder `labels`.
@@ -52,7 +53,7 @@ def read(
             "/".join(parts),
             path.parent,
             str(path),
-            split=split_named(path, root) or listed.get(path.stem),
+            split=_split(parts, folders) or split_named(path, root) or listed.get(path.stem),
             key=path.stem,
             any_suffix=True,
         )
@@ -120,8 +121,31 @@ def _is_label(path: Path) -> bool:
     return len(words) >= 5 and numbers([w.decode("ascii", "replace") for w in words]) is not None
 
 
+def _split(parts: Sequence[str], folders: dict[str, str]) -> str | None:
+    """The split that data.yaml names the folder of a picture for."""
+    place = "/".join(parts[:-1])
+    for folder, split in folders.items():
+        # Folders of another computer may stand before either.
+        if f"/{place}/".startswith(f"/{folder}/") or f"/{folder}".endswith(f"/{place or '.'}"):
+            return split
+    return None
+
+
+def _listed_splits(root: Path) -> dict[str, str]:
+    """Splits of pictures by their stems, from lists of their paths (train.txt) as CVAT has them."""
+    splits = {}
+    for path in files_below(root, ".txt"):
+        split = split_called(path.stem)
+        if split is not None and not _is_label(path):
+            for line in read_text(path).splitlines():
+                if line.strip():
+                    splits[PurePosixPath(line.strip().replace("\\", "/")).stem] = split
+    return splits
+
+
 def _names(path: Path) -> tuple[list[str], bool, dict[str, str]]:
-    """Names by their numbers, whether labels have points of a pose, and splits by stems."""
+    """Names by their numbers, whether labels have points of a pose, and splits by the folders of
+    their pictures."""
     if path.suffix.lower() not in (".yaml", ".yml"):
         found: Any = [line for line in read_text(path).splitlines() if line.strip()]
         content: dict[Any, Any] = {}
@@ -137,14 +161,16 @@ def _names(path: Path) -> tuple[list[str], bool, dict[str, str]]:
             f"{path} has no list of names: expected is a name on each line, or in data.yaml "
             "'names' as a list or as numbers from 0 with names."
         )
-    splits = {}
-    for line_file in files_below(path.parent, ".txt"):
-        split = split_called(line_file.stem)
-        if split is not None and not _is_label(line_file):  # CVAT: paths of pictures
-            for line in read_text(line_file).splitlines():
-                if line.strip():
-                    splits[PurePosixPath(line.strip().replace("\\", "/")).stem] = split
-    return [str(name) for name in names], "kpt_shape" in content, splits
+    folders: dict[str, str] = {}
+    for key, places in content.items():
+        split = split_called(key)
+        for place in places if isinstance(places, list) else [places]:
+            parts = [
+                p for p in str(place).replace("\\", "/").split("/") if p not in ("", ".", "..")
+            ]
+            if split is not None and place is not None and parts:
+                folders.setdefault("/".join(parts), split)
+    return [str(name) for name in names], "kpt_shape" in content, folders
 
 
 def _object(

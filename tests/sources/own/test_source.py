@@ -546,6 +546,24 @@ def test_lists_of_names_of_yolo(tmp_path):
     assert len(by_picture(read(root, classes=str(tmp_path / "own.txt")))) == COUNT
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "train: images/one\nval: images/two\n",
+        "train: /content/x/images/one\nval: ../images/two\ntest:\n",
+        "path: C:\\x\ntrain: [images\\one]\nval: [images/two, images/three]\n",
+    ],
+)
+def test_folders_that_data_yaml_names_for_splits(tmp_path, lines):
+    root = tmp_path / "data"
+    for folder, keys in (("one", "abc"), ("two", "d")):
+        writers.pictures(root / "images" / folder, ".png", keys)
+        writers.write_yolo(root / "labels" / folder, keys)
+    (root / "data.yaml").write_text(f"{lines}names: [cat, dog, tree]\n", encoding="utf-8")
+    found = {split: "".join(sorted(by_picture({split: s}))) for split, s in read(root).items()}
+    assert found == {"train": "abc", "val": "d", "test": ""}
+
+
 def test_shapes_of_labelme(tmp_path):
     """A circle, two parts of a group, and what encloses nothing."""
     root = tmp_path / "data"
