@@ -177,11 +177,20 @@ def split_called(name: Any) -> str | None:
 def files_below(folder: Path, *suffixes: str) -> Iterator[Path]:
     """Files with some suffixes in a folder and the folders in it, in the order of their names;
     hidden ones are passed over."""
+    for place, name in _walk(folder):
+        if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+            yield place / name
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Files below a folder, hidden folders left out and those that hold prepared data."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "train.h5" in names:
+            folders.clear()
+            continue
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
-                yield Path(place) / name
+            yield Path(place), name
 
 
 class PictureFinder:
@@ -264,12 +273,10 @@ class PictureFinder:
         """Paths below the folder by their names, and pictures by their stems."""
         if self._index is None:
             self._index = {}
-            for place, folders, names in os.walk(self.folder):
-                folders[:] = sorted(name for name in folders if not name.startswith("."))
-                parts = Path(place).relative_to(self.folder).parts
-                for name in sorted(names):
-                    for key in {_folded(name), _folded(_stem(name))}:
-                        self._index.setdefault(key, []).append((*parts, name))
+            for place, name in _walk(self.folder):
+                parts = place.relative_to(self.folder).parts
+                for key in {_folded(name), _folded(_stem(name))}:
+                    self._index.setdefault(key, []).append((*parts, name))
         return self._index
 
 

@@ -17,11 +17,11 @@ from sg2im_pyg.sources.annotations import Annotations
 from sg2im_pyg.sources.own.files import PictureFinder, last_part
 from sg2im_pyg.sources.own.finishing import BOX_FOR_OUTLINE, Finished, Finishing, finish
 from sg2im_pyg.sources.own.formats import Found, recognise
-from sg2im_pyg.sources.own.options import OwnOptions
 from sg2im_pyg.sources.own.records import Mistakes, OwnPicture
+from sg2im_pyg.sources.own.selection import OwnSelection
 from sg2im_pyg.sources.own.table import read_relationships
 from sg2im_pyg.sources.own.values import whole
-from sg2im_pyg.sources.pictures import UNREADABLE, Paths
+from sg2im_pyg.sources.pictures import UNREADABLE, ImageSize, Paths
 from sg2im_pyg.sources.preparation import SPLITS, Conversion, prepare_stores
 from sg2im_pyg.system.files import sha256_of
 from sg2im_pyg.system.parallel import ordered_map
@@ -42,51 +42,62 @@ _NUMBERED = ("split_seed", "min_object_size", "min_objects", "max_objects", "min
 _NOTED = ("val_share", "test_share", "draw_splits", *_NUMBERED, "mask_size", "draw_geometric")
 
 
-def prepare_own(options: OwnOptions) -> Paths:
-    """Writes the stores of own data that are missing, and prints what was recognised and guessed.
+def prepare_own(
+    selection: OwnSelection,
+    root: Path,
+    image_sizes: Sequence[ImageSize],
+    workers: int,
+    progress: bool = True,
+) -> Paths:
+    """Writes the stores of own data that are missing, and prints what was recognised.
+
+    Args:
+        selection: Where annotations and pictures lie, and what of them is used.
+        root: Folder of the prepared data.
+        image_sizes: Height and width of the pictures, in pixels.
+        workers: Number of processes.
+        progress: Show bars, if stderr is a terminal.
 
     Raises:
         Sg2ImError: If annotations are of no known format, or wrong, or no picture is left; see
             :func:`~sg2im_pyg.sources.preparation.prepare_stores`.
     """
-    annotations, images = options.places
-    found = recognise(annotations, options.format)
+    annotations, images = selection.places
+    found = recognise(annotations, selection.format)
     print(f"Format: {found.format} ({len(found.files):,} file(s) in {annotations})")
     if found.passed_over:
         names = ", ".join(path.name for path in found.passed_over[:3])
         print(f"Files of no known format, passed over: {len(found.passed_over)} ({names})")
     conversion = Conversion(
         name="your data",
-        settings=_settings(options, found),
+        settings=_settings(selection, found),
         folders=dict.fromkeys(SPLITS, images),
-        convert=lambda _: read_own(options, found, images),
-        wanted=f"at least {options.min_objects} object(s)",
-        may_be_empty=("test",),
+        convert=lambda _: read_own(selection, found, images, workers, progress),
+        wanted=f"at least {selection.min_objects} object(s)",
     )
     return prepare_stores(
-        conversion,
-        options.folder,
-        options.sizes,
-        options.processes,
-        options.skip_unreadable,
-        options.progress,
+        conversion, root, image_sizes, workers, selection.skip_unreadable, progress
     )
 
 
-def read_own(options: OwnOptions, found: Found, images: Path) -> dict[str, Annotations]:
+def read_own(
+    selection: OwnSelection, found: Found, images: Path, workers: int = 1, progress: bool = False
+) -> dict[str, Annotations]:
     """Converts annotations.
 
     Categories and predicates are numbered by their frequency, of equal ones by name.
 
     Args:
-        options: Which objects and pictures are used, and how splits are drawn.
+        selection: Which objects and pictures are used, and how splits are drawn.
         found: The annotations.
         images: Folder of the pictures.
+        workers: Number of processes.
+        progress: Show a bar, if stderr is a terminal.
 
     Raises:
         Sg2ImError: If something is wrong and is not to be left out.
     """
-    return _Reading(options, found, images).annotations()
+    return _Reading(selection, found, images, workers, progress).annotations()
 
 
 @dataclass
@@ -103,15 +114,19 @@ class _Row:
 class _Reading:
     """The conversion, step by step."""
 
-    def __init__(self, options: OwnOptions, found: Found, images: Path) -> None:
-        self.options = options
+    def __init__(
+        self, selection: OwnSelection, found: Found, images: Path, workers: int, progress: bool
+    ) -> None:
+        self.options = selection
+        self.workers = workers
+        self.progress = progress
         self.found = found
         self.images = images
         self.mistakes = Mistakes()
         self.left_out: Counter[str] = Counter()
         self.notes: Counter[str] = Counter()
-        chosen = MASK_SIZE if options.mask_size is None else options.mask_size
-        self.finishing = Finishing(chosen, options.min_object_size)
+        chosen = MASK_SIZE if selection.mask_size is None else selection.mask_size
+        self.finishing = Finishing(chosen, selection.min_object_size)
 
     def annotations(self) -> dict[str, Annotations]:
         rows = self._finished(self._rows())
@@ -124,7 +139,7 @@ class _Reading:
         for row in rows:
             row.reason = row.reason or self._reason(row)
             if row.reason and row.objects:
-                count = row.objects if row.reason == UNREADABLE else len(row.finished.names)
+                count = len(row.finished.names) if row.finished.size else row.objects
                 self._leave_out("objects", f"picture left out ({row.reason})", count)
         used = [row for row in rows if not row.reason]
         if not used:
@@ -175,8 +190,8 @@ class _Reading:
             self.notes["pictures without a listed size, measured"] = unlisted
         parts = [todo[start : start + _MANY] for start in range(0, len(todo), _MANY)]
         tasks = ([(self.images / str(row.file), row.picture) for row in part] for part in parts)
-        workers = self.options.processes if len(todo) >= _FEW else 1
-        with progress_bar("Objects", len(todo), self.options.progress, unit=" pictures") as bar:
+        workers = self.workers if len(todo) >= _FEW else 1
+        with progress_bar("Objects", len(todo), self.progress, unit=" pictures") as bar:
             results = ordered_map(partial(finish, self.finishing), tasks, workers)
             for part, finished in zip(parts, results, strict=True):
                 for row, result in zip(part, finished, strict=True):
@@ -198,17 +213,20 @@ class _Reading:
         own = self._own_relationships()
         used: set[str] = set()
         for picture in self.found.read(self.mistakes, _path(self.options.classes)):
-            name = picture.name
-            for key in dict.fromkeys((name, picture.key, last_part(name), Path(name).stem)):
-                if key is not None and key in own:
-                    picture.relationships += own.pop(key)
+            name, split = picture.name, picture.split
             file, why = None, ""
             try:
-                file = finder.find(name, picture.folder, picture.split, picture.any_suffix)
+                file = finder.find(name, picture.folder, split, picture.any_suffix)
                 if file is None and picture.also:
-                    file = finder.find(picture.also, picture.folder, picture.split, True)
+                    file = finder.find(picture.also, picture.folder, split, True)
             except Sg2ImError as error:
                 why = f": {error}"
+            called = [name, picture.key, last_part(name)]
+            if file is not None:
+                called += [file, Path(file).name, Path(file).stem]
+            for key in dict.fromkeys(called):
+                if key is not None and key in own:
+                    picture.relationships += own.pop(key)
             if file is None:
                 self.mistakes.add(
                     f"The picture {shortened(name)}, which {picture.where} names, is not below "
@@ -353,7 +371,7 @@ class _Reading:
         return Annotations(table, vocabulary, mask_size, [str(row.file) for row in rows], sizes)
 
 
-def _settings(options: OwnOptions, found: Found) -> dict[str, dict[str, Any]]:
+def _settings(options: OwnSelection, found: Found) -> dict[str, dict[str, Any]]:
     """What makes the store of each split what it is."""
     digest = hashlib.sha256()
     extra = [path for path in map(_path, (options.classes, options.relationships)) if path]

@@ -11,7 +11,8 @@ from sg2im_pyg.data.transforms import relationships_of
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.own.formats import recognise
-from sg2im_pyg.sources.own.options import FORMATS, OwnOptions
+from sg2im_pyg.sources.own.options import OwnOptions
+from sg2im_pyg.sources.own.selection import FORMATS
 from sg2im_pyg.sources.own.source import read_own
 from tests.sources.own import writers
 from tests.sources.own.writers import CASES, HEIGHT, NAMES, OUTLINED, TRUTH, WIDTH, coco, write_json
@@ -449,12 +450,14 @@ def test_a_single_file_with_pictures_elsewhere(tmp_path):
 def test_stores_are_made_anew_when_an_annotation_changes(tmp_path):
     root = tmp_path / "data"
     writers.yolo_cvat(root)
-    first = options(root).prepare()
-    assert options(root).prepare() == first
+    inside = {"root": str(root)}  # what is written there is not read
+    first = options(root, **inside).prepare()
+    assert options(root, **inside).prepare() == first
+    assert SceneReader(first[16, 16]["train"]).settings["report"]["notes"] == {}
     path = root / "obj_train_data" / "c.txt"
     path.write_text(path.read_text(encoding="utf-8").replace("1", "0", 1), encoding="utf-8")
     with pytest.raises(Sg2ImError, match=r"prepared with other settings \(annotations: "):
-        options(root).prepare()
+        options(root, **inside).prepare()
 
 
 def test_pictures_listed_twice(tmp_path):
