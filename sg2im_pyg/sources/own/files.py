@@ -236,7 +236,8 @@ class PictureFinder:
         for parts in ways:
             found = self._closest(parts, split, any_suffix)
             if found is not None:
-                self.guessed += 1
+                listed = [_without_suffix((*place, *parts)) for place in (*places, ())]
+                self.guessed += _without_suffix(found) not in listed
                 return "/".join(found)
         return None
 
@@ -316,6 +317,10 @@ def _stem(name: str) -> str:
     """A name without the suffix of a picture; others may be parts of a stem."""
     path = Path(name)
     return path.stem if path.suffix.lower() in PICTURE_SUFFIXES else name
+
+
+def _without_suffix(path: tuple[str, ...]) -> tuple[str, ...]:
+    return (*path[:-1], _stem(path[-1]))
 
 
 def _folded(name: str) -> str:

@@ -13,7 +13,7 @@ from sg2im_pyg.data.scene_table import pack_masks
 from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.sources.coco.masks import Segmentation
 from sg2im_pyg.sources.images import MAX_PIXELS
-from sg2im_pyg.sources.own.records import OwnObject, OwnPicture, Reference
+from sg2im_pyg.sources.own.records import Box, OwnObject, OwnPicture, Reference
 from sg2im_pyg.sources.own.values import bounds
 
 WITHOUT_AREA = "objects left out: box without area"
@@ -190,7 +190,7 @@ def _object(
         )
     if min(x0, y0) < -_OVER or x1 > width + _OVER or y1 > height + _OVER:
         notes[CUT] += 1
-    box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+    box = max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
     if (box[2] - box[0]) * (box[3] - box[1]) <= options.min_object_size * height * width:
         return box, None, TOO_SMALL
     if not options.mask_size:
@@ -206,7 +206,7 @@ def _object(
 
 def _mask(
     outline: Any,
-    box: tuple[float, ...],
+    box: Box,
     size: tuple[int, int],
     where: str,
     mask_size: int | None = None,
@@ -262,10 +262,9 @@ def _relate(picture: OwnPicture, places: dict[int, int], result: Finished) -> No
     for subject, predicate, other in picture.relationships:
         ends = []
         for end in (subject, other):
-            position: int | None = keys.get(end)
-            if position is None and len(of_name.get(end, [])) == 1:
-                position = of_name[end][0]
-            ends.append(places.get(position) if position is not None else None)
+            named = of_name.get(end, [])
+            meant = keys.get(end, named[0] if len(named) == 1 else -1)
+            ends.append(places.get(meant))
         first, second = ends
         if first is None or second is None:
             result.left_out[NOT_THERE] += 1
