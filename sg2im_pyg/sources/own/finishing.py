@@ -1,6 +1,7 @@
 """A picture as it was read, measured and turned into arrays; this is done in worker processes."""
 
 import warnings
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -170,7 +171,8 @@ def _object(
     height, width = size
     outline: Any = found.outline
     if isinstance(outline, list):
-        outline = [list(polygon) for polygon in outline]
+        # Polygons that could not be read are still what they were: that is said below.
+        outline = [p.tolist() if isinstance(p, array) else p for p in outline]
         if found.relative:
             outline = [[v * (height if i % 2 else width) for i, v in enumerate(polygon)]
                        for polygon in outline]  # fmt: skip
@@ -204,6 +206,12 @@ def _object(
     return box, mask, ""
 
 
+def _are_polygons(outline: list[Any]) -> bool:
+    return all(isinstance(polygon, (array, list)) for polygon in outline) and all(
+        isinstance(value, (int, float)) for polygon in outline for value in polygon
+    )
+
+
 def _mask(
     outline: Any,
     box: Box,
@@ -235,9 +243,9 @@ def _around(
 ) -> tuple[float, float, float, float]:
     """The box around an outline, where an object has no other."""
     around = None
-    if isinstance(outline, list) and all(isinstance(v, float) for part in outline for v in part):
+    if outline and isinstance(found.outline, list) and _are_polygons(found.outline):
         around = bounds(outline)
-    elif outline and not isinstance(outline, list):
+    elif outline:
         height, width = size
         whole = (0.0, 0.0, float(width), float(height))
         mask = _mask(outline, whole, size, found.where)

@@ -685,3 +685,68 @@ def test_the_table_is_printed(tmp_path, capsys):
     assert re.search(r"pictures left out: no object +1 +- +-\n", text)
     assert re.search(r"objects left out: box without area +1 +- +-", text)
     assert "Format: coco (1 file(s)" in capsys.readouterr().out
+
+
+VALUES = (None, True, -1, 0, 1.5, 1e300, "", "x", "7", "\0", [], {}, [[]], [1, "x"], {"a": [None]})
+
+
+def mutated(content, random):
+    """JSON content with a value somewhere in it replaced, taken away or put twice."""
+    places = []
+
+    def collect(value):
+        for key in list(value) if isinstance(value, dict) else range(len(value)):
+            places.append((value, key))
+            if isinstance(value[key], (dict, list)):
+                collect(value[key])
+
+    collect(content)
+    place, key = places[random.integers(len(places))]
+    change = random.integers(3)
+    if change == 0:
+        place[key] = VALUES[random.integers(len(VALUES))]
+    elif change == 1:
+        del place[key]
+    elif isinstance(place, list):
+        place.append(place[key])
+    return content
+
+
+@pytest.mark.parametrize("write", [write for _, write in CASES], ids=lambda write: write.__name__)
+def test_whatever_is_wrong_is_a_sentence(tmp_path, write):
+    """Files with changed values, bytes and ends are read, or refused in words."""
+    root = tmp_path / "data"
+    write(root)
+    suffixes = (".json", ".xml", ".txt", ".csv", ".yaml", ".names")
+    files = sorted(path for path in root.rglob("*") if path.suffix in suffixes)
+    random = np.random.default_rng(len(write.__name__))
+    for _ in range(15):
+        path = files[random.integers(len(files))]
+        whole = path.read_bytes()
+        if path.suffix == ".json" and random.integers(4):
+            text = json.dumps(mutated(json.loads(whole), random)).encode()
+        else:
+            place = int(random.integers(len(whole)))
+            some = bytes(random.choice(list(b"\0\xff<>&,;{}[]0-9.eN\n "), 3).tolist())
+            text = whole[:place] + (some + whole[place + 2 :]) * int(random.integers(2))
+        path.write_bytes(text)
+        try:
+            read(root)
+            read(root, skip_unreadable=True)
+        except Sg2ImError as error:
+            assert str(error).isprintable() and len(str(error)) < 8000
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "outline", [[7, "x"], [[1, 2, "x"]], "text", 5, [[[1, 2], [3]]], [None, 1]]
+)
+@pytest.mark.parametrize("box", [[1, 1, 5, 5], None])
+def test_an_outline_that_is_none(tmp_path, outline, box):
+    root = tmp_path / "data"
+    writers.pictures(root)
+    content = coco()
+    content["annotations"][0] |= {"segmentation": outline, "bbox": box}
+    write_json(root / "labels.json", content)
+    with pytest.raises(Sg2ImError, match="annotation 1 of"):
+        read(root)
