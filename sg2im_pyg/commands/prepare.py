@@ -1,9 +1,11 @@
-"""Prepares data for training: one HDF5 file a split, of painted landscapes, COCO or Visual Genome.
+"""Prepares data for training: one HDF5 file a split, of painted landscapes, COCO, Visual Genome or
+your own pictures.
 
     python datasets/prepare.py landscapes
     python datasets/prepare.py coco --root /data/coco                    (downloads about 22 GB)
     python datasets/prepare.py visual_genome --root /data/vg --image_size 64 128
     python datasets/prepare.py coco --source /data/coco --root /fast/coco     (no download)
+    python datasets/prepare.py own --annotations labels --images photos --root /fast/mine
 
 Each step is skipped where its result is there and whole: an interrupted command is run again.
 """
@@ -62,17 +64,24 @@ def _report(source: Source, options: PreparationOptions, paths: "Paths", base: P
         for path in files.values():
             print(f"written: {path}")
         print(f"preview: {preview}")
-    size = next(iter(paths))
+    given = _given(source, options, paths, base)
+    print(f"Next, to train on it: {command_to_type('train', base)}{given}")
+
+
+def _given(source: Source, options: PreparationOptions, paths: "Paths", base: Path) -> str:
+    """Options of a training on what was prepared, as they are typed."""
+    size, root = next(iter(paths)), Path(str(options.root))
     configurations = source.configurations or {(64, 64): DEFAULT_CONFIGURATION}
     configuration = configurations.get(size, next(iter(configurations.values())))
-    root, mask_size = Path(str(options.root)), getattr(options, "mask_size", 16)
+    mask_size = getattr(options, "mask_size", 16)
     needed = {
-        f" --config {configuration}": configuration != DEFAULT_CONFIGURATION,
-        f" --data.name {source.name}": not source.configurations,
-        f' --data.root "{root}"': root != base / "datasets" / source.name,
-        f' --model.image_size "{list(size)}"': size not in configurations,
-        f" --model.mask_size {mask_size}": mask_size != 16,
-        " --losses.mask 0": mask_size == 0,
+        "config": configuration if configuration != DEFAULT_CONFIGURATION else None,
+        "data.root": f'"{root}"'
+        if root != base / "datasets" / source.name or not source.configurations
+        else None,
+        "model.image_size": None if size in configurations else f'"{list(size)}"',
+        "model.mask_size": mask_size if mask_size != 16 else None,
+        "losses.mask": 0 if mask_size == 0 else None,
     }
-    given = "".join(option for option, is_needed in needed.items() if is_needed)
-    print(f"Next, to train on it: {command_to_type('train', base)}{given}")
+    needed |= options.training_options(paths)
+    return "".join(f" --{name} {value}" for name, value in needed.items() if value is not None)

@@ -14,6 +14,7 @@ from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.system.progress import progress_bar
 
 _BUFFER = 2**20  # bytes parsed at once
+_HEAD = 2**16  # likewise, where the beginning may do
 _TAIL = 4096  # bytes at the end that are looked at to tell a cut file from a wrong one
 _DEEP = 1000  # brackets
 _NO_NUMBER = rb"(?<![\w\"])(?:NaN|-?Infinity)(?!\w)"
@@ -64,6 +65,46 @@ def read_entries(path: Path, key: str | None, progress: str | None = None) -> It
             yield entry
     if not found and not _has_list(path, key):
         raise _no_list(path, key)
+
+
+def read_named_entries(path: Path, progress: str | None = None) -> Iterator[tuple[str, Any]]:
+    """The names and values of a JSON file's outermost object, one after the other; arguments and
+    errors as in :func:`read_entries`."""
+    bar = progress_bar(progress, path.stat().st_size, progress is not None)
+    with _open(path) as file, bar:
+        entries = ijson.kvitems(_Counting(path, file, bar), "", use_float=True, buf_size=_BUFFER)
+        while True:
+            try:
+                entry = next(entries, _END)
+            except _PARSE_ERRORS as error:
+                raise _malformed(path, error) from error
+            if entry is _END:
+                break
+            yield entry
+
+
+def outline(path: Path, depth: int) -> Iterator[tuple[str, str]]:
+    """The places and events (as ijson names them) of a JSON file down to some depth, as far as the
+    caller asks for more; by them one kind of file is told from another.
+
+    Raises:
+        Sg2ImError: If the file is empty, cut off, or no JSON in UTF-8.
+    """
+    level = 0
+    with _open(path) as file, progress_bar(None, None, False) as bar:
+        events = ijson.parse(_Counting(path, file, bar), use_float=True, buf_size=_HEAD)
+        while True:
+            try:
+                found = next(events, _END)
+            except _PARSE_ERRORS as error:
+                raise _malformed(path, error) from error
+            if found is _END:
+                break
+            place, event, value = found
+            level -= event.startswith("end_")
+            if level <= depth:
+                yield (str(value) if event == "map_key" else place), event
+            level += event.startswith("start_")
 
 
 def wrong_entry(path: Path, kind: str, entry: Any, expected: str) -> Sg2ImError:

@@ -99,6 +99,16 @@ class PreparationOptions:
         """
         raise NotImplementedError
 
+    def training_options(self, paths: "Paths") -> dict[str, Any]:
+        """Options of a training that fit what was prepared, beside those that every source has:
+        values by names such as :obj:`"model.mask_size"` or :obj:`"config"`; :obj:`None` takes one
+        away.
+
+        Args:
+            paths: What :meth:`prepare` gave.
+        """
+        return {}
+
 
 @dataclass
 class DownloadOptions(PreparationOptions):

@@ -113,3 +113,10 @@ register_source(
         configurations={(64, 64): "vg64", (128, 128): "vg128"},
     )
 )
+register_source(
+    Source(
+        name=OWN,
+        title="your own annotations and pictures (COCO, VOC, YOLO, labelme, CSV, scene graphs)",
+        options="sg2im_pyg.sources.own.options:OwnOptions",
+    )
+)

@@ -26,6 +26,7 @@ from sg2im_pyg.checkpoint import save_released
 from sg2im_pyg.sources.landscapes.source import prepare_landscapes
 from sg2im_pyg.training.command_line import CONFIGURATIONS
 from tests.sources.coco.test_source import small_coco
+from tests.sources.own import writers
 from tests.sources.visual_genome.test_source import released_visual_genome
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -73,6 +74,7 @@ def copy(repository):
     copy = repository
     small_coco(copy / "COCO_FOLDER")
     released_visual_genome(copy / "VG_FOLDER")
+    writers.cvat(copy / "MY_PICTURES")
     for i, graph in enumerate(json_blocks()):
         (copy / ("graphs.json" if not i else f"graphs{i}.json")).write_text(json.dumps(graph))
     # The landscapes are there, with fewer pictures: nothing is drawn.
@@ -160,7 +162,7 @@ def test_the_commands_run(copy, released_models):
     # Others need the trainings on landscapes; COCO and Visual Genome come last, as pictures from
     # one's own graphs are made by the newest run.
     def turn(command):
-        if re.search("--config (coco|vg)|prepare.py (coco|visual)", command):
+        if re.search("--config (coco|vg)|prepare.py (coco|visual|own)|MY_DATA", command):
             return 2
         return int(not command.startswith("python train/"))
 

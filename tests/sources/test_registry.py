@@ -104,7 +104,7 @@ def test_a_source_from_outside_is_prepared_trained_on_and_evaluated(squares, tmp
         + ["--colours", "red", "green", "black", "--centred"]
     )
     output = capsys.readouterr().out
-    assert f'--data.name squares --data.root "{root.resolve()}" --model.image_size "[16' in output
+    assert f'--data.root "{root.resolve()}" --model.image_size "[16' in output
     assert "drawn in training" in output and "most frequent in train: ground 8" in output
     store = SceneReader(root / "16x16" / "test.h5")
     assert len(store) == 8 and source_of(store.settings) is squares

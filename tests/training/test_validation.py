@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sg2im_pyg import Vocabulary
-from sg2im_pyg.data import Scene, SceneWriter
+from sg2im_pyg.data import Scene, SceneDataset, SceneWriter
 from sg2im_pyg.data.store import store_path
 from sg2im_pyg.training.config import DataConfig
 from sg2im_pyg.training.data import most_validated, open_split
@@ -75,10 +75,12 @@ def test_visual_genome_is_validated_with_ten_objects_a_picture(
         assert len(open_split(config, split, augment)[0].x) == nodes
 
 
-def test_coco_and_landscapes_are_validated_with_all_objects(config):
-    assert most_validated(config) is None
-    config.data.name = "coco"
-    assert most_validated(config) is None
+@pytest.mark.parametrize("source", ["coco", "landscapes", "own", "mine"])
+def test_other_data_is_validated_with_all_objects(config, tmp_path, source):
+    path = tmp_path / "train.h5"
+    with SceneWriter(path, Vocabulary(["sky"], ["near"]), (4, 4), 0, {"source": source}):
+        pass
+    assert most_validated(config, SceneDataset(path)) is None
 
 
 def test_masks_are_validated_as_they_are_trained(setting, everything):
