@@ -180,7 +180,7 @@ def visual_genome_conversion(
         shares = " : ".join(f"{share:.0%}" for share in _SHARES.values())
         known_by = f"seed {chosen}, {shares}"
         note = (
-            f"Pictures are divided into train, val and test at random ({shares}), seed {chosen}: "
+            f"Pictures are divided into train, val and test ({shares}) at random, seed {chosen}: "
             "results are not comparable with those of the release's own splits (vg_splits.json)."
         )
     else:
