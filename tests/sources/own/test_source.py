@@ -718,7 +718,8 @@ def test_whatever_is_wrong_is_a_sentence(tmp_path, write):
     root = tmp_path / "data"
     write(root)
     suffixes = (".json", ".xml", ".txt", ".csv", ".yaml", ".names")
-    files = sorted(path for path in root.rglob("*") if path.suffix in suffixes)
+    found = (path for path in root.rglob("*") if path.suffix in suffixes)
+    files = sorted(path for path in found if path.stat().st_size)
     random = np.random.default_rng(len(write.__name__))
     for _ in range(15):
         path = files[random.integers(len(files))]
