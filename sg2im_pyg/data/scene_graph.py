@@ -8,7 +8,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from sg2im_pyg.data.batching import check_entries, grouping, rearrange
-from sg2im_pyg.data.language.writer import write_english
+from sg2im_pyg.data.language.reader import read_text
+from sg2im_pyg.data.language.writer import write_english, write_notation
 from sg2im_pyg.data.vocabulary import IMAGE, Vocabulary
 from sg2im_pyg.errors import Sg2ImError, shortened
 
@@ -142,11 +143,58 @@ class SceneGraph(Data):
         ]
         return names
 
+    @classmethod
+    def from_text(cls, text: str, vocabulary: Vocabulary) -> "SceneGraph":
+        """Reads a graph in words: the notation of :meth:`to_notation`, or simple sentences such as
+        :meth:`to_text` writes.
+
+        The page "Pictures from your own graphs" tells the grammar. A name stands for one object
+        wherever it is told, unless it has a number or comes with "a", "another" or a count.
+
+        Raises:
+            Sg2ImError: With all words that were not understood, or all that may mean several
+                things: nothing is guessed.
+
+        Examples:
+            >>> vocabulary = Vocabulary(["sky", "grass", "sheep"], ["above", "inside"])
+            >>> graph = SceneGraph.from_text(
+            ...     "The sky is above the grass, and two sheep stand in it.", vocabulary)
+            >>> graph.to_notation(vocabulary)
+            'sky above grass; sheep 1 inside sky; sheep 2 inside sky'
+        """
+        return cls.from_json(read_text(text, vocabulary), vocabulary)
+
+    def to_notation(self, vocabulary: Vocabulary) -> str:
+        """The graph in a short notation: each relationship as it stands, objects of one name with
+        numbers, those in no relationship alone.
+
+        :meth:`from_text` reads it back into the very same graph, with objects and relationships in
+        the same order; boxes, masks and seeds are not told. What would be read otherwise stands in
+        quotation marks.
+
+        Raises:
+            Sg2ImError: If the graph is larger than one in words may be, or the vocabulary has a
+                predicate with the name of an object or attribute and it can not be told apart.
+
+        Examples:
+            >>> vocabulary = Vocabulary(["water", "boat", "sun"], ["inside", "left of"])
+            >>> graph = SceneGraph.from_json(
+            ...     {"objects": ["boat", "water", "boat", "sun"], "relationships":
+            ...      [[0, "inside", 1], [2, "left of", 0]]}, vocabulary)
+            >>> graph.to_notation(vocabulary)
+            'boat 1 inside water; boat 2 left of boat 1; sun'
+        """
+        return write_notation(self.to_json(vocabulary), vocabulary)
+
     def to_text(self, vocabulary: Vocabulary) -> str:
         """The graph in plain English: each object is introduced once, each relationship told once.
 
         The same graph gives the same text. Predicates that are no words of direction are written
-        as the vocabulary has them.
+        as the vocabulary has them. :meth:`from_text` reads it back into the same objects and
+        relationships; the order of objects may be another one.
+
+        Raises:
+            Sg2ImError: As :meth:`to_notation` does.
 
         Examples:
             >>> vocabulary = Vocabulary(["sky", "grass", "sheep", "tree"],

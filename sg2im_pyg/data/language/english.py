@@ -17,11 +17,16 @@ ORDINALS = {
         1,
     )
 }
-COPULAS = {"is", "are", "stands", "stand", "sits", "sit", "lies", "lie", "floats", "float"}
+COPULAS = set(
+    "is are stands stand standing sits sit sitting lies lie lying floats float floating hangs hang "
+    "hanging located".split()
+)
 """Verbs before a predicate that add nothing to it. Where a predicate of the vocabulary is one of
 them ("standing on"), its forms are read as that predicate."""
 RELATIVES = {"that", "which", "who"}
 PRONOUNS = {"it", "they", "them", "itself", "themselves"}
+RESERVED = ARTICLES | RELATIVES | PRONOUNS | {"another", "both", "there", "and", "with"}
+"""Words that are never read as the name of an object, unless they stand in quotation marks."""
 
 GEOMETRIC_PHRASES: dict[str, tuple[str, ...]] = {
     "left of": ("to the left of", "on the left of", "at the left of", "on the left side of"),
@@ -35,6 +40,15 @@ GEOMETRIC_PHRASES: dict[str, tuple[str, ...]] = {
 
 SIDES = {"left of": "left", "right of": "right"}
 """Predicates of which one says "to its left"."""
+
+OWN_SIDES: dict[tuple[str, ...], tuple[str, str]] = {
+    (preposition, own, side, *rest): (predicate, pronoun)
+    for predicate, side in SIDES.items()
+    for preposition in ("to", "on", "at")
+    for own, pronoun in (("its", "it"), ("their", "them"))
+    for rest in ((), ("side",))
+}
+"""Phrases such as "to its left", with the predicate and the pronoun that they stand for."""
 
 MAY_MEAN: dict[str, tuple[str, ...]] = {
     "on": ("above", "inside"),

@@ -9,6 +9,7 @@ from typing import Literal
 from sg2im_pyg.data.language.english import (
     GEOMETRIC_PHRASES,
     MAY_MEAN,
+    RESERVED,
     SYNONYMS,
     plural,
     verb_forms,
@@ -17,6 +18,8 @@ from sg2im_pyg.data.vocabulary import IMAGE, IN_IMAGE, UNUSED, Vocabulary
 
 Kind = Literal["object", "predicate", "attribute"]
 Phrase = tuple[str, ...]
+
+_MOST_WORDS = 12  # of a phrase; a longer name is given in quotation marks
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,13 @@ class Lexicon:
             known = [name for name in names if name in self._exact["predicate"]]
             if known and phrase_of(phrase) not in self.phrases["predicate"]:
                 self.unclear["predicate"][phrase_of(phrase)] = known
-        self.longest = max(
-            len(phrase)
-            for kind in self.phrases
-            for phrase in (*self.phrases[kind], *self.unclear[kind], ("",))
+        self.longest = min(
+            _MOST_WORDS,
+            max(
+                len(phrase)
+                for kind in self.phrases
+                for phrase in (*self.phrases[kind], *self.unclear[kind], ("",))
+            ),
         )
         self.words = {
             word
@@ -81,6 +87,11 @@ class Lexicon:
         """How a person would say the name of a category: "sky" for "sky-other"."""
         return self._spoken.get(index, self.names["object"][index])
 
+    def known(self, kind: Kind) -> list[str]:
+        """The names of a kind, as a person would say them."""
+        said = self.spoken if kind == "object" else self.names[kind].__getitem__
+        return [said(i) for i in self._exact[kind].values()]
+
     def exact(self, kind: Kind, name: str) -> list[Meaning]:
         """The meaning of a name that is given whole; capital letters do not matter, unless names
         differ in nothing else."""
@@ -97,6 +108,8 @@ class Lexicon:
         phrases, new = self.phrases[kind], {}
         for name, index, several in entries:
             phrase, meaning = phrase_of(name), Meaning(index, several)
+            if phrase[0] in RESERVED and len(phrase) == 1 and (kind, name) != ("predicate", "with"):
+                continue
             if phrase in phrases:
                 # One form for one and for several: "two sheep".
                 if several and [m.index for m in phrases[phrase]] == [index]:

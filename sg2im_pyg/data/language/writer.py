@@ -2,7 +2,8 @@
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sg2im_pyg.data.language.english import (
@@ -15,7 +16,9 @@ from sg2im_pyg.data.language.english import (
     takes_the,
 )
 from sg2im_pyg.data.language.lexicon import lexicon_of
+from sg2im_pyg.data.language.reader import MOST_OBJECTS, MOST_RELATIONSHIPS, read_text
 from sg2im_pyg.data.vocabulary import Vocabulary
+from sg2im_pyg.errors import Sg2ImError
 
 _PARTS = 4  # relations that are said of one object before a new start is made
 _PREPOSITIONS = set("on in under over near by behind beside around against along at".split()) | {
@@ -25,40 +28,109 @@ _PREPOSITIONS = set("on in under over near by behind beside around against along
 _ORDINAL = {number: word for word, number in ORDINALS.items()}
 
 
+class _Names:
+    """How the names of a vocabulary are written, so that they are read as what they are.
+
+    Args:
+        vocabulary: The names.
+        quoting: Whether all of them are put in quotation marks, or only those that would be read
+            otherwise.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, quoting: bool) -> None:
+        self.vocabulary, self.quoting = vocabulary, quoting
+        self.object = cache(self._object)
+        self.predicate = cache(self._predicate)
+        self.attribute = cache(self._attribute)
+
+    def _object(self, name: str) -> str:
+        spoken = lexicon_of(self.vocabulary).spoken(self.vocabulary.object_index(name))
+        return self._unless_read(spoken, name, {"objects": [name], "relationships": []})
+
+    def _predicate(self, name: str) -> str:
+        thing = self.vocabulary.objects[-1]
+        entries = {"objects": [thing], "relationships": [[0, name, 0]]}
+        pattern = f"{quoted(thing)} {{}} {quoted(thing)}"
+        if self.is_english and name in SIDES:
+            name = self._unless_read(GEOMETRIC_PHRASES[name][0], name, entries, pattern)
+        return self._unless_read(name, name, entries, pattern)
+
+    def _attribute(self, name: str) -> str:
+        thing = self.vocabulary.objects[-1]
+        entries = {"objects": [thing], "attributes": [[name]], "relationships": []}
+        return self._unless_read(name, name, entries, f"{{}} {quoted(thing)}")
+
+    def _unless_read(
+        self, words: str, name: str, entries: dict[str, Any], pattern: str = "{}"
+    ) -> str:
+        is_read = not self.quoting and _read(pattern.replace("{}", words), self.vocabulary)
+        return words if is_read == entries else quoted(name)
+
+
+def _read(text: str, vocabulary: Vocabulary) -> dict[str, Any] | None:
+    """What a text is read as; none if it is not understood."""
+    try:
+        return read_text(text, vocabulary)
+    except Sg2ImError:
+        return None
+
+
+def _written(
+    entries: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    write: Callable[[Mapping[str, Any], _Names], tuple[str, Sequence[int]]],
+) -> str:
+    """A text that is read back into the same graph, with as few quotation marks as it takes.
+
+    Args:
+        entries: The graph in JSON form.
+        vocabulary: Its names.
+        write: Gives a text, and the objects in the order in which it names them.
+    """
+    if len(entries["objects"]) > MOST_OBJECTS or len(entries["relationships"]) > MOST_RELATIONSHIPS:
+        raise Sg2ImError(
+            f"A graph of {len(entries['objects'])} objects and {len(entries['relationships'])} "
+            f"relationships can not be written in words, which may have {MOST_OBJECTS} and "
+            f"{MOST_RELATIONSHIPS}: write it as JSON."
+        )
+    for quoting in (False, True):
+        text, order = write(entries, _Names(vocabulary, quoting))
+        read = _read(text, vocabulary)
+        if read and _told(read, range(len(read["objects"]))) == _told(entries, order):
+            return text
+    raise Sg2ImError(
+        f"The graph of {listed(list(dict.fromkeys(entries['objects']))[:5])} can not be written in "
+        "words that are read back into it, since a predicate of the vocabulary is named like an "
+        "object or an attribute, or it is too long: write it as JSON."
+    )
+
+
 class _English:
     """One graph, as it is told."""
 
-    def __init__(self, entries: Mapping[str, Any], vocabulary: Vocabulary, quoting: bool) -> None:
-        lexicon = lexicon_of(vocabulary)
-        self.quoting = quoting
+    def __init__(self, entries: Mapping[str, Any], written: _Names) -> None:
+        self.written = written
         self.names: list[str] = entries["objects"]
-        self.attributes: Sequence[Sequence[str]] = entries.get("attributes") or [[]] * len(
-            self.names
-        )
+        self.attributes = _attributes(entries)
         self.relationships: list[tuple[int, str, int]] = [
             (s, p, o) for s, p, o in entries["relationships"]
         ]
-        self.spoken = [
-            quoted(name) if quoting else lexicon.spoken(vocabulary.object_index(name))
-            for name in self.names
-        ]
+        self.spoken = list(map(written.object, self.names))
         self.count = Counter(self.names)
-        self.order: list[int] = []
-        """Objects in the order in which they are told."""
-        self._number: dict[int, int] = {}
+        self.number: dict[int, int] = {}
+        """The number of each object among those of its name, in the order of telling."""
         self._told: Counter[str] = Counter()
 
     def mention(self, thing: int) -> str:
         """An object, with its article; its attributes where it is told first."""
         name, spoken = self.names[thing], self.spoken[thing]
-        is_new = thing not in self._number
+        is_new = thing not in self.number
         if is_new:
             self._told[name] += 1
-            self._number[thing] = self._told[name]
-            self.order.append(thing)
-        described = [quoted(a) if self.quoting else a for a in self.attributes[thing]]
-        words = [*(described if is_new else ()), spoken]
-        number = self._number[thing]
+            self.number[thing] = self._told[name]
+        described = map(self.written.attribute, self.attributes[thing]) if is_new else ()
+        words = [*described, spoken]
+        number = self.number[thing]
         if self.count[name] > 1 and number > len(ORDINALS):
             return " ".join([*words, str(number)])
         if self.count[name] > 1:
@@ -70,9 +142,7 @@ class _English:
         return " ".join([article(words[0].lstrip('"')), *words])
 
     def predicate(self, name: str) -> str:
-        if self.quoting:
-            return quoted(name)
-        return GEOMETRIC_PHRASES[name][0] if name in SIDES else name
+        return self.written.predicate(name)
 
     def clause(self, head: int, relationships: Iterable[int]) -> str:
         """An object and some of the relationships that it is in."""
@@ -88,7 +158,7 @@ class _English:
                 out.append(f"{self.predicate(predicate)} {listed(names)}")
         for (predicate, is_subject), others in told.items():
             if not is_subject:
-                side = None if self.quoting else SIDES.get(predicate)
+                side = None if self.written.quoting else SIDES.get(predicate)
                 where = f"to its {side}" if side else f"{self.predicate(predicate)} it"
                 around.append(f"{listed([self.mention(other) for other in others])} {where}")
         parts = [*out, *([f"with {listed(around)}"] if around else [])]
@@ -129,16 +199,70 @@ class _English:
             head = thing if len(chosen) > 1 else self.relationships[chosen[0]][0]
             clauses.append(self.clause(head, chosen))
             heapq.heappush(waiting, (-len(rows), is_behind, thing))
-        alone = [thing for thing in range(len(self.names)) if thing not in self._number]
+        alone = [thing for thing in range(len(self.names)) if thing not in self.number]
         if alone:
             clauses.append(listed([self.mention(thing) for thing in alone]))
         return "; ".join(clauses)
 
 
+def _english(entries: Mapping[str, Any], written: _Names) -> tuple[str, Sequence[int]]:
+    told = _English(entries, written)
+    return told.text(), list(told.number)
+
+
 def write_english(entries: Mapping[str, Any], vocabulary: Vocabulary) -> str:
     """A graph in plain English; see :meth:`SceneGraph.to_text
     <sg2im_pyg.data.SceneGraph.to_text>`."""
-    return _English(entries, vocabulary, quoting=False).text()
+    return _written(entries, vocabulary, _english)
+
+
+def _notation(entries: Mapping[str, Any], written: _Names) -> tuple[str, Sequence[int]]:
+    names, attributes = entries["objects"], _attributes(entries)
+    count, numbers, labels = Counter(names), Counter[str](), []
+    for name in names:
+        numbers[name] += 1
+        number = [str(numbers[name])] if count[name] > 1 else []
+        labels.append(" ".join([written.object(name), *number]))
+    clauses, told = [], 0
+
+    def mention(thing: int) -> str:
+        nonlocal told
+        if thing < told:
+            return labels[thing]
+        told += 1
+        return " ".join([*map(written.attribute, attributes[thing]), labels[thing]])
+
+    for subject, predicate, obj in entries["relationships"]:
+        # Objects are named in their order, so that this is kept, too.
+        new = list(dict.fromkeys(thing for thing in (subject, obj) if thing >= told))
+        if new != list(range(told, told + len(new))):
+            clauses += [mention(thing) for thing in range(told, max(new) + 1)]
+        words = [mention(subject), written.predicate(predicate), mention(obj)]
+        clauses.append(" ".join(words))
+    clauses += [mention(thing) for thing in range(told, len(names))]
+    return "; ".join(clauses), range(len(names))
+
+
+def write_notation(entries: Mapping[str, Any], vocabulary: Vocabulary) -> str:
+    """A graph in the notation; see :meth:`SceneGraph.to_notation
+    <sg2im_pyg.data.SceneGraph.to_notation>`."""
+    return _written(entries, vocabulary, _notation)
+
+
+def _attributes(entries: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+    return entries.get("attributes") or [[]] * len(entries["objects"])
+
+
+def _told(entries: Mapping[str, Any], order: Iterable[int]) -> Any:
+    """A graph but for the order of its objects of different names, for comparison; those of one
+    name are told apart by their place in an order."""
+    count, key, attributes = Counter[str](), {}, _attributes(entries)
+    for thing in order:
+        name = entries["objects"][thing]
+        count[name] += 1
+        key[thing] = name, count[name]
+    triples = Counter((key[s], p, key[o]) for s, p, o in entries["relationships"])
+    return {key[thing]: set(attributes[thing]) for thing in key}, triples
 
 
 def listed(words: Sequence[str]) -> str:
