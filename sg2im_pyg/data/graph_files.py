@@ -1,17 +1,24 @@
 """Files of scene graphs in JSON, and graphs that grow step by step.
 
-Graphs are kept as they stand in the file; :meth:`SceneGraph.from_json` checks and converts them.
+A graph of a file is a JSON object (see :meth:`SceneGraph.from_json`) or a text (see
+:meth:`SceneGraph.from_text`).
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sg2im_pyg.data.graph_forms import in_one_form, is_graph, told_unknown, unknown_names
+from sg2im_pyg.data.language.lexicon import Kind
+from sg2im_pyg.data.language.reader import read_text
+from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 
 MOST_BYTES = 64 * 2**20
 """Of a graph file; some 100,000 graphs."""
+
+_MOST_TOLD = 10  # graphs of which one sentence tells what is wrong
 
 
 def read_graphs(path: Path) -> tuple[list[Any], bool]:
@@ -45,10 +52,65 @@ def read_graphs(path: Path) -> tuple[list[Any], bool]:
             f"{path} is no file of scene graphs: it has thousands of brackets in each other or a "
             "number of thousands of digits."
         ) from error
+    if isinstance(entries, dict) and not is_graph(entries):
+        graphs = list(entries.values())
+        if graphs and all(map(is_graph, graphs)):  # by numbers of pictures, as GQA has them
+            entries = graphs
     is_list = isinstance(entries, list)
     if is_list and not entries:
         raise Sg2ImError(f"{path} holds an empty list: give at least one scene graph.")
     return entries if is_list else [entries], is_list
+
+
+def checked_graphs(
+    entries: Sequence[Any], names: Sequence[str], vocabulary: Vocabulary
+) -> list[dict[str, Any]]:
+    """Graphs in the one form that :func:`grow` takes and :meth:`SceneGraph.from_json` accepts.
+
+    Args:
+        entries: The graphs, JSON objects or texts.
+        names: What each is called in a sentence about it.
+        vocabulary: The names that they may use.
+
+    Raises:
+        Sg2ImError: If one is wrong. Names that are not in the vocabulary, and texts that are not
+            understood, are told of all graphs at once.
+    """
+    from sg2im_pyg.data.scene_graph import SceneGraph  # takes seconds: it imports torch
+
+    forms, texts = [], []
+    unknown: dict[tuple[Kind, str], list[str]] = {}
+    for graph, name in zip(entries, names, strict=True):
+        try:
+            if isinstance(graph, str):
+                graph = read_text(graph, vocabulary)
+            elif isinstance(graph, Mapping):
+                graph = in_one_form(graph, vocabulary)
+        except Sg2ImError as error:
+            texts.append(f"{name}: {error}")
+            continue
+        forms.append((graph, name))
+        if isinstance(graph, Mapping):
+            for missing in unknown_names(graph, vocabulary):
+                unknown.setdefault(missing, []).append(name)
+    if len(unknown) > 1 or (unknown and texts):
+        where = {key: f"{_named_places(places)}; " for key, places in unknown.items()}
+        texts.insert(0, told_unknown(where, vocabulary))
+    if texts:
+        more = f" ({len(texts) - _MOST_TOLD} more graphs are wrong.)"
+        raise Sg2ImError(" ".join(texts[:_MOST_TOLD]) + (more if len(texts) > _MOST_TOLD else ""))
+    for graph, name in forms:
+        try:
+            SceneGraph.from_json(graph, vocabulary)
+        except Sg2ImError as error:
+            raise Sg2ImError(f"{name}: {error}") from error
+    return [graph for graph, _ in forms]
+
+
+def _named_places(places: Sequence[str]) -> str:
+    """The first of the places, and how many there are."""
+    several = len(dict.fromkeys(places))
+    return places[0] + (f" and {several - 1} more" if several > 1 else "")
 
 
 def count_steps(entries: Mapping[str, Any]) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from sg2im_pyg.data.batching import check_entries, grouping, rearrange
+from sg2im_pyg.data.graph_forms import in_one_form, told_unknown, unknown_names
 from sg2im_pyg.data.language.reader import read_text
 from sg2im_pyg.data.language.writer import write_english, write_notation
 from sg2im_pyg.data.vocabulary import IMAGE, Vocabulary
@@ -69,20 +70,25 @@ class SceneGraph(Data):
         """Reads ``{"objects": [names], "attributes": [[names], ...], "seeds": [numbers],
         "relationships": [[subject, predicate, object], ...]}``.
 
-        Subjects and objects are positions in the list of objects. Attributes are a list for each
+        Subjects and objects are positions in the list of objects, or names, where only one object
+        has it, or names with a number (:obj:`"boat 2"`); capital letters do not matter. Objects
+        and relationships may be dicts, and the forms of Visual Genome and GQA are read (see
+        :mod:`sg2im_pyg.data.graph_forms`). Attributes are a list for each
         object and may be left out; with a vocabulary that has some, the graph has
         :obj:`attributes` either way. Seeds may be left out too; they are a number for each object,
         or :obj:`None` for one that has no seed of its own. The node :obj:`"__image__"` and its
         edges are added.
 
         Raises:
-            Sg2ImError: If the form is another one, a name is unknown or a position out of range.
+            Sg2ImError: If the form is another one, names are unknown (all are told at once) or a
+                position is out of range.
         """
         if not isinstance(entries, Mapping):
             raise Sg2ImError(
                 "A scene graph must be a JSON object with the lists 'objects' and "
                 f"'relationships', got {shortened(repr(entries))}."
             )
+        entries = in_one_form(entries, vocabulary)
         unknown = sorted(set(entries) - {"objects", "attributes", "seeds", "relationships"})
         if unknown:
             raise Sg2ImError(
@@ -90,7 +96,7 @@ class SceneGraph(Data):
                 f"'attributes' and 'seeds'; {unknown[0]!r} is not one of them."
             )
         names = entries.get("objects")
-        relationships = entries.get("relationships", [])
+        relationships = entries["relationships"]
         if not isinstance(names, (list, tuple)) or not names:
             raise Sg2ImError(
                 "'objects' of a scene graph must be a list of at least one name, got "
@@ -106,6 +112,9 @@ class SceneGraph(Data):
                 "'relationships' of a scene graph must be a list of triples, got "
                 f"{shortened(repr(relationships))}."
             )
+        missing = dict.fromkeys(unknown_names(entries, vocabulary), "")
+        if len(missing) > 1:
+            raise Sg2ImError(told_unknown(missing, vocabulary))
         x = torch.tensor([vocabulary.object_index(name) for name in names])
         triples = [
             _triple(i, relationship, len(names), vocabulary)
@@ -361,8 +370,8 @@ def _triple(
     for role, index in (("subject", subject), ("object", obj)):
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < objects:
             raise Sg2ImError(
-                f"{where}: the {role} must be the position of one of the {objects} objects, "
-                f"0 to {objects - 1}, got {shortened(repr(index))}."
+                f"{where}: the {role} must be the position or the name of one of the {objects} "
+                f"objects, 0 to {objects - 1}, got {shortened(repr(index))}."
             )
     try:
         return subject, vocabulary.predicate_index(predicate), obj

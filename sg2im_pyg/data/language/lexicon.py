@@ -87,6 +87,14 @@ class Lexicon:
         """How a person would say the name of a category: "sky" for "sky-other"."""
         return self._spoken.get(index, self.names["object"][index])
 
+    def has(self, kind: Kind, name: str) -> bool:
+        """Whether the vocabulary has a name just so."""
+        return name in self._exact[kind]
+
+    def listed(self, kind: Kind) -> list[str]:
+        """The names of a kind."""
+        return list(self._exact[kind])
+
     def known(self, kind: Kind) -> list[str]:
         """The names of a kind, as a person would say them."""
         said = self.spoken if kind == "object" else self.names[kind].__getitem__

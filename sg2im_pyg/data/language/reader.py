@@ -554,9 +554,7 @@ class _Scene:
                 reason = "that object was told before without this attribute"
                 raise _NotUnderstood(thing.text, f"{reason}, in {shortened(repr(clause.text))}")
             return [row]
-        fitting = [
-            row for row in there.values() if self.attributes[row] >= set(thing.attributes)
-        ]
+        fitting = [row for row in there.values() if self.attributes[row] >= set(thing.attributes)]
         if thing.count is not None:
             if thing.article == "the" and fitting:
                 if len(fitting) != thing.count:
@@ -584,15 +582,15 @@ class _Scene:
         named, groups = self._before or ([], [])
         if thing.pronoun == "it":
             things = [
-                row
-                for row in named
-                if not is_background(self.lexicon.spoken(self.categories[row]))
+                row for row in named if not is_background(self.lexicon.spoken(self.categories[row]))
             ]
             meant = [[row] for row in things or named]
         else:
             meant = groups
         if not meant:
-            raise _NotUnderstood(thing.text, f"there is nothing before it that it could be, {where}")
+            raise _NotUnderstood(
+                thing.text, f"there is nothing before it that it could be, {where}"
+            )
         if len(meant) > 1:
             names = " or ".join(" and ".join(map(self.told, rows)) for rows in meant[:3])
             raise _NotUnderstood(thing.text, f"it may be {names}: say which, {where}")

@@ -35,36 +35,37 @@ class _Names:
         vocabulary: The names.
         quoting: Whether all of them are put in quotation marks, or only those that would be read
             otherwise.
+        as_said: Whether they are written as a person says them, "to the left of", where that is
+            read as well.
     """
 
-    def __init__(self, vocabulary: Vocabulary, quoting: bool) -> None:
-        self.vocabulary, self.quoting = vocabulary, quoting
+    def __init__(self, vocabulary: Vocabulary, quoting: bool, as_said: bool) -> None:
+        self.vocabulary, self.quoting, self.as_said = vocabulary, quoting, as_said
         self.object = cache(self._object)
         self.predicate = cache(self._predicate)
         self.attribute = cache(self._attribute)
 
     def _object(self, name: str) -> str:
-        spoken = lexicon_of(self.vocabulary).spoken(self.vocabulary.object_index(name))
-        return self._unless_read(spoken, name, {"objects": [name], "relationships": []})
+        said = lexicon_of(self.vocabulary).spoken(self.vocabulary.object_index(name))
+        return self._written("{}", {"objects": [name], "relationships": []}, said, name)
 
     def _predicate(self, name: str) -> str:
         thing = self.vocabulary.objects[-1]
         entries = {"objects": [thing], "relationships": [[0, name, 0]]}
-        pattern = f"{quoted(thing)} {{}} {quoted(thing)}"
-        if self.is_english and name in SIDES:
-            name = self._unless_read(GEOMETRIC_PHRASES[name][0], name, entries, pattern)
-        return self._unless_read(name, name, entries, pattern)
+        said = GEOMETRIC_PHRASES[name][0] if name in SIDES else name
+        return self._written(f"{quoted(thing)} {{}} {quoted(thing)}", entries, said, name)
 
     def _attribute(self, name: str) -> str:
         thing = self.vocabulary.objects[-1]
         entries = {"objects": [thing], "attributes": [[name]], "relationships": []}
-        return self._unless_read(name, name, entries, f"{{}} {quoted(thing)}")
+        return self._written(f"{{}} {quoted(thing)}", entries, name, name)
 
-    def _unless_read(
-        self, words: str, name: str, entries: dict[str, Any], pattern: str = "{}"
-    ) -> str:
-        is_read = not self.quoting and _read(pattern.replace("{}", words), self.vocabulary)
-        return words if is_read == entries else quoted(name)
+    def _written(self, pattern: str, entries: dict[str, Any], said: str, name: str) -> str:
+        if not self.quoting:
+            for words in (said, name) if self.as_said else (name,):
+                if _read(pattern.replace("{}", words), self.vocabulary) == entries:
+                    return words
+        return quoted(name)
 
 
 def _read(text: str, vocabulary: Vocabulary) -> dict[str, Any] | None:
@@ -79,6 +80,7 @@ def _written(
     entries: Mapping[str, Any],
     vocabulary: Vocabulary,
     write: Callable[[Mapping[str, Any], _Names], tuple[str, Sequence[int]]],
+    as_said: bool,
 ) -> str:
     """A text that is read back into the same graph, with as few quotation marks as it takes.
 
@@ -86,6 +88,7 @@ def _written(
         entries: The graph in JSON form.
         vocabulary: Its names.
         write: Gives a text, and the objects in the order in which it names them.
+        as_said: See :class:`_Names`.
     """
     if len(entries["objects"]) > MOST_OBJECTS or len(entries["relationships"]) > MOST_RELATIONSHIPS:
         raise Sg2ImError(
@@ -94,7 +97,7 @@ def _written(
             f"{MOST_RELATIONSHIPS}: write it as JSON."
         )
     for quoting in (False, True):
-        text, order = write(entries, _Names(vocabulary, quoting))
+        text, order = write(entries, _Names(vocabulary, quoting, as_said))
         read = _read(text, vocabulary)
         if read and _told(read, range(len(read["objects"]))) == _told(entries, order):
             return text
@@ -213,7 +216,7 @@ def _english(entries: Mapping[str, Any], written: _Names) -> tuple[str, Sequence
 def write_english(entries: Mapping[str, Any], vocabulary: Vocabulary) -> str:
     """A graph in plain English; see :meth:`SceneGraph.to_text
     <sg2im_pyg.data.SceneGraph.to_text>`."""
-    return _written(entries, vocabulary, _english)
+    return _written(entries, vocabulary, _english, as_said=True)
 
 
 def _notation(entries: Mapping[str, Any], written: _Names) -> tuple[str, Sequence[int]]:
@@ -246,7 +249,7 @@ def _notation(entries: Mapping[str, Any], written: _Names) -> tuple[str, Sequenc
 def write_notation(entries: Mapping[str, Any], vocabulary: Vocabulary) -> str:
     """A graph in the notation; see :meth:`SceneGraph.to_notation
     <sg2im_pyg.data.SceneGraph.to_notation>`."""
-    return _written(entries, vocabulary, _notation)
+    return _written(entries, vocabulary, _notation, as_said=False)
 
 
 def _attributes(entries: Mapping[str, Any]) -> Sequence[Sequence[str]]:
