@@ -29,7 +29,6 @@ time, as in Figure 6: 000_00_image.png, 000_01_image.png, and so on.
 What an earlier run left of such names in the output folder is removed.
 """
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -103,13 +102,12 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     base = base or base_folder()
     given: list[Any]
     if is_text(options.graphs):
-        source, given, places = "in words", [options.graphs], ["The graph in words"]
+        source, given, is_list = "The graph in words", [options.graphs], False
         folder = slug(options.graphs)
     else:
         path = find_graphs(options.graphs, base)
         given, is_list = read_graphs(path)
         source, folder = str(path), path.stem
-        places = [f"{path}, graph {i}" if is_list else source for i in range(len(given))]
     checkpoint = find_checkpoint(options.checkpoint, base / "runs")
     output = Path(options.output or base / "runs" / "generated" / folder).absolute()
 
@@ -124,7 +122,7 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     model = Sg2Im.from_pretrained(checkpoint).to(device).for_generation()
     size = of_shorter_side(model.config.image_size, options.size)
     model.check_size(size)
-    entries = checked_graphs(given, places, model.vocabulary)
+    entries = checked_graphs(given, source, is_list, model.vocabulary)
     check_output(output)
     remove_earlier(output)
     shipped = " (comes with the library)" if checkpoint in SHIPPED.values() else ""
@@ -175,8 +173,12 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
 
 def is_text(given: str) -> bool:
     """Whether a graph in words is given, and no file."""
-    folder = os.path.dirname(given)
-    is_path = os.path.exists(given) or given.endswith(".json") or (folder and os.path.isdir(folder))
+    path = Path(given)
+    try:
+        is_path = path.exists() or (path.parent != Path() and path.parent.is_dir())
+    except OSError:  # too long for a path
+        is_path = False
+    is_path = is_path or path.suffix == ".json"
     return not is_path and re.search(r"[\s;]", given.strip()) is not None
 
 

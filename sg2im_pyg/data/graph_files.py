@@ -63,13 +63,14 @@ def read_graphs(path: Path) -> tuple[list[Any], bool]:
 
 
 def checked_graphs(
-    entries: Sequence[Any], names: Sequence[str], vocabulary: Vocabulary
+    entries: Sequence[Any], source: str, is_list: bool, vocabulary: Vocabulary
 ) -> list[dict[str, Any]]:
     """Graphs in the one form that :func:`grow` takes and :meth:`SceneGraph.from_json` accepts.
 
     Args:
         entries: The graphs, JSON objects or texts.
-        names: What each is called in a sentence about it.
+        source: What they come from, such as a file, in a sentence about it.
+        is_list: Whether they stand in a list there.
         vocabulary: The names that they may use.
 
     Raises:
@@ -78,33 +79,39 @@ def checked_graphs(
     """
     from sg2im_pyg.data.scene_graph import SceneGraph  # takes seconds: it imports torch
 
-    forms, texts = [], []
+    forms: list[Any] = []
+    texts: list[str] = []
     unknown: dict[tuple[Kind, str], list[str]] = {}
-    for graph, name in zip(entries, names, strict=True):
+    for i, graph in enumerate(entries):
         try:
             if isinstance(graph, str):
                 graph = read_text(graph, vocabulary)
             elif isinstance(graph, Mapping):
                 graph = in_one_form(graph, vocabulary)
         except Sg2ImError as error:
-            texts.append(f"{name}: {error}")
+            texts.append(f"graph {i}: {error}" if is_list else str(error))
             continue
-        forms.append((graph, name))
+        forms.append(graph)
         if isinstance(graph, Mapping):
             for missing in unknown_names(graph, vocabulary):
-                unknown.setdefault(missing, []).append(name)
+                unknown.setdefault(missing, []).append(f"graph {i}")
     if len(unknown) > 1 or (unknown and texts):
-        where = {key: f"{_named_places(places)}; " for key, places in unknown.items()}
+        where = {
+            key: f"{_named_places(places)}; " if is_list else "" for key, places in unknown.items()
+        }
         texts.insert(0, told_unknown(where, vocabulary))
     if texts:
-        more = f" ({len(texts) - _MOST_TOLD} more graphs are wrong.)"
-        raise Sg2ImError(" ".join(texts[:_MOST_TOLD]) + (more if len(texts) > _MOST_TOLD else ""))
-    for graph, name in forms:
+        told = " ".join(texts[:_MOST_TOLD])
+        more = f" ({len(texts) - _MOST_TOLD} more are wrong.)" if len(texts) > _MOST_TOLD else ""
+        comma = ", " if is_list and not unknown else ": "
+        raise Sg2ImError(f"{source}{comma}{told}{more}")
+    for i, graph in enumerate(forms):
         try:
             SceneGraph.from_json(graph, vocabulary)
         except Sg2ImError as error:
-            raise Sg2ImError(f"{name}: {error}") from error
-    return [graph for graph, _ in forms]
+            where = f"{source}, graph {i}" if is_list else source
+            raise Sg2ImError(f"{where}: {error}") from error
+    return forms
 
 
 def _named_places(places: Sequence[str]) -> str:
