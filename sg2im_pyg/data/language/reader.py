@@ -278,7 +278,7 @@ class _Parser:
             if length and (self.word(after) == "and" or self._is_comma(after)):
                 # "a red and large boat"; what could be a name is one: "an orange and a boat".
                 after += not longest and self.longest("attribute", after + 1) > 0
-            if length >= longest and length and self._is_described(after):
+            if length >= longest and length and self._is_described(after, longest > 0):
                 thing.attributes.append(described[0].index)
                 i = after
                 continue
@@ -294,9 +294,11 @@ class _Parser:
         thing.text = self.text(start, i)
         return thing, i
 
-    def _is_described(self, i: int) -> bool:
-        """Whether what stands at a place can follow an attribute."""
-        return self.longest("object", i) > 0 or self.longest("attribute", i) > 0
+    def _is_described(self, i: int, may_end: bool) -> bool:
+        """Whether what stands at a place goes on after an attribute: if that could be a name as
+        well ("an orange standing on a table"), not where a predicate stands there."""
+        length = max(self.longest("object", i), self.longest("attribute", i))
+        return length > (self.longest("predicate", i) if may_end else 0)
 
     def _is_comma(self, i: int) -> bool:
         return i < len(self.tokens) and self.tokens[i].kind == "comma"

@@ -15,7 +15,7 @@ from sg2im_pyg.data.language.english import (
     is_plural,
     takes_the,
 )
-from sg2im_pyg.data.language.lexicon import lexicon_of
+from sg2im_pyg.data.language.lexicon import lexicon_of, phrase_of
 from sg2im_pyg.data.language.reader import MOST_OBJECTS, MOST_RELATIONSHIPS, read_text
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
@@ -53,6 +53,11 @@ class _Names:
         thing = self.vocabulary.objects[-1]
         entries = {"objects": [thing], "relationships": [[0, name, 0]]}
         said = GEOMETRIC_PHRASES[name][0] if name in SIDES else name
+        if (
+            self.as_said
+            and phrase_of(f"{name} a") in lexicon_of(self.vocabulary).phrases["predicate"]
+        ):
+            return quoted(name)  # "on" beside "on a"
         return self._written(f"{quoted(thing)} {{}} {quoted(thing)}", entries, said, name)
 
     def _attribute(self, name: str) -> str:
@@ -134,7 +139,7 @@ class _English:
         described = map(self.written.attribute, self.attributes[thing]) if is_new else ()
         words = [*described, spoken]
         number = self.number[thing]
-        if self.count[name] > 1 and number > len(ORDINALS):
+        if self.count[name] > 1 and (number > len(ORDINALS) or self.written.quoting):
             return " ".join([*words, str(number)])
         if self.count[name] > 1:
             words.insert(0, _ORDINAL[number])
@@ -237,9 +242,11 @@ def _notation(entries: Mapping[str, Any], written: _Names) -> tuple[str, Sequenc
 
     for subject, predicate, obj in entries["relationships"]:
         # Objects are named in their order, so that this is kept, too.
-        new = list(dict.fromkeys(thing for thing in (subject, obj) if thing >= told))
-        if new != list(range(told, told + len(new))):
-            clauses += [mention(thing) for thing in range(told, max(new) + 1)]
+        while True:
+            new = list(dict.fromkeys(thing for thing in (subject, obj) if thing >= told))
+            if new == list(range(told, told + len(new))):
+                break
+            clauses.append(mention(told))
         words = [mention(subject), written.predicate(predicate), mention(obj)]
         clauses.append(" ".join(words))
     clauses += [mention(thing) for thing in range(told, len(names))]

@@ -91,8 +91,8 @@ def test_what_is_written_is_read_back(vocabulary, data):
     assert SceneGraph.from_text(notation, vocabulary).to_json(vocabulary) == entries
     assert is_same_graph(SceneGraph.from_text(text, vocabulary).to_json(vocabulary), entries)
     assert graph.to_text(vocabulary) == text
-    if vocabulary is not ODD:  # no name of a usual vocabulary needs quotation marks
-        assert '"' not in notation and '"' not in text
+    if vocabulary is not ODD:  # names need no quotation marks, but for "on" beside "on a"
+        assert '"' not in notation and '"' not in text.replace('"on"', "")
 
 
 @settings(deadline=None, max_examples=60)
@@ -151,7 +151,10 @@ def test_by_hand(notation, text):
             "boat 1 inside water; boat 2 inside water; boat 1 left of house; "
             "boat 2 left of house; boat 2 above road",
         ),
-        ("boat 2 inside water; boat 1 above sky", "boat 1; boat 2 inside water; boat 1 above sky"),
+        (
+            "boat 2 inside water; boat 1 above sky",
+            "boat 1; water; boat 2 inside water; boat 1 above sky",
+        ),
         ("a man and a woman under a tree", "person 1 below tree; person 2 below tree"),
         ("A boat in water. Another boat in water.", "boat 1 inside water; boat 2 inside water"),
         ("boat in water; boat left of sun", "boat inside water; boat left of sun"),
@@ -203,7 +206,7 @@ def test_other_vocabularies(vocabulary, text, notation):
         ("boats inside water", ["'boats' (say how many"]),
         ("two boats; the boat left of a house", ["it may be 'boat 1' or 'boat 2': say which"]),
         ("a sheep left of a tree, and a boat above it", ["'it' (it may be 'sheep' or 'tree'"]),
-        ("it is above the sky", ["'it' (nothing before it could be meant"]),
+        ("it is above the sky", ["'it' (there is nothing before it that it could be"]),
         ("a tree, a house left of a car, a sun and a moon are below sky", ["write two clauses"]),
         ("a house with a tree", ["'with' (it needs a place"]),
         ("sky sky", ["'sky' (a predicate should stand here, in 'sky sky')"]),
