@@ -295,13 +295,13 @@ class Sg2Im(ObjectEncoder):
             parts.append(CompiledPart(self.texture_head, varying=(0,)))
         return parts
 
-    def to_batch(self, graphs: Iterable[Mapping[str, Any] | SceneGraph]) -> Batch:
-        """Puts scene graphs, or their JSON form, into one batch on the model's device.
+    def to_batch(self, graphs: Iterable[str | Mapping[str, Any] | SceneGraph]) -> Batch:
+        """Puts scene graphs, in words or JSON too, into one batch on the model's device.
 
         Raises:
             Sg2ImError: If there is none, or one has a wrong form or unknown names.
         """
-        if isinstance(graphs, (Mapping, SceneGraph)):
+        if isinstance(graphs, (str, Mapping, SceneGraph)):
             graphs = [graphs]
         converted = []
         for i, graph in enumerate(graphs):
@@ -311,6 +311,8 @@ class Sg2Im(ObjectEncoder):
                     bare.seeds = graph.seeds
                 check_indices(bare, self.vocabulary, f"Scene graph {i}")
                 converted.append(add_image_node(bare))
+            elif isinstance(graph, str):
+                converted.append(SceneGraph.from_text(graph, self.vocabulary))
             else:
                 converted.append(SceneGraph.from_json(graph, self.vocabulary))
         if not converted:
@@ -324,7 +326,7 @@ class Sg2Im(ObjectEncoder):
     @torch.no_grad()
     def generate_outputs(
         self,
-        graphs: Sequence[Mapping[str, Any] | SceneGraph],
+        graphs: Sequence[str | Mapping[str, Any] | SceneGraph],
         seed: int | None = None,
         size: tuple[int, int] | None = None,
         appearance: Sequence[Tensor | None] | None = None,
@@ -448,12 +450,16 @@ class Sg2Im(ObjectEncoder):
 
     def generate(
         self,
-        graphs: Sequence[Mapping[str, Any] | SceneGraph] | Mapping[str, Any] | SceneGraph,
+        graphs: Sequence[str | Mapping[str, Any] | SceneGraph]
+        | str
+        | Mapping[str, Any]
+        | SceneGraph,
         seed: int | None = None,
         size: tuple[int, int] | None = None,
         appearance: Sequence[Tensor | None] | None = None,
     ) -> list[Image.Image]:
-        """Pictures for scene graphs, given as JSON dicts or :class:`SceneGraph` objects.
+        """Pictures for scene graphs, given as JSON dicts, in words (:obj:`"sky above grass; two
+        boats inside water"`) or as :class:`SceneGraph` objects.
 
         What an object with a seed of its own (:obj:`"seeds"` of a graph) looks like follows from
         that seed, whatever else is in the graph: it is one of the looks of its category that go
@@ -463,7 +469,8 @@ class Sg2Im(ObjectEncoder):
         the seeds of objects.
 
         Args:
-            graphs: See :meth:`SceneGraph.from_json`; a single one is a list of one.
+            graphs: See :meth:`SceneGraph.from_json` and, for words, :meth:`SceneGraph.from_text`; a
+                single one is a list of one.
             seed: Fixes the noise and what objects without seeds of their own look like, and so the
                 pictures.
             size: Height and width in pixels; by default those that the model was trained at, at
@@ -478,7 +485,7 @@ class Sg2Im(ObjectEncoder):
             Sg2ImError: If there is none, or one has a wrong form or unknown names; if the generator
                 can not give the size; if appearance is of another shape, or the model has none.
         """
-        if isinstance(graphs, (Mapping, SceneGraph)):
+        if isinstance(graphs, (str, Mapping, SceneGraph)):
             graphs = [graphs]
         return [
             image

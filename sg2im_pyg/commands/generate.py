@@ -1,6 +1,7 @@
-"""Generates pictures from scene graphs in a JSON file.
+"""Generates pictures from scene graphs, in words or in a JSON file.
 
     python eval/generate.py                        newest run or, before one, the library's model
+    python eval/generate.py "sky above grass; two boats inside water"
     python eval/generate.py --checkpoint FILE graphs.json --output DIR
     python eval/generate.py --checkpoint FILE graphs.json --seed 1
     python eval/generate.py --checkpoint coco64 coco --stretch
@@ -12,6 +13,9 @@ graphs holds one graph or a list of them:
 
     {"objects": ["sky", "grass", "sheep"],
      "relationships": [[0, "above", 1], [2, "inside", 1]]}
+
+A text in place of such a graph is read as the words of the command line are: clauses as above, or
+simple sentences; docs/generating.md tells what is understood. What came out is printed.
 
 "seeds": [null, null, 7] beside them gives the sheep a look of its own, which stays the same while
 --seed changes the others.
@@ -26,12 +30,13 @@ What an earlier run left of such names in the output folder is removed.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sg2im_pyg.data.graph_files import count_steps, grow, read_graphs
+from sg2im_pyg.data.graph_files import checked_graphs, count_steps, grow, read_graphs
+from sg2im_pyg.data.language.writer import write_notation
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.published import SHIPPED, checkpoint_path
 from sg2im_pyg.system.command_line import parse_options
@@ -53,6 +58,7 @@ GRAPHS = Path(__file__).with_name("graphs")
 
 COLUMNS = ("graph", "predicted layout", "picture")
 ROWS_OF_SHEET = 50  # a sheet of more could hardly be opened
+TEXTS_SHOWN = 20  # graphs in words that are printed as they were read
 COLUMNS_OF_FIGURE = 120  # likewise
 LAYOUT_SIDE = 256  # pixels that a layout's drawing has at least, for its labels
 KINDS = ("image", "layout", "graph")
@@ -64,8 +70,9 @@ class GenerateOptions:
     """What is generated, and by which model."""
 
     graphs: str = option("landscapes", positional=True)
-    """JSON file of one graph or a list of graphs, or an example that comes with the library:
-    landscapes, coco or visual_genome."""
+    """A graph in words, such as "sky above grass; two boats inside water"; or a JSON file of one
+    graph or a list of graphs; or an example that comes with the library: landscapes, coco or
+    visual_genome."""
     checkpoint: str | None = option(None, metavar="FILE")
     """Checkpoint of train/run.py or of the 2018 release, or the name of a model: landscapes, or a
     released one such as coco64; null: the best of the newest run, landscapes if there is none."""
@@ -98,10 +105,16 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     if options.names:
         print(known_names(find_checkpoint(options.checkpoint, base / "runs")))
         return
-    source = find_graphs(options.graphs, base)
-    entries, is_list = read_graphs(source)
+    given: list[Any]
+    if is_text(options.graphs):
+        source, given, is_list = "The graph in words", [options.graphs], False
+        folder = slug(options.graphs)
+    else:
+        path = find_graphs(options.graphs, base)
+        given, is_list = read_graphs(path)
+        source, folder = str(path), path.stem
     checkpoint = find_checkpoint(options.checkpoint, base / "runs")
-    output = Path(options.output or base / "runs" / "generated" / source.stem).absolute()
+    output = Path(options.output or base / "runs" / "generated" / folder).absolute()
 
     from tqdm import tqdm
 
@@ -114,13 +127,17 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     model = Sg2Im.from_pretrained(checkpoint).to(device).for_generation()
     size = of_shorter_side(model.config.image_size, options.size)
     model.check_size(size)
-    for i, graph in enumerate(entries):
-        check_graph(graph, f"{source}, graph {i}" if is_list else str(source), model.vocabulary)
+    entries = checked_graphs(given, source, is_list, model.vocabulary)
     check_output(output)
     remove_earlier(output)
     shipped = " (comes with the library)" if checkpoint in SHIPPED.values() else ""
     print(f"checkpoint     {checkpoint}{shipped}")
     print(f"graphs         {source} ({len(entries)})")
+    in_words = [graph for graph, text in zip(entries, given, strict=True) if isinstance(text, str)]
+    for graph in in_words[:TEXTS_SHOWN]:
+        print(f"read as        {write_notation(graph, model.vocabulary)}")
+    if len(in_words) > TEXTS_SHOWN:
+        print(f"               (the first {TEXTS_SHOWN} of {len(in_words)} graphs in words)")
     own_seeds = [seed for graph in entries for seed in graph.get("seeds") or () if seed is not None]
     if own_seeds and not (model.config.appearance_dim or model.config.box_flow_dim):
         print("seeds          of objects have no effect: this model draws no looks and no boxes")
@@ -173,6 +190,22 @@ def known_names(checkpoint: Path) -> str:
     return "\n".join(lines)
 
 
+def is_text(given: str) -> bool:
+    """Whether a graph in words is given, and no file."""
+    path = Path(given)
+    try:
+        is_path = path.exists() or (path.parent != Path() and path.parent.is_dir())
+    except OSError:  # too long for a path
+        is_path = False
+    is_path = is_path or path.suffix == ".json"
+    return not is_path and re.search(r"[\s;]", given.strip()) is not None
+
+
+def slug(text: str) -> str:
+    """A text as the name of a folder."""
+    return "-".join(re.findall("[a-z0-9]+", text.lower()))[:60].strip("-") or "in-words"
+
+
 def find_graphs(given: str, base: Path) -> Path:
     """A graph file, or an example that comes with the library."""
     path = Path(given)
@@ -200,18 +233,8 @@ def of_shorter_side(size: tuple[int, int], side: int | None) -> tuple[int, int]:
     return height, width
 
 
-def check_graph(entries: Mapping[str, Any], where: str, vocabulary: "Vocabulary") -> None:
-    """Says what is wrong with a graph of a file, and where."""
-    from sg2im_pyg.data import SceneGraph
-
-    try:
-        SceneGraph.from_json(entries, vocabulary)
-    except Sg2ImError as error:
-        raise Sg2ImError(f"{where}: {error}") from error
-
-
 def number_steps(
-    entries: list[Mapping[str, Any]], vocabulary: "Vocabulary", growing: bool = True
+    entries: Sequence[Mapping[str, Any]], vocabulary: "Vocabulary", growing: bool = True
 ) -> Iterator[tuple[str, int, "SceneGraph"]]:
     """Each graph, or each step of each graph, with the name that its files begin with, and the
     graph's place in the file; the graphs have been checked."""

@@ -8,6 +8,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from sg2im_pyg.data.batching import check_entries, grouping, rearrange
+from sg2im_pyg.data.graph_forms import in_one_form, told_unknown, unknown_names
+from sg2im_pyg.data.language.reader import read_text
+from sg2im_pyg.data.language.writer import write_english, write_notation
 from sg2im_pyg.data.vocabulary import IMAGE, Vocabulary
 from sg2im_pyg.errors import Sg2ImError, shortened
 
@@ -67,20 +70,25 @@ class SceneGraph(Data):
         """Reads ``{"objects": [names], "attributes": [[names], ...], "seeds": [numbers],
         "relationships": [[subject, predicate, object], ...]}``.
 
-        Subjects and objects are positions in the list of objects. Attributes are a list for each
+        Subjects and objects are positions in the list of objects, or names, where only one object
+        has it, or names with a number (:obj:`"boat 2"`); capital letters do not matter. Objects
+        and relationships may be dicts, and the forms of Visual Genome and GQA are read (see
+        :mod:`sg2im_pyg.data.graph_forms`). Attributes are a list for each
         object and may be left out; with a vocabulary that has some, the graph has
         :obj:`attributes` either way. Seeds may be left out too; they are a number for each object,
         or :obj:`None` for one that has no seed of its own. The node :obj:`"__image__"` and its
         edges are added.
 
         Raises:
-            Sg2ImError: If the form is another one, a name is unknown or a position out of range.
+            Sg2ImError: If the form is another one, names are unknown (all are told at once) or a
+                position is out of range.
         """
         if not isinstance(entries, Mapping):
             raise Sg2ImError(
                 "A scene graph must be a JSON object with the lists 'objects' and "
                 f"'relationships', got {shortened(repr(entries))}."
             )
+        entries = in_one_form(entries, vocabulary)
         unknown = sorted(set(entries) - {"objects", "attributes", "seeds", "relationships"})
         if unknown:
             raise Sg2ImError(
@@ -88,7 +96,7 @@ class SceneGraph(Data):
                 f"'attributes' and 'seeds'; {unknown[0]!r} is not one of them."
             )
         names = entries.get("objects")
-        relationships = entries.get("relationships", [])
+        relationships = entries["relationships"]
         if not isinstance(names, (list, tuple)) or not names:
             raise Sg2ImError(
                 "'objects' of a scene graph must be a list of at least one name, got "
@@ -104,6 +112,9 @@ class SceneGraph(Data):
                 "'relationships' of a scene graph must be a list of triples, got "
                 f"{shortened(repr(relationships))}."
             )
+        missing = dict.fromkeys(unknown_names(entries, vocabulary), "")
+        if len(missing) > 1:
+            raise Sg2ImError(told_unknown(missing, vocabulary))
         x = torch.tensor([vocabulary.object_index(name) for name in names])
         triples = [
             _triple(i, relationship, len(names), vocabulary)
@@ -140,6 +151,70 @@ class SceneGraph(Data):
             if kept[s] and kept[o] and p != 0
         ]
         return names
+
+    @classmethod
+    def from_text(cls, text: str, vocabulary: Vocabulary) -> "SceneGraph":
+        """Reads a graph in words: the notation of :meth:`to_notation`, or simple sentences such as
+        :meth:`to_text` writes.
+
+        The page "Pictures from your own graphs" tells the grammar. A name stands for one object
+        wherever it is told, unless it has a number or comes with "a", "another" or a count.
+
+        Raises:
+            Sg2ImError: With all words that were not understood, or all that may mean several
+                things: nothing is guessed.
+
+        Examples:
+            >>> vocabulary = Vocabulary(["sky", "grass", "sheep"], ["above", "inside"])
+            >>> graph = SceneGraph.from_text(
+            ...     "The sky is above the grass, and two sheep stand in it.", vocabulary)
+            >>> graph.to_notation(vocabulary)
+            'sky above grass; sheep 1 inside sky; sheep 2 inside sky'
+        """
+        return cls.from_json(read_text(text, vocabulary), vocabulary)
+
+    def to_notation(self, vocabulary: Vocabulary) -> str:
+        """The graph in a short notation: each relationship as it stands, objects of one name with
+        numbers, those in no relationship alone.
+
+        :meth:`from_text` reads it back into the very same graph, with objects and relationships in
+        the same order; boxes, masks and seeds are not told. What would be read otherwise stands in
+        quotation marks.
+
+        Raises:
+            Sg2ImError: If the graph is larger than one in words may be, or the vocabulary has a
+                predicate with the name of an object or attribute and it can not be told apart.
+
+        Examples:
+            >>> vocabulary = Vocabulary(["water", "boat", "sun"], ["inside", "left of"])
+            >>> graph = SceneGraph.from_json(
+            ...     {"objects": ["boat", "water", "boat", "sun"], "relationships":
+            ...      [[0, "inside", 1], [2, "left of", 0]]}, vocabulary)
+            >>> graph.to_notation(vocabulary)
+            'boat 1 inside water; boat 2 left of boat 1; sun'
+        """
+        return write_notation(self.to_json(vocabulary), vocabulary)
+
+    def to_text(self, vocabulary: Vocabulary) -> str:
+        """The graph in plain English: each object is introduced once, each relationship told once.
+
+        The same graph gives the same text. Predicates that are no words of direction are written
+        as the vocabulary has them. :meth:`from_text` reads it back into the same objects and
+        relationships; the order of objects may be another one.
+
+        Raises:
+            Sg2ImError: As :meth:`to_notation` does.
+
+        Examples:
+            >>> vocabulary = Vocabulary(["sky", "grass", "sheep", "tree"],
+            ...                         ["above", "below", "inside", "left of"])
+            >>> graph = SceneGraph.from_json(
+            ...     {"objects": ["sky", "grass", "sheep", "tree"], "relationships":
+            ...      [[2, "inside", 1], [3, "left of", 2], [2, "below", 0]]}, vocabulary)
+            >>> graph.to_text(vocabulary)
+            'a sheep inside the grass, below the sky, with a tree to its left'
+        """
+        return write_english(self.to_json(vocabulary), vocabulary)
 
 
 def add_image_node(graph: Data) -> Data:
@@ -295,8 +370,8 @@ def _triple(
     for role, index in (("subject", subject), ("object", obj)):
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < objects:
             raise Sg2ImError(
-                f"{where}: the {role} must be the position of one of the {objects} objects, "
-                f"0 to {objects - 1}, got {shortened(repr(index))}."
+                f"{where}: the {role} must be the position or the name of one of the {objects} "
+                f"objects, 0 to {objects - 1}, got {shortened(repr(index))}."
             )
     try:
         return subject, vocabulary.predicate_index(predicate), obj

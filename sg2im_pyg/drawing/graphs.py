@@ -33,7 +33,7 @@ _HEAD = 10.0  # length of an arrow's head in pixels
 
 
 def render_graph(
-    graph: SceneGraph | Mapping[str, Any],
+    graph: SceneGraph | Mapping[str, Any] | str,
     vocabulary: Vocabulary,
     min_size: tuple[int, int] = (0, 0),
 ) -> Image.Image:
@@ -44,14 +44,17 @@ def render_graph(
     graph of more than 60 objects or 150 relationships gives a picture that says so.
 
     Args:
-        graph: The graph, or its JSON form (see :meth:`SceneGraph.from_json`).
+        graph: The graph, its JSON form (see :meth:`SceneGraph.from_json`), or the graph in words
+            (see :meth:`SceneGraph.from_text`).
         vocabulary: Names of the categories and predicates.
         min_size: Height and width that the drawing has at least, with the graph in the middle.
 
     Raises:
         Sg2ImError: If the JSON form is wrong or has unknown names.
     """
-    if not isinstance(graph, SceneGraph):
+    if isinstance(graph, str):
+        graph = SceneGraph.from_text(graph, vocabulary)
+    elif not isinstance(graph, SceneGraph):
         graph = SceneGraph.from_json(graph, vocabulary)
     categories, triples = _without_image_node(graph)
     if not categories or len(categories) > MAX_OBJECTS or len(triples) > MAX_RELATIONSHIPS:

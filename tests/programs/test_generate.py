@@ -505,3 +505,50 @@ def test_default_graphs_are_made_for_the_landscapes():
         assert SceneGraph.from_json(graph, vocabulary).to_json(vocabulary) == graph
         assert graph["objects"][0] == "sky" and 2 <= len(graph["objects"]) <= 8
     assert 8 <= len(graphs) <= 14
+
+
+# ---- graphs in words
+
+
+def test_a_graph_in_words_is_painted_as_its_json_is(checkpoint, generate, tmp_path, capsys):
+    text = "Sky above grass, and two sheep inside the grass"
+    generate("--checkpoint", checkpoint, text, base=tmp_path)
+    folder = tmp_path / "runs" / "generated" / "sky-above-grass-and-two-sheep-inside-the-grass"
+    read = "sky above grass; sheep 1 inside grass; sheep 2 inside grass"
+    assert f"read as        {read}\n" in capsys.readouterr().out
+    entries = {
+        "objects": ["sky", "grass", "sheep", "sheep"],
+        "relationships": [[0, "above", 1], [2, "inside", 1], [3, "inside", 1]],
+    }
+    model = Sg2Im.from_pretrained(checkpoint).for_generation()
+    for given in (entries, text, [read], [SceneGraph.from_text(text, model.vocabulary)]):
+        [expected] = model.generate(given, seed=0)
+        np.testing.assert_array_equal(picture(folder, 0), np.asarray(expected))
+    graphs = write(tmp_path / "graphs.json", [MEADOW, text])
+    generate("--checkpoint", checkpoint, graphs, "--output", tmp_path / "out", "--grow")
+    assert f"read as        {read}\n" in capsys.readouterr().out
+    assert (tmp_path / "out" / "001_06_image.png").is_file()
+
+
+def test_all_that_is_wrong_in_a_file_is_told_at_once(checkpoint, fails, tmp_path):
+    def error(content):
+        graphs = write(tmp_path / "graphs.json", content)
+        return fails("--checkpoint", checkpoint, graphs, "--output", tmp_path / "out")
+
+    wrong = [{"objects": ["chair", "sky"], "relationships": [[0, "on", 1]]}, MEADOW]
+    told = error([*wrong, {"objects": ["chair", "clouds"]}, "a zebra"])
+    assert "graphs.json: 3 names are not in the vocabulary: object 'chair' (graph 0 and 1" in told
+    assert "object 'clouds' (graph 2; did you mean 'cloud'" in told and "predicate 'on' (" in told
+    assert "graph 3: Not understood: 'zebra'" in told
+    assert "graphs.json: Not understood: 'zebra'" in error('"a zebra"')
+    assert "The graph in words: Not understood: 'on'" in fails("a house on the grass")
+
+
+def test_words_and_files_are_told_apart(fails, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert not program.is_text("my graphs.json") and not program.is_text("landscapes")
+    assert all(map(program.is_text, ("sky above grass", "sky;", "a " * 9999)))
+    (tmp_path / "sky above grass").mkdir()
+    assert not program.is_text("sky above grass")
+    assert not program.is_text(str(tmp_path / "my graphs"))
+    assert program.slug("Sky; über allem") == "sky-ber-allem" and program.slug("…") == "in-words"
