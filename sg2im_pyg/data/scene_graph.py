@@ -8,6 +8,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from sg2im_pyg.data.batching import check_entries, grouping, rearrange
+from sg2im_pyg.data.language.writer import write_english
 from sg2im_pyg.data.vocabulary import IMAGE, Vocabulary
 from sg2im_pyg.errors import Sg2ImError, shortened
 
@@ -140,6 +141,23 @@ class SceneGraph(Data):
             if kept[s] and kept[o] and p != 0
         ]
         return names
+
+    def to_text(self, vocabulary: Vocabulary) -> str:
+        """The graph in plain English: each object is introduced once, each relationship told once.
+
+        The same graph gives the same text. Predicates that are no words of direction are written
+        as the vocabulary has them.
+
+        Examples:
+            >>> vocabulary = Vocabulary(["sky", "grass", "sheep", "tree"],
+            ...                         ["above", "below", "inside", "left of"])
+            >>> graph = SceneGraph.from_json(
+            ...     {"objects": ["sky", "grass", "sheep", "tree"], "relationships":
+            ...      [[2, "inside", 1], [3, "left of", 2], [2, "below", 0]]}, vocabulary)
+            >>> graph.to_text(vocabulary)
+            'a sheep inside the grass, below the sky, with a tree to its left'
+        """
+        return write_english(self.to_json(vocabulary), vocabulary)
 
 
 def add_image_node(graph: Data) -> Data:

@@ -1,0 +1,1 @@
+"""Scene graphs as words, both ways: the notation and plain English."""
