@@ -32,6 +32,8 @@ class Source:
         configurations: Training configuration that fits pictures of a size (height, width); the
             first is taken for others. Without one :data:`DEFAULT_CONFIGURATION` is taken, and
             ``data.name`` is to be given.
+        stuff: Indices in its vocabulary of the categories that are stuff (sky, grass), not things;
+            none where it does not tell one from the other.
         made_on_first_use: Whether a training makes the data that is missing, without being asked.
     """
 
@@ -43,6 +45,7 @@ class Source:
     feature_network: str = "inception"
     configurations: Mapping[tuple[int, int], str] = field(default_factory=dict)
     made_on_first_use: bool = False
+    stuff: range | None = None
 
     def load_options(self) -> type[Any]:
         """The dataclass of its options, imported when it is asked for."""
@@ -91,6 +94,7 @@ register_source(
         feature_network="landscapes",
         configurations={(64, 64): DEFAULT_CONFIGURATION},
         made_on_first_use=True,
+        stuff=range(1, 7),  # sky to mountain
     )
 )
 register_source(
@@ -100,6 +104,7 @@ register_source(
         options="sg2im_pyg.sources.coco.options:CocoOptions",
         graphs_per_picture=5,
         configurations={(64, 64): "coco64"},
+        stuff=range(92, 184),  # ids of COCO-Stuff
     )
 )
 register_source(

@@ -158,12 +158,12 @@ class Study:
         ]
         key = (self.seed, "participant", number)
         ordered: list[Presented] = []
-        for kind in _shuffled(KINDS, *key):
+        for kind in shuffled(KINDS, *key):
             own = [entry for entry in asked if entry.question.kind == kind]
             checks = [entry for entry in own if entry.question.check is not None]
             others = [entry for entry in own if entry.question.check is None]
             ordered += _spread(
-                _shuffled(others, *key, "questions"), _shuffled(checks, *key, "checks"), key
+                shuffled(others, *key, "questions"), shuffled(checks, *key, "checks"), key
             )
         return ordered
 
@@ -179,7 +179,7 @@ class Study:
             moved = turn % 2
         else:
             round_, moved = divmod(turn, max(count, 1))
-            order = _shuffled(range(count), self.seed, question.id, round_)
+            order = shuffled(range(count), self.seed, question.id, round_)
         return Presented(question, (*order[moved:], *order[:moved]))
 
 
@@ -189,7 +189,7 @@ def _in_turns(pool: Sequence[Question], count: int, number: int) -> list[tuple[Q
     return [(pool[place % len(pool)], place // len(pool)) for place in range(first, first + count)]
 
 
-def _shuffled(items: Sequence[T], *key: object) -> list[T]:
+def shuffled(items: Sequence[T], *key: object) -> list[T]:
     """Items in an order that follows from the key, the same in every version of Python."""
     keys = [sha256(repr((*key, place)).encode()).digest() for place in range(len(items))]
     return [items[place] for place in sorted(range(len(items)), key=keys.__getitem__)]
