@@ -54,10 +54,14 @@ def _render_chart(axes: Axes, chart: Chart) -> None:
     title, names, series, spread, reference = chart
     axes.set_title(title, loc="left", fontsize=11, color=_INK, **_PLAIN)
     thickness = 0.72 / len(series)
-    known = [value for row in series.values() for value in row if value is not None]
     errors = {name: _sides((spread or {}).get(name), len(names)) for name in series}
-    right = max([*known, *([reference[0]] if reference else []), 0])
-    right += max((side for sides in errors.values() for side in sides[1]), default=0)
+    ends = [
+        value + end
+        for name, row in series.items()
+        for value, end in zip(row, errors[name][1], strict=True)
+        if value is not None
+    ]
+    right = max([*ends, *([reference[0]] if reference else []), 0])
     number_format = "{:.2f}" if right >= 2 else "{:.3f}"
     handles = []
     for number, (name, row) in enumerate(series.items()):

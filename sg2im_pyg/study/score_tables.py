@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sg2im_pyg.drawing.charts import Chart, render_row_charts
-from sg2im_pyg.evaluation.text import format_number, listed, markdown_table, markdown_text
+from sg2im_pyg.evaluation.text import (
+    format_number,
+    listed,
+    markdown_table,
+    markdown_text,
+    shorten,
+    unused_name,
+)
 from sg2im_pyg.study.statistics import share_of
 from sg2im_pyg.system.files import replace_when_whole, write_json
 
@@ -68,7 +75,8 @@ def tables(score: Mapping[str, Any]) -> dict[str, Table]:
     p = ["p", "p (Holm)"] if several else ["p"]
     found: dict[str, Table] = {}
     if "caption" in score:
-        heads = ["system", "against", "majorities", f"share [{confidence}]", "ties", *p, "kappa"]
+        heads = ["system", "against", "majorities", f"share [{confidence}]", "ties"]
+        heads += [*p, "votes", "kappa"]
         rows = [
             [
                 row["systems"][k],
@@ -77,6 +85,7 @@ def tables(score: Mapping[str, Any]) -> dict[str, Table]:
                 _percent(row["preferred"][k]),
                 str(row["ties"]),
                 *_p_values(row, several),
+                f"{row['votes'][k]}/{sum(row['votes'])}",
                 format_number(row["kappa"]),
             ]
             for row in score["caption"]
@@ -174,21 +183,24 @@ def summary(score: Mapping[str, Any]) -> list[str]:
     """Who took part, and what counts, in sentences."""
     people, answers, asked = (score[k] for k in ("participants", "answers", "questions"))
     settings = score["settings"]
+    left_out = {
+        "failed_checks": f"passed less than {100 * settings['pass_checks']:g} % of their "
+        "attention checks",
+        "unfinished": "did not finish (--unfinished counts them)",
+        "without_an_answer": "gave no answer",
+    }
+    why_not = [f"{people[key]:,} who {why}" for key, why in left_out.items() if people[key]]
+    votes = dict.fromkeys(f"{asked[key]:,}" for key in ("fewest_votes", "most_votes"))
     lines = [
         f"{score['pictures_of']}; {listed(score['systems'])}.",
-        f"Of {people['all']:,} participants {people['counted']:,} are counted. Left out are "
-        f"{people['failed_checks']:,} who passed less than {100 * settings['pass_checks']:g} % of "
-        f"their attention checks, {people['unfinished']:,} who did not finish, and "
-        f"{people['without_an_answer']:,} without an answer.",
+        f"Of {people['all']:,} participants {people['counted']:,} are counted"
+        + (f"; left out are {listed(why_not)}." if why_not else "."),
         f"They gave {answers['votes']:,} votes and passed {answers['checks_passed']:,} of "
         f"{answers['checks']:,} checks; the median answer took "
-        f"{format_number(answers['median_seconds'], 1)} seconds. Of {asked['all']:,} questions "
-        f"{asked['answered']:,} are counted, with {asked['fewest_votes']:,} to "
-        f"{asked['most_votes']:,} votes each, and {asked['too_few_votes']:,} were left out for "
-        "having too few.",
+        f"{format_number(answers['median_seconds'], 1)} seconds. {asked['answered']:,} of "
+        f"{asked['all']:,} questions are counted, with {' to '.join(votes)} votes each"
+        + (f"; {asked['too_few_votes']:,} had too few." if asked["too_few_votes"] else "."),
     ]
-    if not settings["unfinished"] and people["unfinished"]:
-        lines[1] += " (--unfinished counts them.)"
     if answers["refused"]:
         reasons = listed([f"{count:,} ({why})" for why, count in answers["refused"].items()])
         lines.append(f"Answers that can not be: {reasons}.")
@@ -312,33 +324,38 @@ def plot_scores(score: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         titles = [f"{r['systems'][k]} over {r['systems'][1 - k]}" for r, k in pairs]
         shares = {"": [row["preferred"][k] for row, k in pairs]}
         charts.append(_chart("Caption matching: preferred by the majority", titles, shares, 0.5))
-    for kind in ("objects", "relations"):
-        if kind not in score:
-            continue
-        recall, noun = score[kind], "objects" if kind == "objects" else "relations"
-        groups = _groups(recall)
-        series = {row["system"]: [row[group] for group in groups] for row in recall["systems"]}
-        charts.append(_chart(f"{_TITLES[kind]}: {noun} seen by the majority", groups, series))
-        frequent = sorted(recall["groups"], key=_items, reverse=True)
-        shown = frequent[:_MOST_BARS]
-        if shown:
-            by = "category" if kind == "objects" else "predicate"
-            by += "" if len(shown) == len(recall["groups"]) else f", the {len(shown)} most frequent"
-            series = {name: [row["systems"][k] for row in shown] for k, name in enumerate(names)}
-            titles = [str(row["name"]) for row in shown]
-            charts.append(_chart(f"{_TITLES[kind]} by {by}", titles, series))
+    if "objects" in score:
+        charts.append(_recall_chart("Object recall", score["objects"], names, True, 0))
+        charts.append(
+            _recall_chart("Object recall by category", score["objects"], names, False, _MOST_BARS)
+        )
+    if "relations" in score:
+        charts.append(_recall_chart("Relation recall", score["relations"], names, True, _MOST_BARS))
     people = score["participants"]
     confidence = f"{100 * score['settings']['confidence']:g} %"
     footnote = (
         f"{score['title']}: {score['pictures_of']}; {people['counted']:,} of {people['all']:,} "
-        f"participants, {score['answers']['votes']:,} votes; bars have Wilson intervals of "
-        f"{confidence}."
+        f"participants, {score['answers']['votes']:,} votes; shares of what the majority chose, "
+        f"with Wilson intervals of {confidence}."
     )
     render_row_charts(path, charts, footnote)
 
 
-def _items(row: Mapping[str, Any]) -> int:
-    return sum(share["of"] for share in row["systems"])
+def _recall_chart(
+    title: str, recall: Mapping[str, Any], names: Sequence[str], whole: bool, most: int
+) -> Chart:
+    """Recall of each system: of all, things and stuff, and of the most frequent categories or
+    predicates."""
+    rows = {group: [row[group] for row in recall["systems"]] for group in _groups(recall)}
+    frequent = sorted(
+        recall["groups"], key=lambda row: sum(share["of"] for share in row["systems"]), reverse=True
+    )
+    rows = rows if whole else {}
+    titles = [*rows, *(str(row["name"]) for row in frequent[:most])]
+    shares = [*rows.values(), *(row["systems"] for row in frequent[:most])]
+    if 0 < most < len(frequent):
+        title += f", the {most} most frequent"
+    return _chart(title, titles, {n: [row[k] for row in shares] for k, n in enumerate(names)})
 
 
 def _chart(
@@ -347,6 +364,8 @@ def _chart(
     series: Mapping[str, Sequence[Mapping[str, Any]]],
     reference: float | None = None,
 ) -> Chart:
+    taken: set[str] = set()
+    series = {unused_name(shorten(name, 24), taken): row for name, row in series.items()}
     values = {name: [share["share"] for share in shares] for name, shares in series.items()}
     spread = {
         name: [
