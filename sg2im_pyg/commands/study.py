@@ -76,9 +76,11 @@ def score(options: ScoreOptions, command: str) -> None:
     check_output(output)
 
     from sg2im_pyg.study.score import score_folder
-    from sg2im_pyg.study.score_tables import format_markdown, write_scores
 
     result = score_folder(folder, options, command)
+
+    from sg2im_pyg.study.score_tables import format_markdown, write_scores
+
     print(format_markdown(result))
     for path in write_scores(output, result):
         print(path)
