@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sg2im_pyg.data import SceneGraph
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.split import Split
 from sg2im_pyg.evaluation.systems import FolderSystem, open_systems
@@ -84,9 +85,8 @@ def make_study(options: MakeOptions, output: Path, command: str = "") -> Iterato
     if path is not None:
         captions = read_captions(path, map(split.image_id, listed), options.seed)
     if "caption" in options.kinds:
-        yield f"Captions: {len(captions):,} of {path}, " * bool(captions) + (
-            f"{len(listed) - len(captions):,} made of graphs."
-        )
+        read = f"{len(captions):,} of {path}, " if captions else ""
+        yield f"captions     {read}{len(listed) - len(captions):,} made of graphs"
     contents = dict(zip(listed, _contents(split, listed, captions, options), strict=True))
 
     # ---- The folder
@@ -135,15 +135,17 @@ def _contents(
         relationships = options.relationships
     graphs = split.graphs(scenes, 0, relationships)
     for place, scene in enumerate(scenes):
-        graph = graphs.get_example(place)
-        entries = graph.to_json(vocabulary)
+        entries = graphs.get_example(place).to_json(vocabulary)
         names = entries["objects"]
+        # A relationship that was drawn twice is said once.
+        unique = list(dict.fromkeys(map(tuple, entries["relationships"])))
+        graph = SceneGraph.from_json({**entries, "relationships": unique}, vocabulary)
         yield Content(
             scene=scene,
             caption=captions.get(split.image_id(scene)) or clean(graph.to_text(vocabulary)),
             objects=_object_choices(names, split),
             relations=_relation_choices(
-                (names[s], predicate, names[o]) for s, predicate, o in entries["relationships"]
+                (names[s], predicate, names[o]) for s, predicate, o in unique
             ),
         )
 

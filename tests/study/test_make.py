@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from sg2im_pyg.checkpoint import save_checkpoint
+from sg2im_pyg.commands import prepare
 from sg2im_pyg.commands import study as command
-from sg2im_pyg.data import Vocabulary
+from sg2im_pyg.data import SceneGraph, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.generation import Generation
@@ -21,10 +22,12 @@ from sg2im_pyg.images import denormalize_images, to_pil
 from sg2im_pyg.sources.landscapes.source import LANDSCAPE_OBJECTS, landscape_vocabulary
 from sg2im_pyg.sources.landscapes.things import KINDS as THINGS
 from sg2im_pyg.sources.registry import SOURCES
+from sg2im_pyg.study.captions import find_captions, read_captions
 from sg2im_pyg.study.make import make_study
 from sg2im_pyg.study.options import MakeOptions
 from sg2im_pyg.study.questions import RightChoices, read_study
-from tests.evaluation.conftest import tiny_model  # noqa: F401
+from tests.evaluation.conftest import tiny_model
+from tests.sources.coco.test_source import small_coco  # noqa: F401
 
 
 @pytest.fixture
@@ -47,6 +50,19 @@ def make(tmp_path, stores, name="study", **options):
     given = {"data": str(stores["test"]), "scenes": 5, "device": "cpu", "checks": 6, **options}
     lines = list(make_study(MakeOptions(**given), tmp_path / name, "the command"))
     return read_study(tmp_path / name), lines
+
+
+def entries_of(split, scene):
+    return split.graphs([scene], 0, "geometric").get_example(0).to_json(split.vocabulary)
+
+
+def caption_of(split, scene):
+    """The graph in words, without relationships that were drawn twice."""
+    entries = entries_of(split, scene)
+    triples = entries["relationships"]
+    once = [triple for k, triple in enumerate(triples) if triple not in triples[:k]]
+    graph = SceneGraph.from_json({**entries, "relationships": once}, split.vocabulary)
+    return graph.to_text(split.vocabulary)
 
 
 def tiles(pixels):
@@ -85,16 +101,14 @@ def test_pictures_are_those_of_the_systems(tmp_path, stores, checkpoint, folder,
 
 def test_questions_say_what_is_in_the_graph(tmp_path, stores, folder, split):
     study, _ = make(tmp_path, stores, images=[str(folder)] * 2, names=["a", "b"])
-    vocabulary = split.vocabulary
     for question in study.questions:
-        graph = split.graphs([question.scene], 0, "geometric").get_example(0)
-        entries = graph.to_json(vocabulary)
+        entries = entries_of(split, question.scene)
         names, triples = entries["objects"], entries["relationships"]
         told = {f"{names[s]} {p} {names[o]}" for s, p, o in triples}
         texts = [choice.text for choice in question.choices]
         assert len(set(texts)) == len(texts)
         if question.kind == "caption":
-            assert question.text == graph.to_text(vocabulary)
+            assert question.text == caption_of(split, question.scene)
             assert all(name in question.text for name in names)
         elif question.check is None and question.kind == "objects":
             assert set(texts) == set(names)
@@ -211,11 +225,12 @@ def test_captions_of_a_file_are_taken_and_others_made(tmp_path, stores, folder, 
         tmp_path, stores, images=[str(folder)] * 2, captions=file, scenes=12, kinds=["caption"]
     )
     for question in study.questions:
-        graph = split.graphs([question.scene], 0, "geometric").get_example(0)
         read = f"A caption of {question.scene}."
-        made = graph.to_text(split.vocabulary)
+        made = caption_of(split, question.scene)
         assert question.text == (made if question.scene % 2 else read)
-    assert any(line.startswith("Captions: 6 of ") and "6 made of graphs" in line for line in lines)
+    assert any(
+        line.startswith("captions     6 of ") and "6 made of graphs" in line for line in lines
+    )
 
 
 @pytest.mark.parametrize(
@@ -306,3 +321,26 @@ def test_coco_s_stuff_has_the_ids_of_its_file():
     # COCO-Stuff: stuff is 92 to 182, "other" 183; things are 1 to 90.
     stuff = SOURCES["coco"].stuff
     assert set(stuff) == set(range(92, 184)) and not set(stuff) & set(range(1, 91))
+
+
+def test_captions_beside_coco_s_annotations_are_found(tmp_path, capsys):
+    small_coco(tmp_path)
+    prepare.main(["coco", "--root", str(tmp_path), "--image_size", "16", "--workers", "1"])
+    split = Split(tmp_path / "16x16" / "val.h5")
+    assert find_captions(split) is None
+    path = tmp_path / "annotations" / "captions_val2017.json"
+    captions_file(path, split, range(split.pictures))
+    assert find_captions(split) == path
+    found = read_captions(path, [split.image_id(0)], 0)
+    assert found == {split.image_id(0): "A caption of 0."}
+    training = Split(tmp_path / "16x16" / "train.h5")
+    assert find_captions(training) is None
+
+
+def test_one_of_several_captions_is_drawn_by_the_seed(tmp_path):
+    entries = [{"image_id": 7, "caption": f"caption {k}"} for k in range(5)]
+    path = tmp_path / "captions.json"
+    path.write_text(json.dumps({"annotations": entries}), encoding="utf-8")
+    drawn = [read_captions(path, [7], seed)[7] for seed in range(20)]
+    assert 3 <= len(set(drawn)) <= 5
+    assert drawn == [read_captions(path, [7, 8], seed)[7] for seed in range(20)]
