@@ -104,7 +104,7 @@ register_source(
         options="sg2im_pyg.sources.coco.options:CocoOptions",
         graphs_per_picture=5,
         configurations={(64, 64): "coco64"},
-        stuff=range(92, 184),  # ids of COCO-Stuff
+        stuff=range(92, 256),  # ids of things end at 90; merged stuff goes on to 200
     )
 )
 register_source(

@@ -1,5 +1,6 @@
 """Makes a study: draws scenes, gets the systems' pictures of them, and writes the questions."""
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,8 @@ from sg2im_pyg.study.questions import SHUFFLED, TRUE, Choice, Question, Study, s
 from sg2im_pyg.system.device import choose_device
 from sg2im_pyg.system.files import temporary_path
 
+_SUFFIXES = re.compile(r"(?<=\w)(-other|-merged|-stuff)+(?!\w)")
+"""What COCO's names of stuff end in, which says nothing to a participant."""
 _MOST_CONSENT = 100_000  # bytes
 _IN_CHECK = 4  # right names in an attention check, and as many wrong ones
 
@@ -142,7 +145,7 @@ def _contents(
         graph = SceneGraph.from_json({**entries, "relationships": unique}, vocabulary)
         yield Content(
             scene=scene,
-            caption=captions.get(split.image_id(scene)) or clean(graph.to_text(vocabulary)),
+            caption=captions.get(split.image_id(scene)) or _words(graph.to_text(vocabulary)),
             objects=_object_choices(names, split),
             relations=_relation_choices(
                 (names[s], predicate, names[o]) for s, predicate, o in unique
@@ -153,23 +156,36 @@ def _contents(
 def _object_choices(names: Iterable[str], split: Split) -> tuple[Choice, ...]:
     """A choice for each category, however many objects it has."""
     stuff, vocabulary = split.origin.stuff, split.vocabulary
+    categories = list(dict.fromkeys(names))
     return tuple(
         Choice(
             id=f"c{number}",
-            text=clean(name),
+            text=text,
             category=clean(name),
             thing=None if stuff is None else vocabulary.object_index(name) not in stuff,
         )
-        for number, name in enumerate(dict.fromkeys(names), 1)
+        for number, (name, text) in enumerate(zip(categories, _texts(categories), strict=True), 1)
     )
 
 
 def _relation_choices(triples: Iterable[tuple[str, str, str]]) -> tuple[Choice, ...]:
     """A choice for each relation between categories."""
+    relations = list(dict.fromkeys(triples))
+    texts = _texts([" ".join(triple) for triple in relations])
     return tuple(
-        Choice(id=f"c{number}", text=clean(" ".join(triple)), predicate=clean(triple[1]))
-        for number, triple in enumerate(dict.fromkeys(triples), 1)
+        Choice(id=f"c{number}", text=text, predicate=clean(triple[1]))
+        for number, (triple, text) in enumerate(zip(relations, texts, strict=True), 1)
     )
+
+
+def _texts(names: Sequence[str]) -> list[str]:
+    """What participants read for different names; they still differ."""
+    texts = [_words(name) for name in names]
+    return texts if len(set(texts)) == len(texts) else [clean(name) for name in names]
+
+
+def _words(text: str) -> str:
+    return clean(_SUFFIXES.sub("", text))
 
 
 # Attention checks ------------------------------------------------------------------------------
@@ -209,8 +225,9 @@ def _wrong(split: Split, content: Content, seed: int) -> Content:
     categories, and relations of them."""
     reader, vocabulary = split.dataset.reader, split.vocabulary
     begin, end = reader.object_offset[content.scene : content.scene + 2]
-    absent = set(reader.categories.tolist()) - set(reader.categories[begin:end].tolist())
-    names = [vocabulary.objects[category] for category in sorted(absent)]
+    seen = {_words(vocabulary.objects[c]) for c in reader.categories[begin:end].tolist()}
+    names = [vocabulary.objects[c] for c in sorted(set(reader.categories.tolist()))]
+    names = [name for name in names if _words(name) not in seen]
     names = shuffled(names, seed, "wrong", content.scene)[:_IN_CHECK]
     there = [str(choice.category) for choice in content.objects]
     predicates = [str(choice.predicate) for choice in content.relations]

@@ -12,13 +12,14 @@ from PIL import Image
 from sg2im_pyg.checkpoint import save_checkpoint
 from sg2im_pyg.commands import prepare
 from sg2im_pyg.commands import study as command
-from sg2im_pyg.data import SceneGraph, Vocabulary
+from sg2im_pyg.data import Scene, SceneGraph, SceneWriter, Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.generation import Generation
 from sg2im_pyg.evaluation.split import Split
 from sg2im_pyg.evaluation.systems import open_systems
 from sg2im_pyg.images import denormalize_images, to_pil
+from sg2im_pyg.sources.coco.source import coco_vocabulary
 from sg2im_pyg.sources.landscapes.source import LANDSCAPE_OBJECTS, landscape_vocabulary
 from sg2im_pyg.sources.landscapes.things import KINDS as THINGS
 from sg2im_pyg.sources.registry import SOURCES
@@ -317,10 +318,47 @@ def test_sources_tell_things_from_stuff():
     assert SOURCES["visual_genome"].stuff is None
 
 
-def test_coco_s_stuff_has_the_ids_of_its_file():
-    # COCO-Stuff: stuff is 92 to 182, "other" 183; things are 1 to 90.
-    stuff = SOURCES["coco"].stuff
-    assert set(stuff) == set(range(92, 184)) and not set(stuff) & set(range(1, 91))
+def test_coco_s_stuff_is_told_and_named_in_plain_words(tmp_path):
+    # Ids as in COCO's files: things end at 90, COCO-Stuff goes from 92 to 182, merged ones to 200.
+    names = {1: "person", 90: "toothbrush", 92: "banner", 182: "wood", 186: "sky-other-merged"}
+    names |= {112: "door-stuff", 199: "wall-other-merged", 176: "wall-tile", 173: "wall-other"}
+    stuff = {number: name for number, name in names.items() if number > 91}
+    vocabulary = coco_vocabulary({1: names[1], 90: names[90]}, stuff)
+    store = tmp_path / "store.h5"
+    with SceneWriter(store, vocabulary, (8, 8), 0, {"source": "coco", "split": "val"}) as writer:
+        for scene in range(8):
+            categories = np.array([1, 186, 112, 182] if scene % 2 else [90, 199, 173, 92])
+            boxes = np.random.default_rng(scene).uniform(0, 0.5, (4, 4)).astype(np.float32)
+            boxes[:, 2:] += 0.5
+            pixels = np.full((8, 8, 3), scene, np.uint8)
+            writer.add(Scene(scene, pixels, categories, boxes))
+    split = Split(store)
+    images = tmp_path / "pictures"
+    images.mkdir()
+    for scene in range(8):
+        Image.new("RGB", (8, 8)).save(images / f"{scene}.png")
+    study, _ = make(tmp_path, {"test": store}, images=[str(images)] * 2, scenes=8, checks=0)
+    choices = {
+        (choice.category, choice.text, choice.thing)
+        for question in study.questions
+        if question.kind == "objects"
+        for choice in question.choices
+    }
+    assert choices == {
+        ("person", "person", True),
+        ("sky-other-merged", "sky", False),
+        ("door-stuff", "door", False),
+        ("wood", "wood", False),
+        ("toothbrush", "toothbrush", True),
+        # Both would be "wall" in one question: they keep their names.
+        ("wall-other-merged", "wall-other-merged", False),
+        ("wall-other", "wall-other", False),
+        ("banner", "banner", False),
+    }
+    for question in study.questions:
+        if question.kind == "caption":
+            assert "-merged" not in question.text and "-stuff" not in question.text
+    assert split.origin.name == "coco"
 
 
 def test_captions_beside_coco_s_annotations_are_found(tmp_path, capsys):

@@ -4,8 +4,8 @@ import json
 import random
 from collections import Counter
 from dataclasses import replace
-from itertools import combinations
-from math import comb, sqrt
+from itertools import combinations, product
+from math import comb, prod, sqrt
 
 import pytest
 
@@ -277,4 +277,16 @@ def test_when_a_check_with_names_is_passed(tmp_path, right, wrong, passes):
 def test_how_likely_it_is_to_pass_by_chance():
     """What docs/studies.md says of somebody who ticks and chooses at random."""
     names = sum(comb(4, a) * comb(4, b) for a in range(5) for b in range(5) if (a - b) / 4 >= 0.5)
-    assert names / 2**8 == pytest.approx(0.145, abs=5e-4)
+    chance = names / 2**8
+    assert chance == pytest.approx(0.145, abs=5e-4)
+    for checks, passes in (
+        (
+            [0.5, 0.5, chance, chance, chance],
+            0.02,
+        ),  # of all kinds, two captions
+        ([0.5] * 5, 0.19),  # captions alone
+    ):
+        outcomes = list(product((0, 1), repeat=5))
+        likely = [prod(p if o else 1 - p for p, o in zip(checks, some)) for some in outcomes]
+        enough = sum(p for p, some in zip(likely, outcomes, strict=True) if sum(some) >= 4)
+        assert enough == pytest.approx(passes, abs=0.005)
