@@ -11,11 +11,21 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 Values = Sequence[float | None]
 
-Chart = tuple[str, Sequence[str], Mapping[str, Values], Values | None, tuple[float, str] | None]
-"""Title; names of the rows; a series of values by its name; deviations of a single series, or
-none; and a value to compare with and its name, or none."""
+Spread = Sequence[float | tuple[float, float] | None]
+"""How far each value may lie to either side, or to the left and to the right."""
 
-_COLOURS = ("#3b6ea5", "#9dbfdf", "#d98c3f")
+Chart = tuple[
+    str,
+    Sequence[str],
+    Mapping[str, Values],
+    Mapping[str, Spread] | None,
+    tuple[float, str] | None,
+]
+"""Title; names of the rows; a series of values by its name; the spread of each series, or none; and
+a value to compare with and its name, or none."""
+
+_COLOURS = ("#3b6ea5", "#9dbfdf", "#d98c3f", "#6a9a5b", "#8a6fae", "#b0a48a")
+_PLAIN: dict[str, Any] = {"parse_math": False}  # names may have any characters
 _INK, _FAINT = "#22272e", "#d7dce2"
 
 
@@ -35,38 +45,43 @@ def render_row_charts(path: str | os.PathLike[str], charts: Sequence[Chart], foo
     grid = figure.add_gridspec(lines, 2, height_ratios=heights)
     for number, chart in enumerate(charts):
         _render_chart(figure.add_subplot(grid[number // 2, number % 2]), chart)
-    figure.supxlabel(
-        "\n".join(textwrap.wrap(footnote, 180)), x=0.015, ha="left", fontsize=9, color=_INK
-    )
+    lines_below = "\n".join(textwrap.wrap(footnote, 180))
+    figure.supxlabel(lines_below, x=0.015, ha="left", fontsize=9, color=_INK, **_PLAIN)
     figure.savefig(path, dpi=120, format="png", facecolor="white")
 
 
 def _render_chart(axes: Axes, chart: Chart) -> None:
-    title, names, series, deviations, reference = chart
-    axes.set_title(title, loc="left", fontsize=11, color=_INK)
+    title, names, series, spread, reference = chart
+    axes.set_title(title, loc="left", fontsize=11, color=_INK, **_PLAIN)
     thickness = 0.72 / len(series)
-    known = [value for row in series.values() for value in row if value is not None]
-    errors = [deviation or 0 for deviation in deviations] if deviations else None
-    right = max([*known, *([reference[0]] if reference else []), 0]) + max(errors or [0])
+    errors = {name: _sides((spread or {}).get(name), len(names)) for name in series}
+    ends = [
+        value + end
+        for name, row in series.items()
+        for value, end in zip(row, errors[name][1], strict=True)
+        if value is not None
+    ]
+    right = max([*ends, *([reference[0]] if reference else []), 0])
     number_format = "{:.2f}" if right >= 2 else "{:.3f}"
+    handles = []
     for number, (name, row) in enumerate(series.items()):
         bars = axes.barh(
             [k + (number - (len(series) - 1) / 2) * thickness for k in range(len(names))],
             [max(value or 0, 0) for value in row],
             height=0.88 * thickness,
             color=_COLOURS[number % len(_COLOURS)],
-            xerr=errors,
+            xerr=errors[name] if spread else None,
             ecolor=_INK,
-            label=name or None,
         )
+        handles.append(bars)
         words = ["–" if value is None else number_format.format(value) for value in row]
         axes.bar_label(bars, words, padding=4, fontsize=8.5, color=_INK)
     if reference is not None:
         axes.axvline(reference[0], color=_INK, linewidth=1, linestyle=(0, (4, 3)))
         style: dict[str, Any] = {"fontsize": 8.5, "color": _INK, "ha": "right", "va": "bottom"}
-        axes.text(reference[0], len(names) - 0.42, f"{reference[1]} ", **style)
+        axes.text(reference[0], len(names) - 0.42, f"{reference[1]} ", **style, **_PLAIN)
     wrapped = ["\n".join(textwrap.wrap(name, 24)) for name in names]
-    axes.set_yticks(range(len(names)), wrapped, fontsize=9.5, color=_INK)
+    axes.set_yticks(range(len(names)), wrapped, fontsize=9.5, color=_INK, **_PLAIN)
     axes.set_ylim(len(names) - 0.4, -0.6)  # the first row on top
     axes.set_xlim(0, (right or 1) * 1.13)
     axes.tick_params(axis="both", length=0, colors=_INK, labelsize=9)
@@ -75,4 +90,15 @@ def _render_chart(axes: Axes, chart: Chart) -> None:
     axes.spines[:].set_visible(False)
     if len(series) > 1:
         corner: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.985)}
-        axes.legend(frameon=False, fontsize=9, ncols=3, **corner)
+        legend = axes.legend(handles, list(series), frameon=False, fontsize=9, ncols=3, **corner)
+        for text in legend.get_texts():
+            text.set(**_PLAIN)
+
+
+def _sides(spread: Spread | None, count: int) -> tuple[list[float], list[float]]:
+    """How far bars may lie to the left, and to the right; not at all where that is not known."""
+    pairs = [
+        value if isinstance(value, tuple) else (value or 0, value or 0)
+        for value in spread or [None] * count
+    ]
+    return [left for left, _ in pairs], [right for _, right in pairs]

@@ -104,7 +104,7 @@ def plot_tables(result: Mapping[str, Any], path: str | os.PathLike[str]) -> None
             f"{title}, {WORDS[metric.better]}",
             titles,
             {**series, name: [figure and figure.value for figure in found]},
-            deviations if metric.deviation_over else None,
+            {name: deviations} if metric.deviation_over else None,
             (true, "true pictures") if metric.key == "inception_score" and true else None,
         )
     render_row_charts(path, list(charts.values()), _footnote(result))

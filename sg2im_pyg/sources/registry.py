@@ -31,6 +31,8 @@ class Source:
             :data:`~sg2im_pyg.evaluation.network_files.NETWORKS`.
         configurations: Training configuration that fits pictures of a size (height, width); the
             first is taken for others. Without one :data:`DEFAULT_CONFIGURATION` is taken.
+        stuff: Indices in its vocabulary of the categories that are stuff (sky, grass), not things;
+            none where it does not tell one from the other.
         made_on_first_use: Whether a training makes the data that is missing, without being asked.
     """
 
@@ -42,6 +44,7 @@ class Source:
     feature_network: str = "inception"
     configurations: Mapping[tuple[int, int], str] = field(default_factory=dict)
     made_on_first_use: bool = False
+    stuff: range | None = None
 
     def load_options(self) -> type[Any]:
         """The dataclass of its options, imported when it is asked for."""
@@ -93,6 +96,7 @@ register_source(
         feature_network="landscapes",
         configurations={(64, 64): DEFAULT_CONFIGURATION},
         made_on_first_use=True,
+        stuff=range(1, 7),  # sky to mountain
     )
 )
 register_source(
@@ -102,6 +106,7 @@ register_source(
         options="sg2im_pyg.sources.coco.options:CocoOptions",
         graphs_per_picture=5,
         configurations={(64, 64): "coco64"},
+        stuff=range(92, 256),  # ids of things end at 90; merged stuff goes on to 200
     )
 )
 register_source(

@@ -3,6 +3,7 @@
 import math
 import operator
 from dataclasses import field, fields, is_dataclass
+from functools import cache
 from itertools import repeat
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -84,7 +85,7 @@ def check_options(options: Any, prefix: str = "") -> None:
     Raises:
         Sg2ImError: At the first value that is none of its option.
     """
-    hints = get_type_hints(type(options))
+    hints = _hints(type(options))  # type: ignore[arg-type]
     for entry in fields(options):
         value, hint = getattr(options, entry.name), hints[entry.name]
         if is_dataclass(hint):
@@ -94,6 +95,11 @@ def check_options(options: Any, prefix: str = "") -> None:
             raise Sg2ImError(
                 f"{prefix}{entry.name} must be {expected(hint, bounds)}, got {shown(value)}."
             )
+
+
+@cache  # resolved anew, they would take most of the time of many small checks
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def expected(hint: Any, bounds: dict[str, float] | None = None) -> str:

@@ -33,6 +33,7 @@ COMMANDS = {
     "generate": Command("eval/generate.py", "generate pictures from scene graphs"),
     "evaluate": Command("eval/run.py", "evaluate checkpoints, and pictures of other systems"),
     "ablation": Command("eval/ablation.py", "make the rows of the paper's Tables 1 and 2"),
+    "study": Command("eval/study.py", "ask people about pictures, and count their answers"),
     "fetch": Command("eval/fetch.py", "fetch the models that the paper's authors published"),
     "convert": Command(
         "eval/convert.py",

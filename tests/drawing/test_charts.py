@@ -30,6 +30,16 @@ def test_bars_are_as_long_as_their_values(tmp_path):
 
 @pytest.mark.parametrize("value", [0.0, None, 1e-9, 1e9])
 def test_values_of_any_size_and_one_row_can_be_drawn(tmp_path, value):
-    chart = ("T", ["$a_b$ \N{GREEK SMALL LETTER SIGMA}"], {"": [value]}, [0.1], (2.0, "true"))
+    chart = ("T", ["$a_b$ \N{GREEK SMALL LETTER SIGMA}"], {"": [value]}, {"": [0.1]}, (2.0, "true"))
     charts.render_row_charts(tmp_path / "a.png", [chart], "")
     assert Image.open(tmp_path / "a.png").width > 1000
+
+
+def test_each_series_has_its_own_spread_and_any_name(tmp_path):
+    series = {"_hidden $\\frac$": [0.2, None], "b": [0.9, 0.4]}
+    spread = {"_hidden $\\frac$": [(0.1, 0.3), None], "b": [0.05, None]}
+    chart = ("$\\frac$", ["$x", "y$"], series, spread, (0.5, "$\\"))
+    charts.render_row_charts(tmp_path / "a.png", [chart], "$\\frac$")
+    _, only = bars(tmp_path / "a.png", charts._COLOURS[0])  # the first is the legend's
+    _, longer, shorter = bars(tmp_path / "a.png", charts._COLOURS[1])
+    assert [only / longer, shorter / longer] == pytest.approx([0.2 / 0.9, 0.4 / 0.9], abs=0.03)

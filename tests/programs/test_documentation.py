@@ -77,6 +77,8 @@ def copy(repository):
     writers.cvat(copy / "MY_PICTURES")
     for i, graph in enumerate(json_blocks()):
         (copy / ("graphs.json" if not i else f"graphs{i}.json")).write_text(json.dumps(graph))
+    columns = "participant,number,question,choice,milliseconds,completed\n"
+    (copy / "answers.csv").write_text(columns, encoding="utf-8")
     # The landscapes are there, with fewer pictures: nothing is drawn.
     prepare_landscapes(copy / "datasets" / "landscapes", (64, 64), 16, 4, 4, 4, 0, 1, False)
     run(copy, ["train/run.py", *SHORT])
@@ -179,6 +181,7 @@ def test_the_commands_run(copy, released_models):
     assert (copy / "runs" / "generated" / "coco" / "figure.png").is_file()
     assert (copy / "runs" / "ablation-landscapes" / "tables.md").is_file()
     assert (newest_run(copy) / "evaluation" / "test" / "report.html").is_file()
+    assert (copy / "runs" / "study" / "scores" / "scores.md").is_file()
     for folder in ("COCO_FOLDER", "VG_FOLDER"):
         for name in ("train.h5", "summary.txt", "preview.png"):
             assert (copy / folder / "64x64" / name).is_file()
