@@ -20,6 +20,7 @@ DRAWING = REPOSITORY / "docs" / "layers.png"
 
 LAYERS: tuple[dict[str, str], ...] = (
     {"__main__": "the command sg2im", "commands": "what the programs do, and their options"},
+    {"study": "studies with people: questions, answers, figures"},
     {"evaluation": "figures of systems on a split, tables, the report, the ablation"},
     {"training": "one run: losses, step, loop, processes, run folder"},
     {"sources": "from annotations and pictures of each source to stores"},

@@ -7,10 +7,13 @@ they are there Ctrl-C is already answered with a word instead of a traceback.
 import ast
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
+
+from sg2im_pyg.errors import Sg2ImError
 
 
 def lazy_names(package: str) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
@@ -48,3 +51,21 @@ def lazy_names(package: str) -> tuple[list[str], Callable[[str], Any], Callable[
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
 
     return sorted(homes), get_name, lambda: sorted([*homes, *modules()])
+
+
+@contextmanager
+def packages_of(extra: str) -> Iterator[None]:
+    """Where packages of an extra of setup.cfg are imported.
+
+    Raises:
+        Sg2ImError: If one of them is not installed; it says how to do it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).partition(".")[0] == "sg2im_pyg":
+            raise
+        raise Sg2ImError(
+            f"{error.name} is not installed, which this needs: python -m pip install "
+            f"'sg2im-pyg[{extra}]'"
+        ) from error

@@ -1,0 +1,1 @@
+"""Studies with people: questions are made, asked and counted (paper, Section 4.6)."""

@@ -1,0 +1,456 @@
+"""The answers of a study, in SQLite or PostgreSQL: what was acknowledged is not lost, and each
+question is answered once by each participant.
+
+SQLite runs in WAL mode and waits for the disk at each commit (``synchronous=FULL``), as PostgreSQL
+does by itself: a process that is killed, or a power cut, takes nothing that was acknowledged. Of a
+person nothing is kept but a random code.
+"""
+
+import csv
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sg2im_pyg.errors import Sg2ImError, first_line, shortened
+from sg2im_pyg.study.questions import Answer, Question, Study
+from sg2im_pyg.system.lazy import packages_of
+
+with packages_of("study"):
+    import sqlalchemy as sql
+    from sqlalchemy.dialects import postgresql, sqlite
+    from sqlalchemy.engine import URL, make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+DATABASE = "answers.sqlite"
+"""File in a study's folder."""
+
+MOST_MILLISECONDS = 10**9
+"""About eleven days; a longer time is kept as this."""
+
+_CODE = re.compile(r"[0-9a-f]{32}")
+_MOST_BYTES = 2**28  # of a CSV file
+_COLUMNS = ("participant", "number", "question", "choice", "milliseconds", "completed")
+
+_TABLES = sql.MetaData()
+_FACTS = sql.Table(
+    "study",
+    _TABLES,
+    sql.Column("name", sql.String(32), primary_key=True),
+    sql.Column("value", sql.String(200), nullable=False),
+)
+_PARTICIPANTS = sql.Table(
+    "participants",
+    _TABLES,
+    sql.Column("place", sql.Integer, primary_key=True, autoincrement=True),  # from 1
+    sql.Column("code", sql.String(32), nullable=False, unique=True),
+    sql.Column("questions", sql.Integer, nullable=False),  # that they are asked
+    sql.Column("completion", sql.String(64), nullable=False),
+    sqlite_autoincrement=True,  # a place is never given twice
+)
+_ANSWERS = sql.Table(
+    "answers",
+    _TABLES,
+    sql.Column("place", sql.ForeignKey("participants.place"), primary_key=True),
+    sql.Column("question", sql.String(32), primary_key=True),
+    sql.Column("choice", sql.Text, nullable=False),  # a JSON list
+    sql.Column("milliseconds", sql.Integer, nullable=False),
+)
+
+
+class Participant(NamedTuple):
+    """Somebody who takes part."""
+
+    number: int
+    """Running number, from 0."""
+    questions: int
+    """How many questions they are asked."""
+    answered: frozenset[str]
+    """Ids of those that they have answered."""
+    completion: str
+    """Code that says that they have answered all, for a crowd platform."""
+
+    @property
+    def is_done(self) -> bool:
+        return len(self.answered) >= self.questions
+
+
+class Counts(NamedTuple):
+    """How far a study is."""
+
+    participants: int
+    completed: int
+    answers: int
+
+
+class Unavailable(Exception):
+    """The database can not be reached or written to just now: nothing was kept."""
+
+
+class Answers:
+    """The answers of one study, to be written.
+
+    Args:
+        url: Database; see :func:`database_url`.
+        study: What is asked.
+
+    Raises:
+        Sg2ImError: If the database can not be opened, or holds the answers of another study.
+    """
+
+    def __init__(self, url: URL, study: Study) -> None:
+        self.study = study
+        self.assignment = lru_cache(4096)(study.assignment)
+        """What each participant is asked, by their number."""
+        self._engine = _engine(url)
+        self.writers = 1 if url.get_backend_name() == "sqlite" else 8
+        """How many may write at the same time: SQLite has one lock."""
+        self._insert: Any = sqlite.insert if self.writers == 1 else postgresql.insert
+        with _readable(url):
+            _TABLES.create_all(self._engine)
+            if self.fact("study", study_key(study)) != study_key(study):
+                raise Sg2ImError(
+                    f"{_shown(url)} holds the answers of another study, or the study was made anew "
+                    "since: give another --database, or move the old answers away."
+                )
+
+    def fact(self, name: str, otherwise: str) -> str:
+        """Something that is kept with the answers: what it was the first time."""
+        with self._writing() as connection:
+            connection.execute(
+                self._insert(_FACTS).values(name=name, value=otherwise).on_conflict_do_nothing()
+            )
+            return str(connection.scalar(sql.select(_FACTS.c.value).where(_FACTS.c.name == name)))
+
+    def begin(self, code: str, most: int) -> Participant | None:
+        """Lets somebody take part, or go on.
+
+        Args:
+            code: Their random code of 32 hexadecimal digits, which they have drawn.
+            most: Participants that the study wants.
+
+        Returns:
+            Who they are; none where there are enough already.
+
+        Raises:
+            ValueError: If the code is none.
+            Unavailable: If it can not be kept just now.
+        """
+        if not _CODE.fullmatch(code):
+            raise ValueError("participant must be a code of 32 hexadecimal digits.")
+        with self._writing() as connection:
+            known = self._find(connection, code)
+            if known is not None:
+                return known
+            count = sql.select(sql.func.count()).select_from(_PARTICIPANTS)
+            if int(connection.scalar(count) or 0) >= most:
+                return None
+            insert = self._insert(_PARTICIPANTS).values(
+                code=code,
+                questions=0,  # follows from the place, which is not known yet
+                completion=f"{secrets.token_hex(2)}-{secrets.token_hex(2)}".upper(),
+            )
+            connection.execute(insert.on_conflict_do_nothing())
+            own = _PARTICIPANTS.c.code == code
+            place = connection.scalar(sql.select(_PARTICIPANTS.c.place).where(own))
+            asked = len(self.assignment(int(place or 1) - 1))
+            connection.execute(sql.update(_PARTICIPANTS).where(own).values(questions=asked))
+            return self._find(connection, code)
+
+    def keep(self, code: str, answers: Sequence[Mapping[str, Any]]) -> Participant:
+        """Keeps answers; when it returns, they are on the disk. The first answer to a question
+        counts, also where it comes again.
+
+        Args:
+            code: Whose they are.
+            answers: Each with ``question``, ``choice`` and ``milliseconds``.
+
+        Raises:
+            LookupError: If nobody has this code.
+            ValueError: If one of them is none to a question that they are asked; none is kept.
+            Unavailable: If they can not be kept just now.
+        """
+        with self._writing() as connection:
+            known = self._find(connection, code) if _CODE.fullmatch(code) else None
+            if known is None:
+                raise LookupError(code)
+            asked = {entry.question.id for entry in self.assignment(known.number)}
+            rows = []
+            for answer in answers:
+                question, choice, milliseconds = checked_answer(self.study, answer)
+                if question.id not in asked:
+                    raise ValueError(f"question {question.id} is none that you are asked.")
+                rows.append(
+                    {
+                        "place": known.number + 1,
+                        "question": question.id,
+                        "choice": json.dumps(choice),
+                        "milliseconds": milliseconds,
+                    }
+                )
+            if rows:
+                connection.execute(self._insert(_ANSWERS).on_conflict_do_nothing(), rows)
+            return known._replace(answered=self._answered(connection, known.number + 1))
+
+    def counts(self) -> Counts:
+        """How many take part, how many are done, and how many answers there are."""
+        per_person = (
+            sql.select(_PARTICIPANTS.c.questions, sql.func.count(_ANSWERS.c.question))
+            .select_from(_PARTICIPANTS.outerjoin(_ANSWERS))
+            .group_by(_PARTICIPANTS.c.place, _PARTICIPANTS.c.questions)
+        )
+        with self._writing() as connection:
+            rows = connection.execute(per_person).all()
+        return Counts(len(rows), sum(n >= of for of, n in rows), sum(n for _, n in rows))
+
+    def close(self) -> None:
+        """Lets the database go."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sql.Connection]:
+        """A transaction: what was written in it is on the disk at its end, or none of it."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise Unavailable(first_line(error)) from error
+
+    def _find(self, connection: sql.Connection, code: str) -> Participant | None:
+        rows = sql.select(_PARTICIPANTS).where(_PARTICIPANTS.c.code == code)
+        row = connection.execute(rows).one_or_none()
+        if row is None:
+            return None
+        answered = self._answered(connection, row.place)
+        return Participant(row.place - 1, row.questions, answered, row.completion)
+
+    def _answered(self, connection: sql.Connection, place: int) -> frozenset[str]:
+        rows = sql.select(_ANSWERS.c.question).where(_ANSWERS.c.place == place)
+        return frozenset(connection.scalars(rows))
+
+
+def checked_answer(
+    study: Study, answer: Mapping[str, Any]
+) -> tuple[Question, tuple[str, ...], int]:
+    """An answer that somebody sent: its question, choice and milliseconds.
+
+    Raises:
+        ValueError: If there is no such question, or the choice is none of its own.
+    """
+    if not isinstance(answer, Mapping):
+        raise ValueError("an answer must have question, choice and milliseconds.")
+    name, choice = answer.get("question"), answer.get("choice")
+    question = study.by_id.get(name) if isinstance(name, str) else None
+    if question is None:
+        raise ValueError("question must be the id of a question.")
+    own = [entry.id for entry in question.choices] or [
+        str(k) for k in range(len(question.pictures))
+    ]
+    if not isinstance(choice, (list, tuple)) or not all(isinstance(c, str) for c in choice):
+        raise ValueError("choice must be a list of texts.")
+    if len(set(choice)) != len(choice) or not set(choice) <= set(own):
+        raise ValueError(f"choice must be some of those of question {question.id}, each once.")
+    if question.kind == "caption" and len(choice) != 1:
+        raise ValueError(f"choice must be one picture of question {question.id}.")
+    milliseconds = answer.get("milliseconds")
+    if type(milliseconds) is not int or milliseconds < 0:
+        raise ValueError("milliseconds must be a whole number, at least 0.")
+    return question, tuple(sorted(choice, key=own.index)), min(milliseconds, MOST_MILLISECONDS)
+
+
+def study_key(study: Study) -> str:
+    """Tells studies apart by what they ask; the title may change."""
+    content = asdict(study)
+    asked = {name: content[name] for name in sorted(content) if name not in ("title", "command")}
+    return sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def database_url(folder: Path, database: str | None = None) -> URL:
+    """Where the answers of a study are kept.
+
+    Args:
+        folder: The study's.
+        database: PostgreSQL, such as ``postgresql://user@host/name``; none: SQLite in the folder.
+
+    Raises:
+        Sg2ImError: If it is another address.
+    """
+    if database is None:
+        return URL.create("sqlite", database=str(folder.absolute() / DATABASE))
+    try:
+        url = make_url(database)
+    except (ArgumentError, ValueError):
+        url = None
+    if url is None or url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
+        raise Sg2ImError(
+            "--database must be a PostgreSQL database, such as postgresql://user@host/name."
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+# Reading ---------------------------------------------------------------------------------------
+
+
+def read_answers(source: str | Path) -> list[Answer]:
+    """All answers of a study, in the order of participants.
+
+    Args:
+        source: Folder of the study, a file of SQLite, the address of a PostgreSQL database, or a
+            CSV file of answers that a platform gave back (see :mod:`sg2im_pyg.study.export`).
+
+    Raises:
+        Sg2ImError: If there are none, or they can not be read.
+    """
+    path = Path(source)
+    if isinstance(source, str) and "://" in source:
+        return _read_database(database_url(Path(), source))
+    if path.suffix.lower() == ".csv":
+        return _read_csv(path)
+    path = path / DATABASE if path.is_dir() else path
+    if not path.is_file():
+        raise Sg2ImError(f"There are no answers in {path}: serve the study first.")
+    return _read_database(URL.create("sqlite", database=str(path.absolute())))
+
+
+def _read_database(url: URL) -> list[Answer]:
+    engine = _engine(url)
+    rows = (
+        sql.select(_PARTICIPANTS, _ANSWERS.c.question, _ANSWERS.c.choice, _ANSWERS.c.milliseconds)
+        .join_from(_PARTICIPANTS, _ANSWERS)
+        .order_by(_PARTICIPANTS.c.place, _ANSWERS.c.question)
+    )
+    try:
+        with _readable(url), engine.connect() as connection:
+            found = connection.execute(rows).all()
+    finally:
+        engine.dispose()
+    counts: dict[int, int] = {}
+    for row in found:
+        counts[row.place] = counts.get(row.place, 0) + 1
+    return [
+        _answer(
+            {
+                "participant": row.code,
+                "number": row.place - 1,
+                "question": row.question,
+                "choice": row.choice,
+                "milliseconds": row.milliseconds,
+                "completed": counts[row.place] >= row.questions,
+            },
+            _shown(url),
+        )
+        for row in found
+    ]
+
+
+def _read_csv(path: Path) -> list[Answer]:
+    """Answers as rows of a CSV file, or, as platforms give them back, all of a participant's as
+    JSON in one cell."""
+    if not path.is_file():
+        raise Sg2ImError(f"There is no file {path}: give the answers that the platform gave back.")
+    if path.stat().st_size > _MOST_BYTES:
+        raise Sg2ImError(f"{path} is larger than {_MOST_BYTES // 2**20} MiB: split it.")
+    kept: dict[tuple[str, str], Answer] = {}  # the first answer of a participant counts
+    try:
+        csv.field_size_limit(2**24)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            names = rows.fieldnames or []
+            bundles = [name for name in names if name.lower().endswith("answers")]
+            if not set(_COLUMNS) <= set(names) and not bundles:
+                raise Sg2ImError(
+                    f"{path} has neither the columns {', '.join(_COLUMNS)} nor one whose name ends "
+                    "with 'answers': give the file that the platform gave back."
+                )
+            for row in rows:
+                for entry in _entries(row, bundles, f"{path}, line {rows.line_num}"):
+                    kept.setdefault((entry.participant, entry.question), entry)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Sg2ImError(f"{path} is no CSV file in UTF-8 ({first_line(error)}).") from error
+    return sorted(kept.values(), key=lambda a: (a.number, a.participant, a.question))
+
+
+def _entries(row: Mapping[str, Any], bundles: Sequence[str], place: str) -> Iterator[Answer]:
+    if not bundles:
+        yield _answer(row, place)
+        return
+    for name in bundles:
+        if not row[name]:
+            continue  # somebody who never handed anything in
+        try:
+            bundle = json.loads(row[name])
+            of_all = {key: bundle[key] for key in ("participant", "number", "completed")}
+            entries = [{**of_all, **answer} for answer in bundle["answers"]]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise Sg2ImError(f"{place}: {name} holds no answers of a study.") from error
+        yield from (_answer(entry, place) for entry in entries)
+
+
+def _answer(entry: Mapping[str, Any], place: str) -> Answer:
+    """An answer from a file: its texts are checked, as files come from anywhere."""
+    try:
+        choice = entry["choice"]
+        choice = json.loads(choice) if isinstance(choice, str) else choice
+        texts = [entry["participant"], entry["question"], *choice]
+        numbers = int(entry["number"]), int(entry["milliseconds"])
+        if not all(isinstance(text, str) and 0 < len(text) <= 64 for text in texts):
+            raise ValueError("texts")
+        if not all(0 <= number <= MOST_MILLISECONDS for number in numbers):
+            raise ValueError("numbers")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        shown = shortened(repr(entry.get("question")))
+        raise Sg2ImError(f"{place}: the answer to question {shown} can not be read.") from error
+    completed = str(entry.get("completed")).lower() in ("true", "1", "yes")
+    return Answer(texts[0], numbers[0], texts[1], tuple(choice), numbers[1], completed)
+
+
+# Databases -------------------------------------------------------------------------------------
+
+
+def _engine(url: URL) -> sql.Engine:
+    if url.get_backend_name() == "sqlite":
+        # One connection, used in turn: SQLite has one lock for writing.
+        engine = sql.create_engine(url, pool_size=1, max_overflow=0)
+        sql.event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    with packages_of("postgresql"):
+        return sql.create_engine(
+            url, pool_size=8, max_overflow=0, pool_pre_ping=True, connect_args=_POSTGRESQL
+        )
+
+
+_POSTGRESQL = {"connect_timeout": 10, "options": "-c synchronous_commit=on"}
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 30000")
+    [mode] = cursor.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise Sg2ImError("SQLite can not use WAL here: put the study on a disk of this computer.")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone does not reach the disk
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+@contextmanager
+def _readable(url: URL) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, NoSuchModuleError, Unavailable) as error:
+        reason = first_line(getattr(error, "orig", None) or error)
+        raise Sg2ImError(f"{_shown(url)} can not be opened as a database ({reason}).") from error
+
+
+def _shown(url: URL) -> str:
+    """A database for a sentence, without its password."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.set(drivername="postgresql").render_as_string(hide_password=True)
