@@ -10,13 +10,13 @@ import csv
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.study.questions import Answer, Question, Study
@@ -27,6 +27,8 @@ with packages_of("study"):
     from sqlalchemy.dialects import postgresql, sqlite
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+T = TypeVar("T")
 
 DATABASE = "answers.sqlite"
 """File in a study's folder."""
@@ -109,9 +111,8 @@ class Answers:
         self.assignment = lru_cache(4096)(study.assignment)
         """What each participant is asked, by their number."""
         self._engine = _engine(url)
-        self.writers = 1 if url.get_backend_name() == "sqlite" else 8
-        """How many may write at the same time: SQLite has one lock."""
-        self._insert: Any = sqlite.insert if self.writers == 1 else postgresql.insert
+        is_sqlite = url.get_backend_name() == "sqlite"
+        self._insert: Any = sqlite.insert if is_sqlite else postgresql.insert
         with _readable(url):
             _TABLES.create_all(self._engine)
             if self.fact("study", study_key(study)) != study_key(study):
@@ -122,16 +123,49 @@ class Answers:
 
     def fact(self, name: str, otherwise: str) -> str:
         """Something that is kept with the answers: what it was the first time."""
-        with self._writing() as connection:
+        with self.transaction() as connection:
             connection.execute(
                 self._insert(_FACTS).values(name=name, value=otherwise).on_conflict_do_nothing()
             )
             return str(connection.scalar(sql.select(_FACTS.c.value).where(_FACTS.c.name == name)))
 
-    def begin(self, code: str, most: int) -> Participant | None:
+    @contextmanager
+    def transaction(self) -> Iterator[sql.Connection]:
+        """A transaction: at its end, what was written in it is on the disk, or none of it.
+
+        Raises:
+            Unavailable: If it can not be kept just now.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise Unavailable(first_line(error)) from error
+
+    def together(self, works: Sequence[Callable[[sql.Connection], T]]) -> list[T | Exception]:
+        """Does several things in one transaction, so that the disk is waited for once.
+
+        Returns:
+            What each gave, or the :class:`ValueError` or :class:`LookupError` that it raised,
+            which those of this class do before they write.
+
+        Raises:
+            Unavailable: If nothing of it can be kept just now.
+        """
+        found: list[T | Exception] = []
+        with self.transaction() as connection:
+            for work in works:
+                try:
+                    found.append(work(connection))
+                except (ValueError, LookupError) as error:
+                    found.append(error)
+        return found
+
+    def begin(self, connection: sql.Connection, code: str, most: int) -> Participant | None:
         """Lets somebody take part, or go on.
 
         Args:
+            connection: Of a transaction.
             code: Their random code of 32 hexadecimal digits, which they have drawn.
             most: Participants that the study wants.
 
@@ -140,63 +174,61 @@ class Answers:
 
         Raises:
             ValueError: If the code is none.
-            Unavailable: If it can not be kept just now.
         """
         if not _CODE.fullmatch(code):
             raise ValueError("participant must be a code of 32 hexadecimal digits.")
-        with self._writing() as connection:
-            known = self._find(connection, code)
-            if known is not None:
-                return known
-            count = sql.select(sql.func.count()).select_from(_PARTICIPANTS)
-            if int(connection.scalar(count) or 0) >= most:
-                return None
-            insert = self._insert(_PARTICIPANTS).values(
-                code=code,
-                questions=0,  # follows from the place, which is not known yet
-                completion=f"{secrets.token_hex(2)}-{secrets.token_hex(2)}".upper(),
-            )
-            connection.execute(insert.on_conflict_do_nothing())
-            own = _PARTICIPANTS.c.code == code
-            place = connection.scalar(sql.select(_PARTICIPANTS.c.place).where(own))
-            asked = len(self.assignment(int(place or 1) - 1))
-            connection.execute(sql.update(_PARTICIPANTS).where(own).values(questions=asked))
-            return self._find(connection, code)
+        known = self._find(connection, code)
+        if known is not None:
+            return known
+        count = sql.select(sql.func.count()).select_from(_PARTICIPANTS)
+        if int(connection.scalar(count) or 0) >= most:
+            return None
+        insert = self._insert(_PARTICIPANTS).values(
+            code=code,
+            questions=0,  # follows from the place, which is not known yet
+            completion=f"{secrets.token_hex(2)}-{secrets.token_hex(2)}".upper(),
+        )
+        connection.execute(insert.on_conflict_do_nothing())
+        own = _PARTICIPANTS.c.code == code
+        place = connection.scalar(sql.select(_PARTICIPANTS.c.place).where(own))
+        asked = len(self.assignment(int(place or 1) - 1))
+        connection.execute(sql.update(_PARTICIPANTS).where(own).values(questions=asked))
+        return self._find(connection, code)
 
-    def keep(self, code: str, answers: Sequence[Mapping[str, Any]]) -> Participant:
-        """Keeps answers; when it returns, they are on the disk. The first answer to a question
-        counts, also where it comes again.
+    def keep(
+        self, connection: sql.Connection, code: str, answers: Sequence[Mapping[str, Any]]
+    ) -> Participant:
+        """Keeps answers. The first answer to a question counts, also where it comes again.
 
         Args:
+            connection: Of a transaction, at whose end they are on the disk.
             code: Whose they are.
             answers: Each with ``question``, ``choice`` and ``milliseconds``.
 
         Raises:
             LookupError: If nobody has this code.
             ValueError: If one of them is none to a question that they are asked; none is kept.
-            Unavailable: If they can not be kept just now.
         """
-        with self._writing() as connection:
-            known = self._find(connection, code) if _CODE.fullmatch(code) else None
-            if known is None:
-                raise LookupError(code)
-            asked = {entry.question.id for entry in self.assignment(known.number)}
-            rows = []
-            for answer in answers:
-                question, choice, milliseconds = checked_answer(self.study, answer)
-                if question.id not in asked:
-                    raise ValueError(f"question {question.id} is none that you are asked.")
-                rows.append(
-                    {
-                        "place": known.number + 1,
-                        "question": question.id,
-                        "choice": json.dumps(choice),
-                        "milliseconds": milliseconds,
-                    }
-                )
-            if rows:
-                connection.execute(self._insert(_ANSWERS).on_conflict_do_nothing(), rows)
-            return known._replace(answered=self._answered(connection, known.number + 1))
+        known = self._find(connection, code) if _CODE.fullmatch(code) else None
+        if known is None:
+            raise LookupError(code)
+        asked = {entry.question.id for entry in self.assignment(known.number)}
+        rows = []
+        for answer in answers:
+            question, choice, milliseconds = checked_answer(self.study, answer)
+            if question.id not in asked:
+                raise ValueError(f"question {question.id} is none that you are asked.")
+            rows.append(
+                {
+                    "place": known.number + 1,
+                    "question": question.id,
+                    "choice": json.dumps(choice),
+                    "milliseconds": milliseconds,
+                }
+            )
+        if rows:
+            connection.execute(self._insert(_ANSWERS).on_conflict_do_nothing(), rows)
+        return known._replace(answered=self._answered(connection, known.number + 1))
 
     def counts(self) -> Counts:
         """How many take part, how many are done, and how many answers there are."""
@@ -205,22 +237,13 @@ class Answers:
             .select_from(_PARTICIPANTS.outerjoin(_ANSWERS))
             .group_by(_PARTICIPANTS.c.place, _PARTICIPANTS.c.questions)
         )
-        with self._writing() as connection:
+        with self.transaction() as connection:
             rows = connection.execute(per_person).all()
         return Counts(len(rows), sum(n >= of for of, n in rows), sum(n for _, n in rows))
 
     def close(self) -> None:
         """Lets the database go."""
         self._engine.dispose()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sql.Connection]:
-        """A transaction: what was written in it is on the disk at its end, or none of it."""
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise Unavailable(first_line(error)) from error
 
     def _find(self, connection: sql.Connection, code: str) -> Participant | None:
         rows = sql.select(_PARTICIPANTS).where(_PARTICIPANTS.c.code == code)
@@ -421,7 +444,7 @@ def _engine(url: URL) -> sql.Engine:
         return engine
     with packages_of("postgresql"):
         return sql.create_engine(
-            url, pool_size=8, max_overflow=0, pool_pre_ping=True, connect_args=_POSTGRESQL
+            url, pool_size=2, max_overflow=0, pool_pre_ping=True, connect_args=_POSTGRESQL
         )
 
 

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.study.answers import Answers, Participant, Unavailable, study_key
 from sg2im_pyg.study.questions import Presented, Question, Study
+from sg2im_pyg.study.transactions import Transactions
 from sg2im_pyg.web.application import StaticFiles, check_rate, make_application, read_json
 from sg2im_pyg.web.limits import RateLimit
 from sg2im_pyg.web.options import WebOptions
@@ -64,14 +65,14 @@ def make_page(
     """
     pictures = picture_files(study, folder)
     page = render_page(study, folder)
-    writers = anyio.CapacityLimiter(answers.writers)
+    transactions = Transactions(answers)
     requests = RateLimit(100, burst=3_000) if options.is_public else None
     # A class of students behind one address may begin at once; a program may not fill the study.
     beginnings = RateLimit(0.5, burst=200) if options.is_public else None
 
-    async def in_database(work: Callable[..., T], *arguments: Any) -> T:
+    async def in_database(work: Callable[[Connection], T]) -> T:
         try:
-            return await anyio.to_thread.run_sync(work, *arguments, limiter=writers)
+            return await transactions.do(work)
         except Unavailable:
             sentence = "Answers can not be kept just now: they are sent again by themselves."
             raise HTTPException(503, sentence, {"Retry-After": "2"}) from None
@@ -92,7 +93,9 @@ def make_page(
         if beginnings is not None:
             check_rate(beginnings, request)
         try:
-            participant = await in_database(answers.begin, code, most_participants)
+            participant = await in_database(
+                lambda connection: answers.begin(connection, code, most_participants)
+            )
         except ValueError as error:
             raise HTTPException(400, str(error)) from None
         if participant is None:
@@ -105,11 +108,13 @@ def make_page(
 
     async def answer(request: Request) -> Response:
         given = _fields(await read_json(request), "participant", "answers")
-        entries = given["answers"]
+        code, entries = str(given["participant"]), given["answers"]
         if not isinstance(entries, list) or len(entries) > _MOST_AT_ONCE:
             raise HTTPException(400, f"answers must be a list of at most {_MOST_AT_ONCE}.")
         try:
-            participant = await in_database(answers.keep, str(given["participant"]), entries)
+            participant = await in_database(
+                lambda connection: answers.keep(connection, code, entries)
+            )
         except LookupError:
             raise HTTPException(404, "Nobody takes part under this code: begin first.") from None
         except ValueError as error:

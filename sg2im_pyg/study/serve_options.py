@@ -18,7 +18,7 @@ class ServeOptions(WebOptions):
     study: str = option(MISSING, positional=True, metavar="STUDY")
     """Folder of the study; a text consent.txt in it is shown before the first question."""
     database: str | None = option(None, metavar="URL")
-    """PostgreSQL for the answers, such as postgresql://user@host/name; null: SQLite, in the folder."""
+    """PostgreSQL for the answers: postgresql://user@host/name; null: SQLite, in the folder."""
     participants: int = option(10_000, least=1, most=1_000_000)
     """People who may take part."""
     completion_code: str | None = option(None, metavar="CODE")

@@ -6,6 +6,7 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -61,8 +62,9 @@ def serve(
                 timeout_graceful_shutdown=_CLOSING_SECONDS,
             )
         )
-        # uvicorn hands the signal that ended it on to whoever had it before: to nobody, here.
-        before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+        # For a signal before uvicorn listens to them, and for the one that ended it, which uvicorn
+        # hands on to whoever had it before.
+        before = {number: signal.signal(number, partial(_end, server)) for number in _SIGNALS}
         try:
             say(address)
             sys.stdout.flush()
@@ -77,6 +79,10 @@ def serve(
 def draw_token() -> str:
     """A secret for a link, which nobody guesses."""
     return secrets.token_hex(16)
+
+
+def _end(server: uvicorn.Server, *_: Any) -> None:
+    server.should_exit = True
 
 
 class _Protocol(H11Protocol):

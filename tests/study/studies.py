@@ -9,7 +9,7 @@ from sg2im_pyg.study.questions import Choice, Question, RightChoices, Study, wri
 CONSENT = "You help a study of pictures.\n\nYou can stop at any time.\n"
 
 
-def small_study(folder: Path, captions: int = 3, lists: int = 2, **changes: object) -> Study:
+def small_study(folder: Path, captions: int = 2, lists: int = 1, **changes: object) -> Study:
     """Writes a study of two systems: captions, lists of objects and of relations, and a check of
     each kind; every participant is asked all of it."""
     (folder / "pictures").mkdir(parents=True)

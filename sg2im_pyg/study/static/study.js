@@ -212,7 +212,7 @@
 
   const inputs = () => [...find("answer").querySelectorAll("input")];
   const chosen = () => inputs().filter((input) => input.checked).map((input) => input.value);
-  const isReady = () => shownAt > 0 && (current.kind !== "caption" || chosen().length === 1);
+  const isReady = () => shownAt > 0 && performance.now() - shownAt >= PAUSE && (current.kind !== "caption" || chosen().length === 1);
 
   const showNext = () => {
     const before = current;
@@ -247,7 +247,7 @@
     Promise.all(pending).then(() => {
       if (current !== asked) return;
       shownAt = performance.now();
-      showReady();
+      setTimeout(() => { if (current === asked) showReady(); }, PAUSE + 10);
     });
     for (const other of left.slice(1, AHEAD + 1)) for (const picture of other.pictures) load(picture.address);
     showReady();
@@ -261,7 +261,7 @@
   };
 
   const answer = () => {
-    if (!current || !isReady() || performance.now() - shownAt < PAUSE) return;
+    if (!current || !isReady()) return;
     const { id } = current;
     keep({ question: id, choice: chosen(), milliseconds: Math.round(performance.now() - shownAt) });
     showNext();
