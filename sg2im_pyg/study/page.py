@@ -30,6 +30,10 @@ from sg2im_pyg.web.options import WebOptions
 CONSENT = "consent.txt"
 """File in a study's folder."""
 
+BEGINNINGS = 200
+"""People who may begin at once from one address, such as a school's; then one every two seconds, so
+that a program does not fill the study."""
+
 _FOLDER = Path(__file__).parent
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _MOST_CONSENT = 2**16  # bytes
@@ -67,8 +71,7 @@ def make_page(
     page = render_page(study, folder)
     transactions = Transactions(answers)
     requests = RateLimit(100, burst=3_000) if options.is_public else None
-    # A class of students behind one address may begin at once; a program may not fill the study.
-    beginnings = RateLimit(0.5, burst=200) if options.is_public else None
+    beginnings = RateLimit(0.5, burst=BEGINNINGS) if options.is_public else None
 
     async def in_database(work: Callable[[Connection], T]) -> T:
         try:

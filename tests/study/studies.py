@@ -50,12 +50,12 @@ def small_study(folder: Path, captions: int = 2, lists: int = 1, **changes: obje
     )
     checks = sum(question.check is not None for question in questions)
     study = Study(
-        title="Pictures of scenes",
-        seed=3,
-        command="study make",
-        systems=("ours", "other"),
-        pictures_of="landscapes, test",
         **{
+            "title": "Pictures of scenes",
+            "seed": 3,
+            "command": "study make",
+            "systems": ("ours", "other"),
+            "pictures_of": "landscapes, test",
             "questions_per_person": len(questions) - checks,
             "checks_per_person": checks,
             "questions": tuple(questions),
