@@ -71,7 +71,7 @@ def open_page(browser, server):
 
     def open_it(address=server[0].address, **options):
         context = browser.new_context(**{"viewport": {"width": 1100, "height": 800}, **options})
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: mistakes.append(str(error)))
@@ -99,6 +99,7 @@ def answers_of(server, page):
 def current(page):
     """What is asked: the kind, and the keys of what stands there in order, and the pictures."""
     page.wait_for_selector("#question:not([hidden]) .view img")
+    page.wait_for_selector(".view:not(:has(img))", state="detached")
     kind = page.get_attribute("#question", "class").split()[-1]
     keys = [element.get_attribute("value") for element in page.query_selector_all("#answer input")]
     pictures = [e.get_attribute("src") for e in page.query_selector_all(".view img")]

@@ -234,6 +234,7 @@
     find("text").hidden = !text;
     find("text").className = text.length > 140 ? "long" : "";
     find("picture").hidden = kind === "caption";
+    find("picture").replaceChildren();
     if (kind === "caption") {
       find("answer").replaceChildren(...pictures.map((picture, k) => option(
         "radio", picture.key, `Picture ${k + 1}`, k + 1, view(picture, "", pending),
