@@ -20,6 +20,7 @@ WAITING_SECONDS = 20
 """How long a connection may take to ask for something."""
 _MOST_CONNECTIONS = 1_000
 _CLOSING_SECONDS = 5
+_BUSY = object()
 _SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
 ]
@@ -59,6 +60,7 @@ def serve(
                 server_header=False,
                 proxy_headers=options.address is not None,  # of a proxy on this computer
                 limit_concurrency=_MOST_CONNECTIONS,
+                timeout_keep_alive=WAITING_SECONDS,
                 timeout_graceful_shutdown=_CLOSING_SECONDS,
             )
         )
@@ -91,15 +93,18 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.loop.call_later(WAITING_SECONDS, self._close_if_waiting, self.cycle)
+        self.loop.call_later(WAITING_SECONDS, self._close_if_waiting, None)
 
-    def _close_if_waiting(self, before: Any) -> None:
+    def _close_if_waiting(self, answered: Any) -> None:
+        """Closes it if all the time since the request that was answered, or none, nothing came."""
         if self.transport.is_closing():
             return
-        if self.cycle is before and (before is None or before.response_complete):
+        is_waiting = self.cycle is None or self.cycle.response_complete
+        if is_waiting and self.cycle is answered:
             self.transport.close()
-        else:
-            self.loop.call_later(WAITING_SECONDS, self._close_if_waiting, self.cycle)
+            return
+        answered = self.cycle if is_waiting else _BUSY
+        self.loop.call_later(WAITING_SECONDS, self._close_if_waiting, answered)
 
 
 def _listen(host: str, port: int) -> socket.socket:
