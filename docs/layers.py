@@ -31,6 +31,7 @@ LAYERS: tuple[dict[str, str], ...] = (
     {"data": "scene graphs, vocabulary, transforms, store, data set, loader"},
     {"model_config": "options of the model"},
     {"nn": "layers, generators, discriminators"},
+    {"web": "pages: who may ask for them, and serving them"},
     {"images": "pixels", "system": "files, disks, downloads, processes, command lines"},
     {"errors": "the one exception for what a user can put right"},
 )
