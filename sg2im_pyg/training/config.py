@@ -225,9 +225,9 @@ class TrainingConfig:
             )
         for name in ("image_discriminator", "object_discriminator"):
             player = getattr(self, name)
+            check_options(player, f"{name}.")
             if not player.enabled:
                 continue
-            check_options(player, f"{name}.")
             side = getattr(player, "object_size", min(self.model.image_size))
             player.layers = tuple(map(tuple, player.layers))
             if not player.layers:
