@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from sg2im_pyg.data.scene_table import SceneTable
-from sg2im_pyg.data.store import open_hdf5, read_columns, write_columns
+from sg2im_pyg.data.store import open_hdf5, own_dataset, read_columns, write_columns
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.files import replace_when_whole
@@ -80,8 +80,8 @@ class Annotations:
         with open_hdf5(path) as file:
             try:
                 columns = read_columns(file, SCHEMA, path)
-                files = json.loads(bytes(file["file"][:]).decode())
-                stored_sizes = file["stored_size"][:]
+                files = json.loads(bytes(own_dataset(file, "file", "u")[:]).decode())
+                stored_sizes = own_dataset(file, "stored_size", "iu")[:]
                 report = [columns.settings[name] for name in ("settings", "skipped", "notes")]
                 if len(files) != len(columns.table) or stored_sizes.shape != (len(files), 2):
                     raise ValueError("not as many files as pictures")

@@ -164,7 +164,7 @@ def test_contents_of_files_come_before_the_words():
             "a.yaml: optimizer.lr must be a number, more than 0, got 'abc'.",
         ),
         ({"optimizer": 3}, "a.yaml: optimizer must hold options, got 3."),
-        ({"optimizer": None}, "a.yaml: optimizer must hold options, got None."),
+        ({"optimizer": None}, "a.yaml: optimizer must hold options, got null."),
         ({"split": 3}, "a.yaml: split must be one of val, test, got 3."),
         ({3: 4}, "a.yaml: There is no option 3: see --help"),
     ],
