@@ -419,7 +419,7 @@ class SceneReader(SceneTable):
 
     def _check_whole(self) -> None:
         try:
-            size = os.stat(self.path).st_size
+            size = self.path.stat().st_size
         except OSError:  # deleted: what is mapped stays
             return
         if self._written is not None and size < self._written[0]:
@@ -466,7 +466,7 @@ def own_dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
         kinds: Kinds of numbers that it may hold (numpy's letters).
 
     Raises:
-        ValueError: If there is none, if it is of another kind, lies in another file, or is larger than the file.
+        ValueError: If there is none, or it is of another kind, elsewhere, or larger than the file.
     """
     if not _has(file, name):
         raise ValueError(f"{name} is missing, or a link to elsewhere")
@@ -477,7 +477,7 @@ def own_dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
         raise ValueError(f"{name} is no dataset of its type")
     if dataset.is_virtual or dataset.external:
         raise ValueError(f"{name} lies in another file")
-    size = os.stat(file.filename).st_size
+    size = Path(file.filename).stat().st_size
     packed = dataset.id.get_create_plist().get_nfilters() > 0
     # Before memory is taken for it, also where nothing of it was ever written.
     if dataset.size * dataset.dtype.itemsize > size * (_MOST_PACKED if packed else 1):

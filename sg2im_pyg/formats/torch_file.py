@@ -1,6 +1,5 @@
 """Reads files of torch without running code from them, and writes them whole."""
 
-import errno
 import io
 import os
 import pickletools
@@ -21,6 +20,7 @@ from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.formats.archive import begins_as_archive, check_archive
 from sg2im_pyg.system.files import replace_when_whole
 
+_MOST_LEVELS = 50  # of containers
 _PICKLES = 5  # in a row, in the format before PyTorch 1.6
 
 
@@ -117,11 +117,33 @@ def save_entries(path: str | os.PathLike[str], entries: Mapping[str, Any], zippe
     Raises:
         OSError: If the file can not be written, as on a full disk; an older one stays.
     """
-    with replace_when_whole(path) as temporary:
+    with replace_when_whole(path) as temporary, temporary.open("wb") as file:
+        target = _Target(file)
         try:
-            torch.save(entries, temporary, _use_new_zipfile_serialization=zipped)
-        except RuntimeError as error:  # torch's own writer names no errno
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+            torch.save(entries, cast(Any, target), _use_new_zipfile_serialization=zipped)
+        except Exception as error:  # torch's own writer does not say what the system said
+            if target.error is None:
+                raise
+            failed = target.error
+            raise OSError(failed.errno, failed.strerror, str(path)) from error
+
+
+class _Target:
+    """A file to write to that keeps what the system refuses; it has no number, so that torch writes
+    to it alone."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.error = file, None  # type: IO[bytes], OSError | None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def weight_shapes(make: Callable[[], Module]) -> dict[str, torch.Size]:
@@ -200,11 +222,20 @@ def _check_pickle(file: IO[bytes], path: Path) -> None:
 def _check_contents(entries: Any, path: Path) -> None:
     """Checks that a file holds all that its tensors need, and makes its dicts plain ones.
 
+    A container that stands in itself would never end, and one that stands in many others, those in
+    many others in turn, would fill all memory once it is written out.
+
     An :class:`~collections.OrderedDict` in a file can have attributes that hide its methods.
 
     Raises:
-        Sg2ImError: If its tensors have more bytes than it.
+        Sg2ImError: If its tensors have more bytes than it, or its containers more entries.
     """
+    most = path.stat().st_size
+    if _written_out(entries, most, {}, 0) > most:
+        raise Sg2ImError(
+            f"{path} has {most:,} bytes, fewer than its lists have entries once those that stand "
+            "in several places are written out: it is refused; give another file."
+        )
     waiting, seen = [entries], set()
     storages: dict[int, int] = {}
     while waiting:
@@ -223,6 +254,20 @@ def _check_contents(entries: Any, path: Path) -> None:
             f"{path} has {path.stat().st_size:,} bytes, fewer than its tensors: it is damaged; "
             "give another file."
         )
+
+
+def _written_out(entry: Any, most: int, known: dict[int, int], level: int) -> int:
+    """Number of entries of nested containers; more than allowed where they do not end."""
+    if not isinstance(entry, (dict, list, tuple, set)):
+        return 1
+    if id(entry) not in known:
+        known[id(entry)] = most + 1  # until it is counted: where it stands in itself
+        inner = dict.values(entry) if isinstance(entry, dict) else entry
+        if level > _MOST_LEVELS:
+            return most + 1
+        total = 1 + sum(_written_out(value, most, known, level + 1) for value in inner)
+        known[id(entry)] = min(total, most + 1)
+    return known[id(entry)]
 
 
 def _refused(path: Path, name: str) -> Sg2ImError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import ijson
+import numpy as np
 from tqdm import tqdm
 
 from sg2im_pyg.errors import Sg2ImError, shortened
@@ -15,6 +16,8 @@ from sg2im_pyg.system.progress import progress_bar
 _BUFFER = 2**20  # bytes parsed at once
 _TAIL = 4096  # bytes at the end that are looked at to tell a cut file from a wrong one
 _DEEP = 1000  # brackets
+_STEPS = np.zeros(256, np.int8)  # that a byte leads into brackets
+_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 _END: Any = object()
 _PARSE_ERRORS = (ijson.JSONError, RecursionError, OverflowError)
 
@@ -96,12 +99,16 @@ class _Counting:
         self.path = path
         self.file = file
         self.bar = bar
+        self._level = 0  # of brackets; those in texts count too, and come in pairs or are few
 
     def read(self, size: int = -1) -> bytes:
         content = self.file.read(size)
         self.bar.update(len(content))
         # ijson keeps the path to each level: its memory grows with the square of the depth.
-        if b"[" * _DEEP in content or content.count(b"{") - content.count(b"}") > _DEEP:
+        levels = self._level + np.cumsum(_STEPS[np.frombuffer(content, np.uint8)], dtype=np.int64)
+        if len(levels):
+            self._level = int(levels[-1])
+        if len(levels) and levels.max() > _DEEP:
             raise Sg2ImError(
                 f"{self.path} is no annotation file, it has thousands of brackets in each other: "
                 "replace it by a whole copy."

@@ -1,8 +1,12 @@
 """The folder of a run: taking it, finding it again, and what is told of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
 
 from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.system.files import read_text, replace_when_whole
@@ -19,14 +23,36 @@ NEWEST = "newest"
 """In place of a run's name."""
 
 
+@contextmanager
 def begin_folder(
     config: TrainingConfig, path: Path, kind: Literal["new", "numbered", "existing"]
-) -> Path:
-    """Makes the folder of a run, see :func:`make_run_dir`, and writes its options there."""
+) -> Iterator[Path]:
+    """Makes the folder of a run, see :func:`make_run_dir`, and writes its options there; until its
+    end no other process may train in it.
+
+    Raises:
+        Sg2ImError: If one does.
+    """
     path = make_run_dir(path, kind)
-    with replace_when_whole(path / "config.yaml") as temporary:
-        temporary.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
-    return path
+    # The system's own lock, which ends with the process, however that ends.
+    lock = FileLock(path / ".training.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Sg2ImError(
+            f"Another process is training in {path}: wait for its end, or give another folder with "
+            "--run_dir."
+        ) from error
+    try:
+        for unfinished in path.glob("checkpoints/.*.tmp"):  # of a process that was killed
+            unfinished.unlink(missing_ok=True)
+        with replace_when_whole(path / "config.yaml") as temporary:
+            temporary.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
+        yield path
+    finally:
+        lock.release()
+        with suppress(OSError):  # on Windows while another process has just opened it
+            (path / ".training.lock").unlink(missing_ok=True)
 
 
 def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Path:
@@ -53,8 +79,6 @@ def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Pa
                 f"{path} is not empty: give a new folder for the run, or go on with a run that it "
                 f"holds by --resume {path}."
             )
-        for unfinished in path.glob("checkpoints/.*.tmp"):  # of a process that was killed
-            unfinished.unlink(missing_ok=True)
         return path
 
 

@@ -1,5 +1,6 @@
 """One training run, from the data to the last checkpoint."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,16 @@ from sg2im_pyg.training.noise import (
     layout_noise,
 )
 from sg2im_pyg.training.players import build_players, discriminator_ratio, learning_rate
-from sg2im_pyg.training.processes import is_stopped, launch_fabric, other_processes, stop_requests
+from sg2im_pyg.training.processes import (
+    ReadingFailed,
+    is_stopped,
+    launch_fabric,
+    memory_named,
+    next_batches,
+    notice_workers_when_they_are_asked,
+    other_processes,
+    stop_requests,
+)
 from sg2im_pyg.training.resume import Progress, freeze_statistics, frozen_statistics, restore
 from sg2im_pyg.training.run import Run
 from sg2im_pyg.training.run_folder import begin_folder, closing, summary
@@ -86,8 +96,9 @@ def _train(
         compile_players(players, config.hardware.compile)
 
     # ---- Folder of the run
+    lock = ExitStack()
     if fabric.is_global_zero:
-        run_dir = begin_folder(config, run_dir, folder)
+        run_dir = lock.enter_context(begin_folder(config, run_dir, folder))
     run = Run(config, fabric, run_dir, players, data, progress)
     run.logger.say(summary(run) + initial)
 
@@ -95,11 +106,12 @@ def _train(
     try:
         with stop_requests() as stop:
             batches = DeviceBatches(data.loader, fabric.device)
+            notice_workers_when_they_are_asked()
             players.generator.network.train(not frozen_statistics(config, progress.step))
             while progress.step < config.steps and not run.stopped_early:
                 if is_stopped(fabric, stop, progress.step):
                     break
-                parts = [next(batches) for _ in range(config.accumulation)]
+                parts = next_batches(batches, config.accumulation)
                 seeds = (config.model, config.seed, progress.step)
                 places = data.batches.places()
                 noise = [layout_noise(*seeds, own, fabric.device) for own in places]
@@ -122,9 +134,10 @@ def _train(
                     chosen_places(share, (before + place for place in own), fabric.device)
                     for own in places
                 ]
-                result = training_step(
-                    fabric, players, parts, config, noise, looks, unmasked, of_boxes, changes
-                )
+                with memory_named(config):
+                    result = training_step(
+                        fabric, players, parts, config, noise, looks, unmasked, of_boxes, changes
+                    )
                 run.count(result, rate)
                 if progress.step == config.optimizer.eval_mode_after:
                     freeze_statistics(fabric, players, config)
@@ -139,8 +152,17 @@ def _train(
             whole = progress.step >= config.steps or run.stopped_early
             if not whole or run.stopped_early:
                 run.save("last.pt")
+    except ReadingFailed as error:
+        run.read_results()
+        run.save("last.pt")
+        raise Sg2ImError(
+            f"The training data can not be read on ({error}). Everything up to step "
+            f"{progress.step} is saved: put that right, or read with fewer processes "
+            f'(--data.workers), and go on with --resume "{run_dir}".'
+        ) from error
     finally:
         run.logger.close()
+        lock.close()
     if fabric.is_global_zero:
         print(closing(run, whole), flush=True)
     return whole
