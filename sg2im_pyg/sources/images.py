@@ -11,6 +11,10 @@ from PIL import Image
 
 from sg2im_pyg.errors import Sg2ImError
 
+PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""What Pillow may take a file of pictures for. It knows many more, of which some start programs
+(EPS starts Ghostscript), and which it takes a file for the file itself says."""
+
 MAX_PIXELS = 100_000_000
 """A picture that claims more pixels is refused before it is decoded (it would take gigabytes)."""
 
@@ -38,7 +42,7 @@ def load_images(
     not applied, because boxes and masks (those of COCO) refer to the stored pixels.
 
     Args:
-        path: Picture file of any kind that Pillow reads.
+        path: Picture file of one of :data:`PICTURE_FORMATS`.
         sizes: Height and width of each result, in pixels.
         stored_size: Height and width that the picture must have in the file, in pixels;
             :obj:`None` for any.
@@ -70,7 +74,7 @@ def load_images(
         with warnings.catch_warnings():
             # The limit below answers for Pillow's own warning about large pictures.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(BytesIO(content))
+            image = Image.open(BytesIO(content), formats=PICTURE_FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(path, "far more than a hundred million") from error
     except Exception as error:  # Pillow's decoders raise nearly anything at foreign bytes
