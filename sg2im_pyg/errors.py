@@ -1,6 +1,7 @@
 """The one exception for mistakes that a user can put right, and words for its sentences."""
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -9,7 +10,46 @@ class Sg2ImError(ValueError):
 
     The message is one sentence that says what is wrong and where, what was expected, and what
     to do. The programs print it without a traceback and end with a non-zero exit status.
+
+    Whatever a file put into it, the message is no longer than a person reads, and holds no
+    characters that move a terminal's cursor or turn the direction of writing; see
+    :func:`readable`.
     """
+
+    def __init__(self, message: object = "", *others: object) -> None:
+        super().__init__(readable(str(message)), *others)
+
+
+_MOST_OF_A_LINE, _KEPT_OF_ITS_END = 1000, 300
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of controls, formats, halves of characters and separators of lines."""
+
+
+def readable(text: str) -> str:
+    """A text as it can be shown: characters that are not seen are written out, and the middle of a
+    line that is too long is left out.
+
+    Examples:
+        >>> readable("a name\\x1b[31m")
+        'a name\\\\x1b[31m'
+        >>> len(readable("x" * 10**6))
+        1000
+    """
+    shown = []
+    for line in text.split("\n"):
+        if len(line) > _MOST_OF_A_LINE:
+            begin = _MOST_OF_A_LINE - _KEPT_OF_ITS_END - len(" ... ")
+            line = f"{line[:begin]} ... {line[-_KEPT_OF_ITS_END:]}"
+        if not line.isprintable():
+            line = "".join(map(_seen, line))
+        shown.append(line)
+    return "\n".join(shown)
+
+
+def _seen(character: str) -> str:
+    if unicodedata.category(character) in _UNSEEN:
+        return character.encode("unicode_escape", "backslashreplace").decode()
+    return character
 
 
 def first_line(error: BaseException) -> str:

@@ -8,6 +8,8 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.nn.generators import find_generator
 from sg2im_pyg.system.options import check_options, option
 
+MOST_SIDE = 4096
+"""Longest side of a model's pictures in pixels, likewise."""
 MOST_CHANNELS = 65_536
 """More is a slip of the pen, and would take all memory."""
 
@@ -16,7 +18,7 @@ MOST_CHANNELS = 65_536
 class ModelConfig:
     """Options of the generator. The defaults are the published model for 64 × 64 pictures."""
 
-    image_size: tuple[int, int] = (64, 64)
+    image_size: tuple[int, int] = option((64, 64), most=MOST_SIDE)
     """Height and width of the pictures in pixels; multiples of 2 ** len(refinement_dims)."""
     embedding_dim: int = option(128, least=1, most=MOST_CHANNELS)
     """Channels of the embeddings of objects and predicates."""

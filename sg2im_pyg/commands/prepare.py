@@ -7,21 +7,40 @@ your own pictures.
     python datasets/prepare.py coco --source /data/coco --root /fast/coco     (no download)
     python datasets/prepare.py own --annotations labels --images photos --root /fast/mine
 
+    python datasets/prepare.py --verify DIR     (compares all that was prepared with its checksums)
+
 Each step is skipped where its result is there and whole: an interrupted command is run again.
 """
 
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.options import PreparationOptions
 from sg2im_pyg.sources.registry import DEFAULT_CONFIGURATION, SOURCES, Source
 from sg2im_pyg.system import command_line
+from sg2im_pyg.system.command_line import is_option, name_of
+from sg2im_pyg.system.options import option
 from sg2im_pyg.system.places import base_folder
 from sg2im_pyg.system.program import command_to_type, program_name
 
 if TYPE_CHECKING:
     from sg2im_pyg.sources.pictures import Paths
+
+
+@dataclass
+class VerifyOptions:
+    """What of prepared data is looked at."""
+
+    places: list[str] = option(list, positional=True, metavar="PLACE ...")
+    """Folders of prepared data, single stores or names of sources; default: all sources in
+    datasets/ of the repository."""
+    verify: bool = False
+    """Compare all that was prepared, pictures too, with the checksums that it was written with."""
+    root: str | None = None
+    """Folder of prepared data."""
 
 
 def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
@@ -31,6 +50,11 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
     how to train on them.
     """
     base = base or base_folder()
+    words = sys.argv[1:] if arguments is None else arguments
+    if any(name_of(word) == "verify" for word in words if is_option(word)):
+        program, text = program_name("prepare"), "Looks at all bytes of prepared data."
+        verify(command_line.parse_options(VerifyOptions, words, program, text), base)
+        return
     source, options = parse_options(arguments, base)
     paths = options.prepare()
     if paths is None:
@@ -38,6 +62,40 @@ def main(arguments: list[str] | None = None, base: Path | None = None) -> None:
         print(f'Next, to convert it: {typed} {source.name} --root "{options.root}"')
     else:
         _report(source, options, paths, base)
+
+
+def verify(options: VerifyOptions, base: Path) -> None:
+    """Compares prepared data with its checksums, all files before the first wrong one is told.
+
+    Raises:
+        Sg2ImError: If there is none, or some is not what was written.
+    """
+    from sg2im_pyg.data.store import verify_store
+
+    places = [options.root] if options.root else options.places or list(SOURCES)
+    roots = [base / "datasets" / place if place in SOURCES else Path(place) for place in places]
+    stores = [
+        path
+        for root in roots
+        for path in ([root] if root.is_file() else sorted(root.glob("*x*/*.h5")))
+        if not path.name.startswith(".")
+    ]
+    if not stores:
+        raise Sg2ImError(
+            f"There is no prepared data in {', '.join(map(str, roots))}: give the folder that was "
+            "written to by --root."
+        )
+    wrong = []
+    for path in stores:
+        try:
+            left = verify_store(path)
+        except Sg2ImError as error:
+            wrong.append(str(error))
+            print(f"damaged: {path}")
+        else:
+            print(f"whole: {path}" + (f" but for the pictures, {left}" if left else ""))
+    if wrong:
+        raise Sg2ImError(f"{len(wrong)} of {len(stores)} files are damaged. {wrong[0]}")
 
 
 def parse_options(arguments: list[str] | None, base: Path) -> tuple[Source, PreparationOptions]:

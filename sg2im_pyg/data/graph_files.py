@@ -17,6 +17,8 @@ from sg2im_pyg.errors import Sg2ImError
 
 MOST_BYTES = 64 * 2**20
 """Of a graph file; some 100,000 graphs."""
+_MOST_ENTRIES = 5_000_000
+"""Of lists and objects in it; each takes up to a hundred bytes of memory."""
 
 _MOST_TOLD = 10  # graphs of which one sentence tells what is wrong
 
@@ -37,7 +39,13 @@ def read_graphs(path: Path) -> tuple[list[Any], bool]:
             f"{MOST_BYTES // 2**20} MiB that a graph file may have: split it."
         )
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if sum(map(text.count, "[{,")) > _MOST_ENTRIES:
+            raise Sg2ImError(
+                f"{path} has more than {_MOST_ENTRIES:,} entries, more than a graph file may have: "
+                "split it."
+            )
+        entries = json.loads(text)
     except UnicodeDecodeError as error:
         raise Sg2ImError(
             f"{path} is no UTF-8 text (byte {error.start}): save it as JSON in UTF-8."
@@ -47,6 +55,8 @@ def read_graphs(path: Path) -> tuple[list[Any], bool]:
             f"{path}, line {error.lineno}, column {error.colno}: this is no JSON "
             f"({error.msg}): correct it there."
         ) from error
+    except Sg2ImError:
+        raise
     except (RecursionError, ValueError) as error:  # lists in lists in lists; endless numbers
         raise Sg2ImError(
             f"{path} is no file of scene graphs: it has thousands of brackets in each other or a "
@@ -109,8 +119,8 @@ def checked_graphs(
         try:
             SceneGraph.from_json(graph, vocabulary)
         except Sg2ImError as error:
-            where = f"{source}, graph {i}" if is_list else source
-            raise Sg2ImError(f"{where}: {error}") from error
+            place = f"{source}, graph {i}" if is_list else source
+            raise Sg2ImError(f"{place}: {error}") from error
     return forms
 
 

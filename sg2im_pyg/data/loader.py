@@ -215,6 +215,8 @@ def epoch_order(pictures: int, seed: int, epoch: int) -> list[int]:
 
 def start_worker(worker: int) -> None:
     """What a worker process does first."""
-    # Ctrl-C reaches the whole group of processes; only the main one may answer it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the whole group of processes, and so does the SIGTERM of SLURM, systemd and
+    # torchrun; only the main one may answer them. A worker ends when that one does.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)

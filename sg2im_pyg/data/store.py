@@ -22,18 +22,28 @@ dataset               shape, type            meaning
 ``attribute_offset``  (O + 1,) int64         attributes of object ``o`` are rows ``offset[o]`` up
                                              to ``offset[o + 1]``; absent without attributes
 ``attribute``         (A,) int32             index in the vocabulary; likewise
+``image_checksum``    (N,) uint32            CRC-32 of each picture's bytes; absent in stores of
+                                             before there were any
 ====================  =====================  ====================================================
 
 Attributes of the file: ``schema``, ``schema_version``, ``image_size`` (height, width),
 ``mask_size``, ``vocabulary`` (objects and predicates), ``attribute_names`` (the vocabulary's
-attributes of objects) and ``settings`` (of the preparation), the last three as JSON.
+attributes of objects) and ``settings`` (of the preparation), the last three as JSON; ``sha256`` of
+all but the pictures, which is compared each time the file is opened. Pictures are looked at by
+:func:`verify_store`: doing so at each access would cost a training time.
+
+Files are not trusted: nothing is read that lies in another file, and sizes are compared with that
+of the file before memory is taken.
 
 The same columns without ``image`` are what the sources are converted to before their pictures are
 decoded (:mod:`sg2im_pyg.sources.annotations`).
 """
 
+import hashlib
 import json
 import os
+import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,7 +54,7 @@ import numpy as np
 from sg2im_pyg.data.scene import Scene
 from sg2im_pyg.data.scene_table import SceneTable, packed_bytes, unpack_masks
 from sg2im_pyg.data.vocabulary import Vocabulary
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.system.disk import check_space
 from sg2im_pyg.system.files import temporary_path
 
@@ -54,6 +64,9 @@ SPARE_BYTES = 16 * 2**20
 """Room that a store needs beside what it holds, for HDF5's own tables and caches."""
 
 _MAX_ATTRIBUTE_BYTES = 60_000  # HDF5 keeps no attribute of 64 KiB or more
+MOST_MASK_SIDE = 1024
+"""Of the masks in a store, in pixels."""
+_MOST_PACKED = 1100  # times that deflate makes anything smaller, at most
 _COPIED_BYTES = 16 * 2**20
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
@@ -186,6 +199,9 @@ def write_store(
         with h5py.File(temporary, "w") as file:
             file.attrs["image_size"] = image_size
             images = _create_block(file, "image", (len(table), *image_size, 3))
+            places = range(len(table)) if pictures is None else pictures
+            checksums = _checksums(image_rows, picture_bytes, places)
+            file.create_dataset("image_checksum", data=checksums)
             write_columns(file, SCHEMA, table, vocabulary, mask_size, settings, str(path))
         if images is not None:
             with temporary.open("r+b") as target, image_rows.open("rb") as source:
@@ -223,6 +239,7 @@ def write_columns(
         if values is None or (name.startswith("attribute") and not attribute_names):
             continue
         file.create_dataset(name, data=values)
+    file.attrs["sha256"] = _digest(file)
 
 
 def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
@@ -233,7 +250,8 @@ def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
         KeyError, OSError, ValueError, TypeError, RuntimeError: If it is damaged.
     """
     attributes = file.attrs
-    if attributes.get("schema") != schema:
+    stated = attributes.get("schema")
+    if not isinstance(stated, str) or stated != schema:
         raise Sg2ImError(
             f"{path} is an HDF5 file of another kind, not a store of sg2im_pyg: prepare "
             "the data with datasets/prepare.py."
@@ -245,17 +263,16 @@ def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
             f"{SCHEMA_VERSION}: update sg2im_pyg, or prepare the data again with this version."
         )
     mask_size = int(attributes["mask_size"])
+    if not 0 <= mask_size <= MOST_MASK_SIDE:
+        raise ValueError(f"masks of {mask_size} pixels a side")
     attribute_names = _read_json(file, "attribute_names", "[]")
     optional = {"object_id"} | ({"object_mask"} if not mask_size else set())
     optional |= {"attribute", "attribute_offset"} if not attribute_names else set()
     columns: dict[str, Any] = {}
     for name, (field, kinds) in _COLUMNS.items():
-        if name in optional and name not in file:
+        if name in optional and not _has(file, name):
             continue
-        dataset = file[name]
-        if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
-            raise ValueError(f"{name} is no dataset of its type")
-        columns[field] = dataset[:]
+        columns[field] = _numbers(own_dataset(file, name, kinds))
     columns.setdefault("packed_masks", None)
     columns.setdefault("attribute_offset", np.zeros(len(columns["categories"]) + 1, np.int64))
     table = SceneTable(**columns)
@@ -279,6 +296,8 @@ def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
     settings = _read_json(file, "settings")
     if not isinstance(settings, dict):
         raise ValueError("its settings are no settings")
+    if "sha256" in attributes and attributes["sha256"] != _digest(file):  # not in those of before
+        raise ValueError("its contents are not those that were written, by their checksum")
     return Columns(table, vocabulary, mask_size, settings)
 
 
@@ -316,8 +335,9 @@ class SceneReader(SceneTable):
                 columns = read_columns(file, SCHEMA, self.path)
                 height, width = (int(side) for side in file.attrs["image_size"])
                 self.image_size = (height, width)
-                images, shape = file["image"], (len(columns.table), height, width, 3)
-                if not isinstance(images, h5py.Dataset) or images.dtype != np.uint8:
+                shape = (len(columns.table), height, width, 3)
+                images = own_dataset(file, "image", "u")
+                if images.dtype != np.uint8:
                     raise ValueError("image is no dataset of the type uint8")
                 if images.shape != shape:
                     raise ValueError(f"image has the shape {images.shape} instead of {shape}")
@@ -325,8 +345,8 @@ class SceneReader(SceneTable):
                 if isinstance(error, Sg2ImError):
                     raise
                 raise Sg2ImError(
-                    f"The data file {self.path} is damaged ({str(error).strip(chr(39))}): prepare "
-                    "it again with datasets/prepare.py."
+                    f"The data file {self.path} is damaged ({_reason(error)}): prepare it again "
+                    "with datasets/prepare.py."
                 ) from error
         super().__init__(**vars(columns.table))
         self.vocabulary = columns.vocabulary
@@ -366,6 +386,7 @@ class SceneReader(SceneTable):
             self._images, self._process = self._map_images(), os.getpid()
         try:
             if isinstance(self._images, np.ndarray):
+                self._check_whole()  # the system kills a process that reads beyond a file's end
                 return self._images[indices]
             rows = np.empty((len(indices), *self.image_size, 3), np.uint8)
             for row, index in zip(rows, indices, strict=True):
@@ -373,7 +394,7 @@ class SceneReader(SceneTable):
             return rows
         except OSError as error:
             raise Sg2ImError(
-                f"A picture of {self.path} can not be read ({error}): prepare the data "
+                f"A picture of {self.path} can not be read ({_reason(error)}): prepare the data "
                 "again with datasets/prepare.py."
             ) from error
 
@@ -395,6 +416,17 @@ class SceneReader(SceneTable):
         """What tells this file from another one at the same place."""
         found = self.path.stat()
         return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def _check_whole(self) -> None:
+        try:
+            size = self.path.stat().st_size
+        except OSError:  # deleted: what is mapped stays
+            return
+        if self._written is not None and size < self._written[0]:
+            raise Sg2ImError(
+                f"The data file {self.path} was cut off to {size:,} bytes while it was read: "
+                "prepare it again with datasets/prepare.py."
+            )
 
     def _map_images(self) -> "np.ndarray | h5py.Dataset":
         if self.path.is_file() and self._stamp() != self._written:
@@ -421,8 +453,97 @@ def open_hdf5(path: Path) -> h5py.File:
     except OSError as error:
         raise Sg2ImError(
             f"{path} is no whole HDF5 file, perhaps cut off or of another kind "
-            f"({error}): if datasets/prepare.py wrote it, delete it and prepare the data again."
+            f"({_reason(error)}): if datasets/prepare.py wrote it, delete it and prepare the data "
+            "again."
         ) from error
+
+
+def own_dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
+    """A dataset whose numbers lie in the file itself, all of them.
+
+    Args:
+        file: The open file.
+        name: Path of the dataset in it.
+        kinds: Kinds of numbers that it may hold (numpy's letters).
+
+    Raises:
+        ValueError: If there is none, or it is of another kind, elsewhere, or larger than the file.
+    """
+    if not _has(file, name):
+        raise ValueError(f"{name} is missing, or a link to elsewhere")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
+        raise ValueError(f"{name} is no dataset of its type")
+    if dataset.dtype.itemsize > 8 or dataset.shape is None:
+        raise ValueError(f"{name} is no dataset of its type")
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"{name} lies in another file")
+    size = Path(file.filename).stat().st_size
+    packed = dataset.id.get_create_plist().get_nfilters() > 0
+    # Before memory is taken for it, also where nothing of it was ever written.
+    if dataset.size * dataset.dtype.itemsize > size * (_MOST_PACKED if packed else 1):
+        raise ValueError(f"{name} claims more bytes than the file has")
+    start = dataset.id.get_offset()
+    if start is not None and start + dataset.size * dataset.dtype.itemsize > size:
+        raise ValueError(f"{name} ends behind the end of the file")
+    return dataset
+
+
+def _has(group: h5py.Group, name: str) -> bool:
+    """Whether a group holds something itself; a link is not followed to see where it leads."""
+    folder, _, last = name.rpartition("/")
+    if folder and not (_has(group, folder) and isinstance(group[folder], h5py.Group)):
+        return False
+    holder = group[folder] if folder else group
+    return isinstance(holder.get(last, getlink=True), h5py.HardLink)
+
+
+def _numbers(dataset: h5py.Dataset) -> np.ndarray:
+    """What a dataset holds, in this machine's order of bytes; signed, so that differences are."""
+    values = dataset[()]
+    if dataset.dtype.kind == "u" and dataset.dtype.itemsize > 1:
+        return values.astype(np.int64)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def verify_store(path: str | os.PathLike[str]) -> str | None:
+    """Reads all of a store, the pictures too.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What could not be looked at, as a store of before has no checksums of its pictures;
+        :obj:`None` where all was.
+
+    Raises:
+        Sg2ImError: If anything in it is not what was written.
+    """
+    reader = SceneReader(path)
+    with reader._open() as file:
+        if not _has(file, "image_checksum"):
+            return "it was prepared before pictures had checksums"
+        try:
+            written = _numbers(own_dataset(file, "image_checksum", "u"))
+            if written.shape != (len(reader),):
+                raise ValueError("not as many checksums as pictures")
+        except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
+            raise Sg2ImError(
+                f"The data file {path} is damaged ({_reason(error)}): prepare it again with "
+                "datasets/prepare.py."
+            ) from error
+    wrong = [
+        number
+        for number in range(len(reader))
+        if zlib.crc32(np.ascontiguousarray(reader.image(number)).data) != written[number]
+    ]
+    if wrong:
+        raise Sg2ImError(
+            f"{len(wrong):,} of {len(reader):,} pictures of {path} are not those that were "
+            f"written, first that of place {wrong[0]}: delete the file and prepare it again with "
+            "datasets/prepare.py."
+        )
+    return None
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -448,6 +569,36 @@ def _create_block(file: h5py.File, name: str, shape: tuple[int, ...]) -> int | N
     return dataset.get_offset()
 
 
+def _checksums(rows: Path, count: int, places: Iterable[int]) -> np.ndarray:
+    """CRC-32 of some of the pictures in a file that holds them one after the other."""
+    found = []
+    with rows.open("rb") as file:
+        for place in places:
+            if file.tell() != place * count:
+                file.seek(int(place) * count)
+            found.append(zlib.crc32(file.read(count)))
+    return np.array(found, np.uint32)
+
+
+def _digest(file: h5py.File) -> str:
+    """SHA-256 of all that a store says but the pictures themselves."""
+    digest = hashlib.sha256()
+    for name in sorted(set(file.attrs) - {"sha256"}):
+        digest.update(f"{name}={np.asarray(file.attrs[name]).tolist()!r};".encode())
+    texts = [f"text/{name}" for name in ("attribute_names", "settings", "vocabulary")]
+    for name in (*_COLUMNS, "image_checksum", *texts):
+        if not _has(file, name):
+            continue
+        dataset = own_dataset(file, name, "iuf")
+        digest.update(f"{name}:{dataset.dtype.str}{dataset.shape};".encode())
+        digest.update(np.ascontiguousarray(dataset[()]).data)
+    return digest.hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    return shortened(first_line(error).strip("'"), 200)
+
+
 def _copy(source: BinaryIO, target: BinaryIO, count: int) -> None:
     while count:
         piece = source.read(min(count, _COPIED_BYTES))
@@ -466,6 +617,6 @@ def _write_json(file: h5py.File, name: str, value: Any) -> None:
 
 
 def _read_json(file: h5py.File, name: str, default: str | None = None) -> Any:
-    if f"text/{name}" in file:
-        return json.loads(bytes(file[f"text/{name}"][:]))
+    if _has(file, f"text/{name}"):
+        return json.loads(bytes(own_dataset(file, f"text/{name}", "u")[:]))
     return json.loads(file.attrs[name] if default is None else file.attrs.get(name, default))

@@ -26,6 +26,7 @@ from sg2im_pyg.errors import Sg2ImError, first_line
 from sg2im_pyg.evaluation.features import FeatureNetwork, Output, last_line
 from sg2im_pyg.evaluation.imagenet import imagenet_weights, load_imagenet_classifier
 from sg2im_pyg.evaluation.landscape_classifier import SHIPPED_WEIGHTS, load_classifier
+from sg2im_pyg.formats.archive import check_archive
 from sg2im_pyg.system.cache import fetch_file
 from sg2im_pyg.system.device import choose_device
 from sg2im_pyg.system.fetch import RemoteFile
@@ -125,7 +126,8 @@ def _is_torchscript(path: Path) -> bool:
         Sg2ImError: If it does, but is damaged, or has code that reaches the disk.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file:
+            archive = check_archive(file, path.stat().st_size + _MOST_CODE)
             # torch's reader does not distinguish upper and lower case.
             entries = [(entry, entry.filename.lower()) for entry in archive.infolist()]
             if not any(name.endswith("/constants.pkl") for _, name in entries):

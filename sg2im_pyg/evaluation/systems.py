@@ -13,7 +13,7 @@ from sg2im_pyg.evaluation.text import unused_name
 from sg2im_pyg.formats.native import entry_of, file_entries
 from sg2im_pyg.formats.published import checkpoint_path
 from sg2im_pyg.model import Sg2Im
-from sg2im_pyg.sources.images import MAX_PIXELS, load_image
+from sg2im_pyg.sources.images import MAX_PIXELS, PICTURE_FORMATS, load_image
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 
@@ -137,7 +137,7 @@ def _count_resized(files: list[Path], size: tuple[int, int]) -> int:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(path) as image:
+                with Image.open(path, formats=PICTURE_FORMATS) as image:
                     found = (image.height, image.width)
         except Exception:  # Pillow raises nearly anything at foreign bytes
             found = size

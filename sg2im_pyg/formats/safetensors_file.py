@@ -5,12 +5,14 @@ weights, as JSON. (The library writes several texts in any order: the same model
 bytes each time.)
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -21,6 +23,7 @@ from sg2im_pyg.system.files import replace_when_whole
 
 METADATA = "sg2im_pyg"
 _IN_TEXT = ("format", "version", "vocabulary", "model_config", "origin")
+_DIGEST = "sha256"
 _MOST_HEADER = 2**24  # bytes; the library allows six times as many
 
 
@@ -57,6 +60,9 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
         stated = json.loads(text)
         if not isinstance(stated, dict):
             raise TypeError("its text is no JSON object")
+        written = stated.pop(_DIGEST, None)  # files of before have none
+        if written is not None and written != _digest(stated, tensors):
+            raise ValueError("its contents are not those that were written, by their checksum")
     except Exception as error:  # the library has exceptions of its own, and torch and json theirs
         raise Sg2ImError(
             f"{path} can not be read as a safetensors file "
@@ -95,9 +101,21 @@ def save_weights(
         name: (_rounded(value, name) if half else value).detach().cpu().contiguous()
         for name, value in entries["generator"].items()
     }
+    stated = json.loads(text)
+    text = json.dumps({**stated, _DIGEST: _digest(stated, weights)})
     data = save(weights, {METADATA: text})
     with replace_when_whole(path) as temporary:
         temporary.write_bytes(data)
+
+
+def _digest(stated: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all that a file says and holds."""
+    digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
+    for name in sorted(weights):
+        value = weights[name]
+        digest.update(f"{name}:{value.dtype}{tuple(value.shape)};".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _rounded(value: Tensor, name: str) -> Tensor:

@@ -1,12 +1,10 @@
 """Reads files of torch without running code from them, and writes them whole."""
 
-import errno
 import io
 import os
 import pickletools
 import re
 import warnings
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, first_line, shortened
+from sg2im_pyg.formats.archive import begins_as_archive, check_archive
 from sg2im_pyg.system.files import replace_when_whole
 
+_MOST_LEVELS = 50  # of containers
 _PICKLES = 5  # in a row, in the format before PyTorch 1.6
 
 
@@ -82,12 +82,15 @@ def load_entries(path: str | os.PathLike[str]) -> Any:
     path = Path(path).absolute()
     if not path.is_file():
         raise Sg2ImError(f"There is no checkpoint {path}: check the path, or download the file.")
-    path.open("rb").close()  # says what the system refuses; all that follows is about the contents
+    # What the system refuses is said here; all that follows is about the contents. The same open
+    # file is checked and loaded: what lies at the path may be replaced in between, and torch takes
+    # a name that ends in .safetensors for such a file.
+    file = path.open("rb")
     try:
-        _check_pickles(path)
-        # A file, not its path: torch takes a name that ends in .safetensors for such a file.
-        with path.open("rb") as file, warnings.catch_warnings(), _only_safe_globals():
+        with file, warnings.catch_warnings(), _only_safe_globals():
             warnings.simplefilter("ignore")  # about old pickles: they are read, or refused below
+            _check_pickles(file, path)
+            file.seek(0)
             entries = torch.load(file, map_location="cpu", weights_only=True)
         _check_contents(entries, path)
         return entries
@@ -114,11 +117,33 @@ def save_entries(path: str | os.PathLike[str], entries: Mapping[str, Any], zippe
     Raises:
         OSError: If the file can not be written, as on a full disk; an older one stays.
     """
-    with replace_when_whole(path) as temporary:
+    with replace_when_whole(path) as temporary, temporary.open("wb") as file:
+        target = _Target(file)
         try:
-            torch.save(entries, temporary, _use_new_zipfile_serialization=zipped)
-        except RuntimeError as error:  # torch's own writer names no errno
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+            torch.save(entries, cast(Any, target), _use_new_zipfile_serialization=zipped)
+        except Exception as error:  # torch's own writer does not say what the system said
+            if target.error is None:
+                raise
+            failed = target.error
+            raise OSError(failed.errno, failed.strerror, str(path)) from error
+
+
+class _Target:
+    """A file to write to that keeps what the system refuses; it has no number, so that torch writes
+    to it alone."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.error = file, None  # type: IO[bytes], OSError | None
+
+    def write(self, content: Any) -> int:
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def weight_shapes(make: Callable[[], Module]) -> dict[str, torch.Size]:
@@ -131,30 +156,29 @@ def weight_shapes(make: Callable[[], Module]) -> dict[str, torch.Size]:
         return {key: value.shape for key, value in make().state_dict().items()}
 
 
-def _check_pickles(path: Path) -> None:
+def _check_pickles(file: IO[bytes], path: Path) -> None:
     """Checks what the pickles of a file name, before anything is made of them.
 
     Raises:
         Sg2ImError: At a name that is not among :data:`_NAMES`, and at a zip archive that grows when
-            it is read; torch's own never do.
+            it is read, that torch may understand otherwise, or whose checksums are wrong; torch's
+            own are none of these.
     """
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":  # torch takes it for no zip archive, today's format
-            file.seek(0)
-            for _ in range(_PICKLES):
-                _check_pickle(file, path)
-            return
-    with zipfile.ZipFile(path) as archive:
-        parts, size = archive.infolist(), path.stat().st_size
-        claimed = sum(part.file_size for part in parts)
-        if claimed > size:
-            raise Sg2ImError(
-                f"{path} has {size:,} bytes and claims to hold {claimed:,}, which torch.save never "
-                "writes: it is refused; save the file again with torch.save."
-            )
-        for part in parts:
-            if part.filename.lower().endswith(".pkl"):  # torch's reader does not mind the case
-                _check_pickle(io.BytesIO(archive.read(part)), path)
+    if not begins_as_archive(file):  # torch takes it for the format before 1.6
+        for _ in range(_PICKLES):
+            _check_pickle(file, path)
+        return
+    try:
+        archive = check_archive(file, most=file.seek(0, os.SEEK_END))
+    except Exception as error:  # damaged bytes can raise nearly anything from zipfile
+        raise Sg2ImError(
+            f"{path} is refused, it is no archive as torch.save writes it or it is damaged "
+            f"({shortened(first_line(error), 100)}): give another copy, or save the file "
+            "again with torch.save."
+        ) from error
+    for part in archive.infolist():
+        if part.filename.lower().endswith(".pkl"):  # torch's reader does not mind the case
+            _check_pickle(io.BytesIO(archive.read(part)), path)
 
 
 def _check_pickle(file: IO[bytes], path: Path) -> None:
@@ -198,11 +222,20 @@ def _check_pickle(file: IO[bytes], path: Path) -> None:
 def _check_contents(entries: Any, path: Path) -> None:
     """Checks that a file holds all that its tensors need, and makes its dicts plain ones.
 
+    A container that stands in itself would never end, and one that stands in many others, those in
+    many others in turn, would fill all memory once it is written out.
+
     An :class:`~collections.OrderedDict` in a file can have attributes that hide its methods.
 
     Raises:
-        Sg2ImError: If its tensors have more bytes than it.
+        Sg2ImError: If its tensors have more bytes than it, or its containers more entries.
     """
+    most = path.stat().st_size
+    if _written_out(entries, most, {}, 0) > most:
+        raise Sg2ImError(
+            f"{path} has {most:,} bytes, fewer than its lists have entries once those that stand "
+            "in several places are written out: it is refused; give another file."
+        )
     waiting, seen = [entries], set()
     storages: dict[int, int] = {}
     while waiting:
@@ -221,6 +254,20 @@ def _check_contents(entries: Any, path: Path) -> None:
             f"{path} has {path.stat().st_size:,} bytes, fewer than its tensors: it is damaged; "
             "give another file."
         )
+
+
+def _written_out(entry: Any, most: int, known: dict[int, int], level: int) -> int:
+    """Number of entries of nested containers; more than allowed where they do not end."""
+    if not isinstance(entry, (dict, list, tuple, set)):
+        return 1
+    if id(entry) not in known:
+        known[id(entry)] = most + 1  # until it is counted: where it stands in itself
+        inner = dict.values(entry) if isinstance(entry, dict) else entry
+        if level > _MOST_LEVELS:
+            return most + 1
+        total = 1 + sum(_written_out(value, most, known, level + 1) for value in inner)
+        known[id(entry)] = min(total, most + 1)
+    return known[id(entry)]
 
 
 def _refused(path: Path, name: str) -> Sg2ImError:

@@ -15,9 +15,17 @@ import h5py
 import numpy as np
 
 from sg2im_pyg.data.scene_table import SceneTable
-from sg2im_pyg.data.store import open_hdf5, read_columns, write_columns
+from sg2im_pyg.data.store import (
+    SPARE_BYTES,
+    columns_bytes,
+    open_hdf5,
+    own_dataset,
+    read_columns,
+    write_columns,
+)
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.system.disk import check_space
 from sg2im_pyg.system.files import replace_when_whole
 
 SCHEMA = "sg2im_pyg.annotations"
@@ -62,12 +70,16 @@ class Annotations:
 
     def save(self, path: Path) -> None:
         """Writes the file; a reader never meets half of it."""
+        files = json.dumps(self.files).encode()
+        # HDF5 can crash the process when the disk turns out to be full as it closes the file.
+        needed = columns_bytes(self.table) + len(files) + self.stored_sizes.nbytes + SPARE_BYTES
+        check_space({path.parent: needed}, f"Writing {path.name}")
         with replace_when_whole(path) as temporary, h5py.File(temporary, "w") as file:
             notes = {"settings": self.settings, "skipped": self.skipped, "notes": self.notes}
             write_columns(
                 file, SCHEMA, self.table, self.vocabulary, self.mask_size, notes, str(path)
             )
-            file["file"] = np.frombuffer(json.dumps(self.files).encode(), np.uint8)
+            file["file"] = np.frombuffer(files, np.uint8)
             file["stored_size"] = self.stored_sizes.astype(np.int32)
 
     @classmethod
@@ -80,8 +92,8 @@ class Annotations:
         with open_hdf5(path) as file:
             try:
                 columns = read_columns(file, SCHEMA, path)
-                files = json.loads(bytes(file["file"][:]).decode())
-                stored_sizes = file["stored_size"][:]
+                files = json.loads(bytes(own_dataset(file, "file", "u")[:]).decode())
+                stored_sizes = own_dataset(file, "stored_size", "iu")[:]
                 report = [columns.settings[name] for name in ("settings", "skipped", "notes")]
                 if len(files) != len(columns.table) or stored_sizes.shape != (len(files), 2):
                     raise ValueError("not as many files as pictures")

@@ -11,6 +11,10 @@ from PIL import ExifTags, Image, ImageOps
 
 from sg2im_pyg.errors import Sg2ImError
 
+PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""What Pillow may take a file of pictures for. It knows many more, of which some start programs
+(EPS starts Ghostscript), and which it takes a file for the file itself says."""
+
 MAX_PIXELS = 100_000_000
 """A picture that claims more pixels is refused before it is decoded (it would take gigabytes)."""
 
@@ -47,7 +51,7 @@ def load_images(
     EXIF orientation is applied.
 
     Args:
-        path: Picture file of any kind that Pillow reads.
+        path: Picture file of one of :data:`PICTURE_FORMATS`.
         sizes: Height and width of each result, in pixels.
         listed_size: Height and width in the annotations, in pixels; :obj:`None` for any.
         strict: Whether the picture must have that size.
@@ -117,7 +121,7 @@ def _open(path: Path) -> Image.Image:
         with warnings.catch_warnings():
             # The limit below answers for Pillow's own warning about large pictures.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(BytesIO(content))
+            image = Image.open(BytesIO(content), formats=PICTURE_FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(path, "far more than a hundred million") from error
     except Exception as error:  # Pillow's decoders raise nearly anything at foreign bytes

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import ijson
+import numpy as np
 from tqdm import tqdm
 
 from sg2im_pyg.errors import Sg2ImError, shortened
@@ -22,6 +23,8 @@ _LONGEST = len("-Infinity")
 _REST_OF_TEXT = rb'[^"\\]*(?:\\.[^"\\]*)*("|\\?\Z)'  # the end of the block may cut it
 _WHOLE = re.compile(r"\s*[+-]?\d{1,19}(?:\.0*)?\s*", re.ASCII)
 _MOST_DIGITS = 40  # of a number that is written as text
+_STEPS = np.zeros(256, np.int8)  # that a byte leads into brackets
+_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 _END: Any = object()
 _PARSE_ERRORS = (ijson.JSONError, RecursionError, OverflowError)
 
@@ -175,6 +178,7 @@ class _Counting:
         self.file = file
         self.bar = bar
         self.texts: _Texts | None = None  # where texts begin and end is not known before it matters
+        self._level = 0  # of brackets; those in texts count too, and come in pairs or are few
 
     def read(self, size: int = -1) -> bytes:
         start = self.file.tell()
@@ -185,7 +189,10 @@ class _Counting:
             content += self.file.read(1)
         self.bar.update(len(content))
         # ijson keeps the path to each level: its memory grows with the square of the depth.
-        if b"[" * _DEEP in content or content.count(b"{") - content.count(b"}") > _DEEP:
+        levels = self._level + np.cumsum(_STEPS[np.frombuffer(content, np.uint8)], dtype=np.int64)
+        if len(levels):
+            self._level = int(levels[-1])
+        if len(levels) and levels.max() > _DEEP:
             raise Sg2ImError(
                 f"{self.path} is no annotation file, it has thousands of brackets in each other: "
                 "replace it by a whole copy."

@@ -5,17 +5,17 @@ from pathlib import Path
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.split import Split
-from sg2im_pyg.sources.coco.source import PARTS
-from sg2im_pyg.sources.json_stream import is_text, is_whole, read_entries, take
+from sg2im_pyg.sources.json_stream import read_entries, take, text, whole
 from sg2im_pyg.study.questions import shuffled
 
 _LONGEST = 1000  # characters
+_PARTS = {"train": "train2017", "val": "val2017", "test": "val2017"}  # of COCO, by split
 
 
 def find_captions(split: Split) -> Path | None:
     """The file of captions that lies beside COCO's annotations of a split, if there is one."""
     settings = split.dataset.reader.settings
-    part = PARTS.get(str(settings.get("split")))
+    part = _PARTS.get(str(settings.get("split")))
     if split.origin.name != "coco" or part is None:
         return None
     path = split.path.parent.parent / "annotations" / f"captions_{part}.json"
@@ -35,11 +35,10 @@ def read_captions(path: Path, image_ids: Iterable[int], seed: int) -> dict[int, 
     """
     found: dict[int, set[str]] = {image_id: set() for image_id in image_ids}
     for entry in read_entries(path, "annotations"):
-        checks = {"image_id": is_whole, "caption": is_text}
-        image_id, caption = take(path, "caption", entry, checks)
-        text = " ".join(caption.split())
-        if image_id in found and text.isprintable() and 0 < len(text) <= _LONGEST:
-            found[image_id].add(text)
+        image_id, caption = take(path, "caption", entry, {"image_id": whole, "caption": text})
+        words = " ".join(caption.split())
+        if image_id in found and words.isprintable() and 0 < len(words) <= _LONGEST:
+            found[image_id].add(words)
     chosen = {
         image_id: shuffled(sorted(texts), seed, "caption", image_id)[0]
         for image_id, texts in found.items()

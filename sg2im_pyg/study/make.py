@@ -133,7 +133,7 @@ def make_study(options: MakeOptions, output: Path, command: str = "") -> Iterato
 def _contents(
     split: Split, scenes: Sequence[int], captions: Mapping[int, str], options: MakeOptions
 ) -> Iterator[Content]:
-    vocabulary, relationships = split.vocabulary, split.origin.relationships
+    vocabulary, relationships = split.vocabulary, split.relationships
     if options.relationships != "auto":
         relationships = options.relationships
     graphs = split.graphs(scenes, 0, relationships)

@@ -15,11 +15,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from sg2im_pyg.errors import Sg2ImError, nearest, shortened
-from sg2im_pyg.system.options import ADDS_UP, BARE, METAVAR, POSITIONAL, RANGE, expected, shown
+from sg2im_pyg.system.options import (
+    ADDS_UP,
+    BARE,
+    METAVAR,
+    POSITIONAL,
+    RANGE,
+    expected,
+    shown,
+    takes_none,
+)
+from sg2im_pyg.system.plain_yaml import PlainYamlError, grows, load_yaml
 from sg2im_pyg.system.program import UsageError, as_started
 
 T = TypeVar("T")
@@ -268,6 +277,10 @@ class CommandLine:
             if name not in self.options:
                 sentence = f"{self._called(name, places)} must hold options, got {shown(value)}."
                 raise self._refusal(name, sentence, places)
+            texts = [value, *(value if isinstance(value, (list, tuple)) else [])]
+            none = value is None and not takes_none(self.hints[name])
+            if none or any(isinstance(text, str) and grows(text) for text in texts):
+                raise self._refusal(name, self._wrong(name, value, places), places)
         for name, field in self.options.items():
             if field.default is field.default_factory is MISSING and name not in given:
                 raise UsageError(f"{self._called(name)} must be given: {_SEE_HELP}.")
@@ -283,9 +296,12 @@ class CommandLine:
             name = found[1] if found else ""
             if name not in given:
                 raise UsageError(f"{' '.join(str(error).split()).rstrip('.')}.") from error
-            wanted, value = self._expected(name), shown(given[name])
-            sentence = f"{self._called(name, places)} must be {wanted}, got {value}."
+            sentence = self._wrong(name, given[name], places)
             raise self._refusal(name, sentence, places) from error
+
+    def _wrong(self, name: str, value: Any, places: Mapping[str, str]) -> str:
+        called = self._called(name, places)
+        return f"{called} must be {self._expected(name)}, got {shown(value)}."
 
     def _refusal(self, name: str, sentence: str, places: Mapping[str, str]) -> Sg2ImError:
         return Sg2ImError(f"{places[name]}: {sentence}") if name in places else UsageError(sentence)
@@ -350,8 +366,8 @@ def _is_list(hint: Any) -> bool:
 
 def _loaded(value: str) -> Any:
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
+        return load_yaml(value)
+    except PlainYamlError:
         return value
 
 

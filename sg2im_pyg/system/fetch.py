@@ -52,6 +52,8 @@ class Patience:
         attempts: So many attempts in a row that bring nothing new, and the next address is tried.
         first_wait: Seconds before the second attempt; each further wait is twice as long.
         longest_wait: Seconds that no wait exceeds.
+        slow_seconds: Seconds after which a transfer must have had a pace.
+        least_bytes_a_second: That pace; a server that drips is left.
         sleep: What waits.
     """
 
@@ -60,10 +62,15 @@ class Patience:
     attempts: int = 5
     first_wait: float = 1
     longest_wait: float = 60
+    slow_seconds: float = 600
+    least_bytes_a_second: float = 1000
     sleep: Callable[[float], None] = time.sleep
 
 
 PATIENCE = Patience()
+
+_MOST_UNKNOWN = 4 * 2**30
+"""Bytes of a file of which neither we nor the server know the size."""
 
 
 def fetch(
@@ -185,6 +192,9 @@ class _Part:
         self.path = folder / f"{file.name}.part"
         self._origin_path = folder / f"{file.name}.part.json"
         self.origin = read_json(self._origin_path)  # address, version, total
+        kinds = {"address": str, "version": str, "total": int}
+        if any(not isinstance(self.origin.get(n), kind | None) for n, kind in kinds.items()):
+            self.origin = {}
 
     def size(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
@@ -262,7 +272,12 @@ class _Part:
             if status == 200 or not same_place:
                 self.origin = {"address": address, "version": version_now, "total": total}
                 write_json(self._origin_path, self.origin)
+            if total is not None:  # as announced, where the size was not known before
+                check_space({self.path.parent: total - start}, f"Downloading {self.file.name}")
             self._append(response, start, expected if total is None else total)
+        if total is None and self.size() > _MOST_UNKNOWN:
+            self.discard()
+            raise _Unusable(f"the server sends more than {_MOST_UNKNOWN:,} bytes without saying so")
         if total is not None and self.size() < total:  # urllib3 before 2 says nothing
             raise _Broken(f"the connection ended after {self.size():,} of {total:,} bytes")
         if total is not None and self.size() > total:
@@ -272,12 +287,17 @@ class _Part:
     def _append(self, response: requests.Response, start: int, limit: int | None) -> None:
         bar = progress_bar(self.file.name, limit, self.progress, initial=start, leave=False)
         with bar, self.path.open("ab") as stream:
+            began, first = time.monotonic(), stream.tell()
             # Small pieces: what a broken connection leaves of one is lost.
             for piece in response.iter_content(2**16):
                 stream.write(piece)
                 bar.update(len(piece))
-                if limit is not None and stream.tell() > limit:
+                if stream.tell() > (_MOST_UNKNOWN if limit is None else limit):
                     break  # the size is looked at later: this only keeps the disk from filling
+                passed = time.monotonic() - began
+                slowest = self.patience.least_bytes_a_second
+                if passed > self.patience.slow_seconds and stream.tell() - first < passed * slowest:
+                    raise _Unusable("the server sends next to nothing")
 
 
 def _version(response: requests.Response) -> str | None:
@@ -290,10 +310,10 @@ def _extent(response: requests.Response) -> tuple[int | None, int | None]:
     """First byte of an answer, and size of the whole file."""
     if response.status_code == 206:
         text = response.headers.get("Content-Range", "")
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", text)
+        found = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]{1,18})", text)
         return (int(found[1]), int(found[2])) if found else (None, None)
     length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
+    return 0, int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
 
 
 def _reason(error: Exception) -> str:

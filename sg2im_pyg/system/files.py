@@ -72,6 +72,33 @@ def fingerprint(path: Path) -> str:
     return f"{path.name} {sha256_of(path)[:16]}"
 
 
+def read_text(path: Path, most: int, kind: str, form: str) -> str:
+    """A text that a person wrote, in UTF-8 with or without a byte order mark.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+        kind: What it should be, such as :obj:`"file of options"`.
+        form: What it is written in, such as :obj:`"YAML"`.
+
+    Raises:
+        Sg2ImError: If it has more bytes, or is in another encoding.
+        OSError: If it can not be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise Sg2ImError(
+            f"{path} is no {kind}: it has {path.stat().st_size:,} bytes, and {most:,} are allowed."
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Sg2ImError(
+            f"{path} is no UTF-8 text (byte {error.start}): save it as {form} in UTF-8."
+        ) from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The entries of a small file of ours; none where it is missing or damaged."""
     try:

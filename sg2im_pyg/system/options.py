@@ -168,6 +168,13 @@ def _fits(value: Any, hint: Any, bounds: dict[str, float]) -> bool:
     )
 
 
+def takes_none(hint: Any) -> bool:
+    """Whether nothing is a value of a type."""
+    return hint in (Any, NoneType) or NoneType in get_args(hint)
+
+
 def shown(value: Any) -> str:
     """A wrong value for a sentence."""
+    if value is None:
+        return "null"
     return shortened(repr(list(value) if isinstance(value, tuple) else value))

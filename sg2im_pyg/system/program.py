@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, readable
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells count it (128 + signal 2)."""
@@ -136,5 +136,5 @@ def _sentence(error: OSError) -> str:
 
 
 def _end(sentence: str, status: int) -> None:
-    print(to_type(sentence), file=sys.stderr, flush=True)
+    print(readable(to_type(sentence)), file=sys.stderr, flush=True)
     sys.exit(status)

@@ -5,22 +5,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.formats.published import checkpoint_path
 from sg2im_pyg.system.command_line import CommandLine
+from sg2im_pyg.system.files import read_text
 from sg2im_pyg.system.options import option, shown
 from sg2im_pyg.system.places import find_supplied
+from sg2im_pyg.system.plain_yaml import PlainYamlError, load_yaml
 from sg2im_pyg.system.program import UsageError, program_name
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
-from sg2im_pyg.training.run_folder import NEWEST, find_run
+from sg2im_pyg.training.run_folder import MOST_YAML_BYTES, NEWEST, find_run
 from sg2im_pyg.training.stores import stored_source
 
 CONFIGURATIONS = Path(__file__).with_name("configs")
 """Folder of the configurations that come with the library."""
 
-_MOST_YAML_BYTES = 2**20
 _EITHER = "--init starts a new training and --resume goes on with one: give one of them."
 
 
@@ -184,31 +183,15 @@ def read_options(path: Path) -> dict[str, Any]:
     Raises:
         Sg2ImError: With the place of the mistake.
     """
-    if path.stat().st_size > _MOST_YAML_BYTES:
-        raise Sg2ImError(f"{path} is no file of options, it has {path.stat().st_size:,} bytes.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Sg2ImError(
-            f"{path} is no UTF-8 text (byte {error.start}): save it as YAML in UTF-8."
-        ) from error
-    return _parse_yaml(text, path)
+    return _parse_yaml(read_text(path, MOST_YAML_BYTES, "file of options", "YAML"), path)
 
 
 def _parse_yaml(text: str, path: Path) -> dict[str, Any]:
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise Sg2ImError(f"{path} has an alias (*name): write the options out.")
-        options = yaml.safe_load(text)
-    except Sg2ImError:
-        raise
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or type(error).__name__
-        raise Sg2ImError(f"{path}{place}: this is no YAML ({problem}): correct it there.") from (
-            error
-        )
+        options = load_yaml(text)
+    except PlainYamlError as error:
+        place = ", " if str(error).startswith("line") else " can not be read, "
+        raise Sg2ImError(f"{path}{place}{error}: correct it there.") from error
     if not isinstance(options, dict) or not options:
         raise Sg2ImError(
             f"{path} must hold options in YAML, such as 'steps: 1000', got "
@@ -217,7 +200,4 @@ def _parse_yaml(text: str, path: Path) -> dict[str, Any]:
     for field in fields(RunOptions):
         if field.name in options:
             raise Sg2ImError(f"{path} holds {field.name!r}, which is for the command line alone.")
-    empty = [name for name, value in options.items() if value is None and name != "init"]
-    if empty:
-        raise Sg2ImError(f"{path} names {empty[0]!r} without a value: add one, or leave it out.")
     return options

@@ -9,12 +9,15 @@ from typing import Any, Literal
 
 import yaml
 
-from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.model_config import MOST_CHANNELS, ModelConfig
 from sg2im_pyg.nn.convolution_sizes import PUBLISHED_LAYERS, side_after, smallest_input
 from sg2im_pyg.sources.registry import find_source
 from sg2im_pyg.system.options import check_options, option
 from sg2im_pyg.training.losses import LossConfig
+
+_MOST_DEVICES = 1024  # of a machine
+_MOST_CONVOLUTIONS = 32  # as of a file, see formats/limits.py
 
 
 @dataclass
@@ -47,7 +50,7 @@ class DataConfig:
     """Split that is validated on; train shows how well a small set can be learnt by heart."""
     validation_limit: int = option(1024, least=1)
     """Most pictures of the validation split that are used."""
-    workers: int = option(2, least=0)
+    workers: int = option(2, least=0, most=256)
     """Processes that read data beside the training; 0 reads within it."""
     storage: Literal["disk", "memory", "device"] = "disk"
     """Where the training pictures are held: left on disk, read into memory once, or held on the
@@ -83,7 +86,7 @@ class ImageDiscriminatorConfig(DiscriminatorConfig):
 class ObjectDiscriminatorConfig(DiscriminatorConfig):
     """The discriminator of objects' crops. The defaults are the release's."""
 
-    object_size: int = option(32, least=1)
+    object_size: int = option(32, least=1, most=4096)
     """Side of the crops in pixels."""
 
 
@@ -115,7 +118,7 @@ class OptimizerConfig:
     """First learning rate of the discriminators; null: that of the generator."""
     discriminator_betas: tuple[float, float] | None = option(None, least=0, below=1)
     """Decays for the discriminators; null: those of the generator."""
-    discriminator_steps: int = option(1, least=1)
+    discriminator_steps: int = option(1, least=1, most=1000)
     """Times that the discriminators learn from each batch."""
     eval_mode_after: int = option(100_000, least=0)
     """Step after which the generator stays in eval mode (batch norm frozen) with its optimizer
@@ -138,7 +141,7 @@ class HardwareConfig:
     """auto, cpu, cuda or mps."""
     devices: str = "auto"
     """Number of devices (processes) a machine, or auto."""
-    num_nodes: int = option(1, least=1)
+    num_nodes: int = option(1, least=1, most=10_000)
     """Number of machines."""
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     """Number format: full, mixed half, or mixed bfloat16 precision."""
@@ -174,14 +177,14 @@ class TrainingConfig:
     """Optimizers."""
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     """Device, precision and processes."""
-    steps: int = option(1_000_000, least=1)
+    steps: int = option(1_000_000, least=1, most=10**12)
     """Training steps in all."""
-    batch_size: int = option(32, least=1)
+    batch_size: int = option(32, least=1, most=2**20)
     """Pictures a step, over all processes."""
     predicted_masks: float = option(0.0, least=0, most=1)
     """Share of the pictures of a step whose layout is made of the predicted masks, so that the
     generator knows such; the others have true ones (paper)."""
-    accumulation: int = option(1, least=1)
+    accumulation: int = option(1, least=1, most=2**20)
     """Parts in which a process computes its pictures of a step, one after the other, to save
     memory; their gradients are summed. Batch norm normalises each part by itself."""
     seed: int = option(0, least=0, most=2**32 - 1)
@@ -229,11 +232,22 @@ class TrainingConfig:
                 "segmenting_discriminator needs pictures whose sides are multiples of 8, got "
                 f"{self.model.image_size}."
             )
+        devices = self.hardware.devices
+        if devices.isdecimal() and not 1 <= int(devices[:9]) <= _MOST_DEVICES:
+            raise Sg2ImError(
+                f"hardware.devices must be auto, or a number from 1 to {_MOST_DEVICES:,} or a list "
+                f"of devices, got {shortened(devices)}."
+            )
         for name in ("image_discriminator", "object_discriminator"):
             player = getattr(self, name)
+            if len(player.layers) > _MOST_CONVOLUTIONS:
+                raise Sg2ImError(
+                    f"{name}.layers must name at most {_MOST_CONVOLUTIONS} convolutions, got "
+                    f"{len(player.layers):,}."
+                )
+            check_options(player, f"{name}.")
             if not player.enabled:
                 continue
-            check_options(player, f"{name}.")
             side = getattr(player, "object_size", min(self.model.image_size))
             player.layers = tuple(map(tuple, player.layers))
             if not player.layers:

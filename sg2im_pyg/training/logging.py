@@ -1,10 +1,12 @@
 """What a run shows: curves and pictures in TensorBoard, and a progress bar."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from sg2im_pyg.errors import first_line
 from sg2im_pyg.system.files import replace_when_whole
 from sg2im_pyg.training.losses import LOSSES
 
@@ -36,8 +39,12 @@ class RunLogger:
         self.run_dir = run_dir
         self.batch_size = batch_size
         self.writer: SummaryWriter | None = None
+        self._lost = False  # whether curves can not be written any more
         if active:
             self.writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=start_step + 1)
+        self._hook = threading.excepthook
+        if active:
+            threading.excepthook = self._of_threads
         self.bar = tqdm(
             total=steps,
             initial=start_step,
@@ -71,9 +78,8 @@ class RunLogger:
         if self.writer is None:
             return
         scalars = {name: float(value) for name, value in values.items()}
-        for name, value in scalars.items():
-            self.writer.add_scalar(name, value, step)
-        self.writer.add_scalar("speed/images_per_second", speed, step)
+        for name, value in {**scalars, "speed/images_per_second": speed}.items():
+            self._write("add_scalar", name, value, step)
         shown = {
             loss.label: f"{scalars[f'generator/{name}']:.3f}"
             for name, loss in LOSSES.items()
@@ -100,8 +106,8 @@ class RunLogger:
         if self.writer is None:
             return
         for name, value in values.items():
-            self.writer.add_scalar(f"validation/{name}", value, step)
-        self.writer.flush()
+            self._write("add_scalar", f"validation/{name}", value, step)
+        self._write("flush")
         labels = {name: name.replace("_", " ") for name in LOSSES}
         labels |= {"box_recall_0.3": "box recall at 0.3", "box_recall_0.5": "at 0.5"}
         parts = [f"loss {values['loss']:.4f}"] + [
@@ -117,7 +123,7 @@ class RunLogger:
         for path in (folder / f"{name}_{step:08d}.png", self.run_dir / f"{name}.png"):
             with replace_when_whole(path) as temporary:
                 sheet.save(temporary, format="PNG")
-        self.writer.add_image(f"samples/{name}", np.asarray(sheet), step, dataformats="HWC")
+        self._write("add_image", f"samples/{name}", np.asarray(sheet), step, dataformats="HWC")
 
     def say(self, line: str) -> None:
         """Prints a line, above the bar where there is one."""
@@ -128,4 +134,21 @@ class RunLogger:
     def close(self) -> None:
         self.bar.close()
         if self.writer is not None:
-            self.writer.close()
+            self._write("close")
+        threading.excepthook = self._hook
+
+    def _write(self, what: str, *given: Any, **options: Any) -> None:
+        """Calls the writer of the curves. A folder that was deleted and a full disk cost the run
+        its further curves, not itself."""
+        if self.writer is None or self._lost:
+            return
+        try:
+            getattr(self.writer, what)(*given, **options)
+        except (OSError, RuntimeError) as error:
+            self._lost = True
+            self.say(f"Curves can not be written any more ({first_line(error)}); the run goes on.")
+
+    def _of_threads(self, args: threading.ExceptHookArgs) -> None:
+        # TensorBoard's thread raises again what it hands to the next call of its writer.
+        if type(args.thread).__module__.partition(".")[0] != "tensorboard":
+            self._hook(args)

@@ -20,7 +20,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.training.config import TrainingConfig
 
 STEPS_UNREAD = 10
@@ -89,12 +89,12 @@ def over_processes(values: Tensor) -> Tensor:
 
 
 def is_stopped(fabric: Fabric, stop: threading.Event, step: int) -> bool:
-    """Whether a request to stop has come to the first process; all end after the same step."""
+    """Whether a request to stop has come to any process; all end after the same step."""
     if fabric.world_size == 1:
         return stop.is_set()
     if step % (1 if fabric.device.type == "cpu" else STEPS_UNREAD):
         return False  # asking makes a GPU wait
-    return fabric.broadcast(stop.is_set())
+    return bool(over_processes(torch.tensor(float(stop.is_set()), device=fabric.device)) > 0)
 
 
 @contextmanager
@@ -111,6 +111,56 @@ def other_processes(fabric: Fabric, run_dir: Path) -> Iterator[None]:
             f"Another process of this run has ended, so process {fabric.global_rank} of "
             f"{fabric.world_size} can not go on (see that one's message). Checkpoints that it has "
             f"written are whole: go on with --resume {run_dir}."
+        ) from error
+
+
+class ReadingFailed(Sg2ImError):
+    """A batch did not come; what was computed up to here is whole."""
+
+
+def next_batches(batches: Iterator[Any], count: int) -> list[Any]:
+    """The next batches, or why there are none.
+
+    Raises:
+        ReadingFailed: If a process that reads data has ended, or could not read.
+    """
+    try:
+        return [next(batches) for _ in range(count)]
+    except (RuntimeError, Sg2ImError, OSError) as error:
+        text = str(error)
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in text:
+            raise
+        # Of an error in another process the text has its traceback, and its own words at the end.
+        own = text.rpartition(f"{Sg2ImError.__name__}: ")[2].strip().splitlines()
+        raise ReadingFailed(own[-1] if own else type(error).__name__) from error
+
+
+def notice_workers_when_they_are_asked() -> None:
+    """Keeps torch from raising in the middle of a step, whose half would be saved, when a process
+    that reads data ends; it is noticed when the next batch does not come."""
+    if hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "bad alloc")
+
+
+@contextmanager
+def memory_named(config: TrainingConfig) -> Iterator[None]:
+    """Says in a sentence that a step takes more memory than there is, and what takes less."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not any(
+            words in str(error).lower() for words in _NO_MEMORY
+        ):
+            raise
+        most = config.data.max_objects_per_batch
+        raise Sg2ImError(
+            f"There is not enough memory for a step ({shortened(first_line(error), 120)}): lower "
+            f"batch_size ({config.batch_size}), raise accumulation ({config.accumulation}), or set "
+            f"data.max_objects_per_batch ({'no limit' if most is None else most}), and go on from "
+            "the last checkpoint with --resume."
         ) from error
 
 

@@ -1,16 +1,19 @@
 """What a checkpoint keeps of a run beside the generator, and how a run goes on from it."""
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn import Module
 from torch.optim import Optimizer
 
 from sg2im_pyg.data import Vocabulary
-from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.errors import Sg2ImError, first_line, shortened
+from sg2im_pyg.formats.limits import MOST_SHOWN, weight_problem
 from sg2im_pyg.formats.native import read_checkpoint
 from sg2im_pyg.nn.discriminators import DISCRIMINATORS
 from sg2im_pyg.training.config import TrainingConfig, differing_options, listed_differences
@@ -77,24 +80,31 @@ def restore(
         _restore_generator(players, entries["generator"], training)
         if set(training["optimizers"]) != {name for name, _ in players.named()}:
             raise ValueError("other discriminators")
-        progress = Progress(**training["progress"])
-        if type(progress.step) is not int or progress.step < 0:
-            raise ValueError(f"step {progress.step!r}")
+        progress = _progress(training["progress"])
         if frozen_statistics(config, progress.step):
             freeze_statistics(fabric, players, config)
         for name, player in players.named():
             if name != "generator":
-                player.bare.load_state_dict(training["discriminators"][name])
+                _load_weights(player.bare, training["discriminators"][name])
             _restore_optimizer(player.optimizer, training["optimizers"][name])
         if fabric.world_size == 1:
-            torch.set_rng_state(training["random_state"])
+            torch.set_rng_state(_bytes(training["random_state"], torch.get_rng_state()))
             if training["cuda_random_state"] is not None and torch.cuda.is_available():
-                torch.cuda.set_rng_state(training["cuda_random_state"])
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        changed = _changed_options(training, config)
+                now = torch.cuda.get_rng_state()
+                torch.cuda.set_rng_state(_bytes(training["cuda_random_state"], now))
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+        LookupError,
+        OverflowError,
+    ) as error:
+        reason = _changed_options(training, config) or first_line(error)
         raise Sg2ImError(
             f"The checkpoint {checkpoint} does not fit the options of this run "
-            f"({changed or first_line(error)}): resume without changing model or discriminators, "
+            f"({shortened(reason, MOST_SHOWN)}): resume without changing model or discriminators, "
             "or start a new run."
         ) from error
     if progress.step > config.steps:
@@ -107,19 +117,80 @@ def restore(
 
 def _restore_generator(players: Players, weights: dict[str, Any], training: dict[str, Any]) -> None:
     """Puts the weights in place that training goes on from, and their average."""
-    players.generator.bare.load_state_dict(training.get("generator", weights))
+    _load_weights(players.generator.bare, training.get("generator", weights))
     if players.average is None:
         return
-    players.average.module.load_state_dict(weights)
+    _load_weights(players.average.module, weights)
     # A run without an average goes on with one: it begins at the weights as they are.
-    players.average.n_averaged.fill_(training.get("averaged_steps", 1))
+    averaged = training.get("averaged_steps", 1)
+    if not _is_count(averaged):
+        raise ValueError("a number of averaged steps that is none")
+    players.average.n_averaged.fill_(averaged)
+
+
+def _load_weights(network: Module, weights: dict[str, Any]) -> None:
+    """Puts weights of a file in place, each of which must be one of the network's."""
+    if not isinstance(weights, dict):
+        raise TypeError("weights that are none")
+    for name, value in network.state_dict().items():
+        problem = weight_problem(weights[name], value.shape, name) if name in weights else None
+        if problem:
+            raise ValueError(f"the parameter {name} {problem}")
+    network.load_state_dict(weights)
+
+
+def _progress(stored: dict[str, Any]) -> Progress:
+    """Where a run stood, of which any entry may be anything."""
+    progress = Progress(**stored)
+    for entry in fields(Progress):
+        value = getattr(progress, entry.name)
+        if entry.name == "validation":
+            fits = isinstance(value, dict) and all(
+                isinstance(name, str) and isinstance(number, (int, float))
+                for name, number in value.items()
+            )
+        elif entry.name == "best_loss":
+            fits = isinstance(value, (int, float)) and not math.isnan(value)
+        else:
+            fits = _is_count(value)
+        if not fits:
+            raise ValueError(f"{entry.name} {shortened(repr(value))}")
+    return progress
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _bytes(state: Any, now: Tensor) -> Tensor:
+    """A random state of a file, of the kind of the present one."""
+    problem = weight_problem(state, now.shape) or (state.dtype != now.dtype and "is none")
+    if problem:
+        raise ValueError(f"a random state that {problem}")
+    return state
 
 
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Loads the state of an optimizer into one that may be computed in another way."""
-    ways = [{k: group.get(k) for k in ("fused", "foreach")} for group in optimizer.param_groups]
-    groups = [{**group, **way} for group, way in zip(state["param_groups"], ways, strict=True)]
-    optimizer.load_state_dict({**state, "param_groups": groups})
+    """Loads the state of an optimizer into one that may be computed in another way. Its numbers
+    (learning rates and decays) are those of the run's options, and nothing else is taken of it."""
+    bare = bare_optimizer(optimizer)
+    own = bare.state_dict()["param_groups"]
+    numbers = [group["params"] for group in state["param_groups"]]
+    if numbers != [group["params"] for group in own]:
+        raise ValueError("an optimizer of other parameters")
+    parameters = [parameter for group in bare.param_groups for parameter in group["params"]]
+    for number, moments in state["state"].items():
+        if type(number) is not int or not 0 <= number < len(parameters):
+            raise ValueError("an optimizer of other parameters")
+        shape = parameters[number].shape
+        for key, wanted in (("step", torch.Size()), ("exp_avg", shape), ("exp_avg_sq", shape)):
+            of_squares = "running_var" if key != "exp_avg" else ""  # never below zero
+            problem = weight_problem(moments[key], wanted, of_squares)
+            if problem:
+                raise ValueError(f"an optimizer's {key} {problem}")
+        if set(moments) != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError("an optimizer with other moments")
+    optimizer.load_state_dict({"state": state["state"], "param_groups": own})
     for parameter, moments in bare_optimizer(optimizer).state.items():
         for key, value in moments.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -1,29 +1,58 @@
 """The folder of a run: taking it, finding it again, and what is told of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from sg2im_pyg.errors import Sg2ImError
-from sg2im_pyg.system.files import replace_when_whole
+from filelock import FileLock, Timeout
+
+from sg2im_pyg.errors import Sg2ImError, shortened
+from sg2im_pyg.system.files import read_text, replace_when_whole
 from sg2im_pyg.system.program import to_type
 from sg2im_pyg.training.config import TrainingConfig, options_to_yaml
 
 if TYPE_CHECKING:  # a command line looks for runs before torch is there
     from sg2im_pyg.training.run import Run
 
+MOST_YAML_BYTES = 2**17
+"""Of a file of options; all of them with their comments have a tenth."""
+
 NEWEST = "newest"
 """In place of a run's name."""
 
 
+@contextmanager
 def begin_folder(
     config: TrainingConfig, path: Path, kind: Literal["new", "numbered", "existing"]
-) -> Path:
-    """Makes the folder of a run, see :func:`make_run_dir`, and writes its options there."""
+) -> Iterator[Path]:
+    """Makes the folder of a run, see :func:`make_run_dir`, and writes its options there; until its
+    end no other process may train in it.
+
+    Raises:
+        Sg2ImError: If one does.
+    """
     path = make_run_dir(path, kind)
-    with replace_when_whole(path / "config.yaml") as temporary:
-        temporary.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
-    return path
+    # The system's own lock, which ends with the process, however that ends.
+    lock = FileLock(path / ".training.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Sg2ImError(
+            f"Another process is training in {path}: wait for its end, or give another folder with "
+            "--run_dir."
+        ) from error
+    try:
+        for unfinished in path.glob("checkpoints/.*.tmp"):  # of a process that was killed
+            unfinished.unlink(missing_ok=True)
+        with replace_when_whole(path / "config.yaml") as temporary:
+            temporary.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
+        yield path
+    finally:
+        lock.release()
+        with suppress(OSError):  # on Windows while another process has just opened it
+            (path / ".training.lock").unlink(missing_ok=True)
 
 
 def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Path:
@@ -50,8 +79,6 @@ def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Pa
                 f"{path} is not empty: give a new folder for the run, or go on with a run that it "
                 f"holds by --resume {path}."
             )
-        for unfinished in path.glob("checkpoints/.*.tmp"):  # of a process that was killed
-            unfinished.unlink(missing_ok=True)
         return path
 
 
@@ -159,7 +186,7 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
         run_dir = path.absolute().parent.parent if inside else None
         if not isinstance(training.get("config"), dict):
             raise Sg2ImError(f"{path} does not name the options of its run: it is damaged.")
-        return run_dir, path, options_to_yaml(training["config"])
+        return run_dir, path, _options_of(training["config"], path)
     options = path / "config.yaml"
     if not options.is_file():
         raise Sg2ImError(
@@ -167,4 +194,21 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
             "folder that train/run.py printed, or a checkpoint."
         )
     checkpoint = path / "checkpoints" / "last.pt"
-    return path, checkpoint if checkpoint.is_file() else None, options.read_text(encoding="utf-8")
+    text = read_text(options, MOST_YAML_BYTES, "file of options", "YAML")
+    return path, checkpoint if checkpoint.is_file() else None, text
+
+
+def _options_of(config: dict[str, Any], path: Path) -> str:
+    """Options in a checkpoint, which may hold anything there, as YAML."""
+    from sg2im_pyg.formats.limits import is_plain_name, is_plain_option
+
+    parts = [part for part in config.values() if isinstance(part, dict)]
+    others = {name: value for name, value in config.items() if not isinstance(value, dict)}
+    for options in (others, *parts):
+        for name, value in options.items():
+            if not is_plain_name(name) or not is_plain_option(value):
+                raise Sg2ImError(
+                    f"{path} has an option {shortened(repr(name))} of its run that is neither a "
+                    "number, a text nor a list of such: it is damaged, give another file."
+                )
+    return options_to_yaml(config)

@@ -1,5 +1,6 @@
 """One training run, from the data to the last checkpoint."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,16 @@ from sg2im_pyg.training.initial import start_from
 from sg2im_pyg.training.loader import DeviceBatches
 from sg2im_pyg.training.noise import step_draws
 from sg2im_pyg.training.players import build_players, discriminator_ratio, learning_rate
-from sg2im_pyg.training.processes import is_stopped, launch_fabric, other_processes, stop_requests
+from sg2im_pyg.training.processes import (
+    ReadingFailed,
+    is_stopped,
+    launch_fabric,
+    memory_named,
+    next_batches,
+    notice_workers_when_they_are_asked,
+    other_processes,
+    stop_requests,
+)
 from sg2im_pyg.training.resume import Progress, freeze_statistics, frozen_statistics, restore
 from sg2im_pyg.training.run import Run
 from sg2im_pyg.training.run_folder import begin_folder, closing, summary
@@ -80,8 +90,9 @@ def _train(
         compile_players(players, config.hardware.compile)
 
     # ---- Folder of the run
+    lock = ExitStack()
     if fabric.is_global_zero:
-        run_dir = begin_folder(config, run_dir, folder)
+        run_dir = lock.enter_context(begin_folder(config, run_dir, folder))
     run = Run(config, fabric, run_dir, players, data, progress)
     run.logger.say(summary(run) + initial)
 
@@ -89,15 +100,17 @@ def _train(
     try:
         with stop_requests() as stop:
             batches = DeviceBatches(data.loader, fabric.device)
+            notice_workers_when_they_are_asked()
             players.generator.network.train(not frozen_statistics(config, progress.step))
             while progress.step < config.steps and not run.stopped_early:
                 if is_stopped(fabric, stop, progress.step):
                     break
-                parts = [next(batches) for _ in range(config.accumulation)]
+                parts = next_batches(batches, config.accumulation)
                 draws = step_draws(config, progress.step, data.batches, parts, fabric.device)
                 rate = learning_rate(config, progress.step)
                 players.set_learning_rate(rate, discriminator_ratio(config))
-                result = training_step(fabric, players, parts, config, draws)
+                with memory_named(config):
+                    result = training_step(fabric, players, parts, config, draws)
                 run.count(result, rate)
                 if progress.step == config.optimizer.eval_mode_after:
                     freeze_statistics(fabric, players, config)
@@ -112,8 +125,17 @@ def _train(
             whole = progress.step >= config.steps or run.stopped_early
             if not whole or run.stopped_early:
                 run.save("last.pt")
+    except ReadingFailed as error:
+        run.read_results()
+        run.save("last.pt")
+        raise Sg2ImError(
+            f"The training data can not be read on ({error}). Everything up to step "
+            f"{progress.step} is saved: put that right, or read with fewer processes "
+            f'(--data.workers), and go on with --resume "{run_dir}".'
+        ) from error
     finally:
         run.logger.close()
+        lock.close()
     if fabric.is_global_zero:
         print(closing(run, whole), flush=True)
     return whole

@@ -96,7 +96,7 @@ def test_train_resume_and_generate_from_another_directory(root, tmp_path):
         (["--config", "tab.yaml"], "tab.yaml, line 2, column 1: this is no YAML"),
         (["--config", "run_dir.yaml"], "for the command line alone"),
         (["--config", "alias.yaml"], "has an alias"),
-        (["--config", "none.yaml"], "names 'model' without a value"),
+        (["--config", "none.yaml"], "none.yaml can not be read, it names 'model' without a value"),
         (["--config", "landscapes", "--config", "wrong.yaml"], "wrong.yaml: "),
         (["--config", "no_base.yaml"], "no_base.yaml: base must be one of coco128, "),
         (["--config", "list.yaml"], "got ['landscapes']"),

@@ -181,7 +181,7 @@ def test_digits_in_a_file_are_text_where_a_text_is_asked_for():
             "a.yaml: optimizer.lr must be a number, more than 0, got 'abc'.",
         ),
         ({"optimizer": 3}, "a.yaml: optimizer must hold options, got 3."),
-        ({"optimizer": None}, "a.yaml: optimizer must hold options, got None."),
+        ({"optimizer": None}, "a.yaml: optimizer must hold options, got null."),
         ({"split": 3}, "a.yaml: split must be one of val, test, got 3."),
         ({3: 4}, "a.yaml: There is no option 3: see --help"),
     ],

@@ -12,6 +12,7 @@ from sg2im_pyg.data.store import open_hdf5
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations
+from sg2im_pyg.sources.images import PICTURE_FORMATS
 from sg2im_pyg.sources.picture_files import lies_inside
 from sg2im_pyg.sources.preparation import SPLITS, Conversion
 from sg2im_pyg.sources.visual_genome.raw_files import read_images
@@ -208,7 +209,7 @@ def _stored_sizes(
     sizes, unreadable = np.zeros((len(files), 2), np.int32), []
     for row, file in zip(sizes, files, strict=True):
         try:
-            with Image.open(folder / file) as image:
+            with Image.open(folder / file, formats=PICTURE_FORMATS) as image:
                 row[:] = image.height, image.width
         except Exception:  # Pillow raises nearly anything at foreign bytes
             unreadable.append(str(folder / file))
