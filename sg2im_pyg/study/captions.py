@@ -5,17 +5,17 @@ from pathlib import Path
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.split import Split
+from sg2im_pyg.sources.coco.layout import PARTS
 from sg2im_pyg.sources.json_stream import read_entries, take, text, whole
 from sg2im_pyg.study.questions import shuffled
 
 _LONGEST = 1000  # characters
-_PARTS = {"train": "train2017", "val": "val2017", "test": "val2017"}  # of COCO, by split
 
 
 def find_captions(split: Split) -> Path | None:
     """The file of captions that lies beside COCO's annotations of a split, if there is one."""
     settings = split.dataset.reader.settings
-    part = _PARTS.get(str(settings.get("split")))
+    part = PARTS.get(str(settings.get("split")))
     if split.origin.name != "coco" or part is None:
         return None
     path = split.path.parent.parent / "annotations" / f"captions_{part}.json"
