@@ -69,7 +69,8 @@ def flipped(content: bytes, dice: random.Random) -> bytes:
         return bytes(changed)
     for _ in range(dice.choice((1, 1, 4, 64))):
         # Headers and directories stand at the ends.
-        place = dice.choice((dice.randrange(len(changed)), dice.randrange(min(4096, len(changed)))))
+        anywhere, ahead = dice.randrange(len(changed)), dice.randrange(min(4096, len(changed)))
+        place = dice.choice((anywhere, ahead))
         changed[place - dice.choice((0, len(changed) // 2))] ^= 1 << dice.randrange(8)
     return bytes(changed)
 

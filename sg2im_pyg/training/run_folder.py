@@ -200,13 +200,13 @@ def find_run(name: str, runs: Path) -> tuple[Path | None, Path | None, str]:
 
 def _options_of(config: dict[str, Any], path: Path) -> str:
     """Options in a checkpoint, which may hold anything there, as YAML."""
-    from sg2im_pyg.formats.limits import is_plain_name, is_plain_option
+    from sg2im_pyg.formats.limits import is_plain_option
 
     parts = [part for part in config.values() if isinstance(part, dict)]
-    others = {name: value for name, value in config.items() if not isinstance(value, dict)}
+    others = {n: None if isinstance(value, dict) else value for n, value in config.items()}
     for options in (others, *parts):
         for name, value in options.items():
-            if not is_plain_name(name) or not is_plain_option(value):
+            if not isinstance(name, str) or len(name) > 100 or not is_plain_option(value):
                 raise Sg2ImError(
                     f"{path} has an option {shortened(repr(name))} of its run that is neither a "
                     "number, a text nor a list of such: it is damaged, give another file."
