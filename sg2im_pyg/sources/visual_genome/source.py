@@ -178,7 +178,7 @@ def visual_genome_conversion(
     names = None if vocabulary is None else load_vocabulary(vocabulary)
     if isinstance(chosen, int):
         shares = " : ".join(f"{share:.0%}" for share in _SHARES.values())
-        known_by = f"seed {chosen}, {shares}"
+        known_by = f"seed {chosen}"
         note = (
             f"Pictures are divided into train, val and test ({shares}) at random, seed {chosen}: "
             "results are not comparable with those of the release's own splits (vg_splits.json)."
@@ -192,6 +192,8 @@ def visual_genome_conversion(
         "source": "visual_genome",
         **selection.settings(),
         "splits": known_by,
+        # Stores of before have other shares for the same seed, and no word on them.
+        **({"split_shares": shares} if isinstance(chosen, int) else {}),
         "vocabulary": None if vocabulary is None else fingerprint(Path(vocabulary)),
         "annotation_bytes": {name: (source / name).stat().st_size for name in there},
     }

@@ -410,7 +410,8 @@ def test_splits_are_drawn_from_a_seed(own_dump):
     paths = prepare_visual_genome(
         own_dump, own_dump / "out", [(8, 8)], VisualGenomeSelection(**THRESHOLDS), progress=False
     )
-    assert SceneReader(paths[8, 8]["train"]).settings["splits"] == "seed 0, 80% : 10% : 10%"
+    settings = SceneReader(paths[8, 8]["train"]).settings
+    assert (settings["splits"], settings["split_shares"]) == ("seed 0", "80% : 10% : 10%")
 
 
 @pytest.mark.parametrize(
