@@ -42,7 +42,7 @@ def small_study(folder: Path, captions: int = 2, lists: int = 1, **changes: obje
             Question(f"r{number}", "relations", number, "", one, ("other",), relations)
         )
     pair, systems = (picture((1, 2, 3)), picture((3, 2, 1))), ("true", "shuffled")
-    questions.append(Question("k0", "caption", 90, "a check", pair, systems, check=0))
+    questions.append(Question("k0", "caption", 90, "two boats on the sea", pair, systems, check=0))
     choices = (Choice("a", "boat", "boat", True), Choice("b", "zebra", "zebra", True))
     right = RightChoices(("a",), ("b",))
     questions.append(

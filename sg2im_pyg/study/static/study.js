@@ -123,6 +123,7 @@
   let shownAt = 0; // when all of the current question could be seen; 0 before
   let end = null;
   let sending = false;
+  let failing = false; // the last try got no answer
   let wake = () => {}; // ends the pause before the next try
 
   /* Views ----------------------------------------------------------------------------------- */
@@ -139,6 +140,7 @@
   };
 
   const tell = (failed) => {
+    failing = failed;
     const line = find("connection");
     const count = waiting.size;
     const kept = count === 1 ? "1 answer is" : `${count} answers are`;
@@ -273,6 +275,7 @@
     waiting.set(entry.question, entry);
     answered.add(entry.question);
     store.set(`answer:${entry.question}`, JSON.stringify(entry));
+    if (failing) tell(true); // one more waits
   };
 
   /* Sending --------------------------------------------------------------------------------- */
