@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from sg2im_pyg.errors import Sg2ImError
 
-PICTURE_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+PICTURE_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 """What Pillow may take a file of pictures for. It knows many more, of which some start programs
 (EPS starts Ghostscript), and which it takes a file for the file itself says."""
 

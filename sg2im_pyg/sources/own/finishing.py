@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from sg2im_pyg.data.scene_table import pack_masks
 from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.sources.coco.masks import Segmentation
-from sg2im_pyg.sources.images import MAX_PIXELS
+from sg2im_pyg.sources.images import MAX_PIXELS, PICTURE_FORMATS
 from sg2im_pyg.sources.own.records import Box, OwnObject, OwnPicture, Reference
 from sg2im_pyg.sources.own.values import bounds
 
@@ -128,7 +128,7 @@ def _size(path: Path, picture: OwnPicture, notes: Counter[str]) -> tuple[int, in
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=PICTURE_FORMATS) as image:
                 stored, orientation = (image.height, image.width), _orientation(image)
     except FileNotFoundError as error:
         raise Sg2ImError(
