@@ -52,12 +52,12 @@ or leave it out with --skip_unreadable.
                 f"The {label} of {path} {what}: correct or remove it, or leave it out with "
                 "--skip_unreadable."
             )
-        named = " ".join(
-            f"In {path}: {'; '.join(f'{label} {what}' for label, what in found)}."
-            for path, found in self._named.items()
-        )
-        more = f" And {self.count - _NAMED:,} more." if self.count > _NAMED else ""
-        raise Sg2ImError(
+        lines = [
             f"{self.count:,} annotations can not be used: correct or remove them, or leave them "
-            f"out with --skip_unreadable. {named}{more}"
-        )
+            "out with --skip_unreadable."
+        ]
+        for path, found in self._named.items():
+            lines += [f"In {path}:", *(f"  {label} {what}" for label, what in found)]
+        if self.count > _NAMED:
+            lines.append(f"And {self.count - _NAMED:,} more.")
+        raise Sg2ImError("\n".join(lines))

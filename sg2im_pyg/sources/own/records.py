@@ -101,8 +101,7 @@ class Mistakes:
         how = "Correct or remove {}, or leave {} out with --skip_unreadable."
         if self.count == 1:
             raise Sg2ImError(f"{self._sentences[0]} {how.format('it', 'it')}")
-        more = f" And {self.count - _NAMED:,} more." if self.count > _NAMED else ""
-        raise Sg2ImError(
-            f"{self.count:,} mistakes were found in the annotations. "
-            f"{' '.join(self._sentences)}{more} {how.format('them', 'them')}"
-        )
+        lines = [f"{self.count:,} mistakes were found in the annotations.", *self._sentences]
+        if self.count > _NAMED:
+            lines.append(f"And {self.count - _NAMED:,} more.")
+        raise Sg2ImError("\n".join([*lines, how.format("them", "them")]))
