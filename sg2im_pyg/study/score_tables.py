@@ -33,8 +33,8 @@ they are shown."""
 
 _PAPER_NOTE = (
     "The paper's columns are of 64 x 64 pictures of COCO's validation split (Johnson, Gupta and "
-    "Fei-Fei, CVPR 2018, Section 4.6, Figures 7 and 8), quoted from memory: look them up before "
-    "you print them."
+    "Fei-Fei, CVPR 2018, Section 4.6, Figures 7 and 8); they were not compared with the printed "
+    "paper when they were taken down: look them up before you quote them."
 )
 _TITLES = {
     "caption": "Caption matching",
