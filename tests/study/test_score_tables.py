@@ -69,7 +69,7 @@ def test_the_paper_s_layout_stands_beside_the_paper_s_figures(tmp_path):
     assert rows[0][3:] == ["332/1024 (32.4 %)", "692/1024 (67.6 %)"]
     assert sum(count for count, _ in PAPER["user preference"]) == 1024
     text = format_markdown(scores(tmp_path))
-    assert "quoted from memory" in text and "StackGAN (paper)" in text
+    assert "not compared with the printed" in text and "StackGAN (paper)" in text
 
 
 def test_with_three_systems_p_values_are_adjusted_and_preferences_are_of_all_pairs(tmp_path):
