@@ -3,7 +3,6 @@
 import math
 import operator
 from dataclasses import field, fields, is_dataclass
-from functools import cache
 from itertools import repeat
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -85,7 +84,7 @@ def check_options(options: Any, prefix: str = "") -> None:
     Raises:
         Sg2ImError: At the first value that is none of its option.
     """
-    hints = _hints(type(options))  # type: ignore[arg-type]
+    hints = _hints(type(options))
     for entry in fields(options):
         value, hint = getattr(options, entry.name), hints[entry.name]
         if is_dataclass(hint):
@@ -97,9 +96,16 @@ def check_options(options: Any, prefix: str = "") -> None:
             )
 
 
-@cache  # resolved anew, they would take most of the time of many small checks
+_HINTS: dict[type, tuple[dict[str, Any], dict[str, Any]]] = {}
+
+
 def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls)
+    """The types of a dataclass's fields; resolved each time, they would take most of the time of
+    many small checks."""
+    written = cls.__annotations__  # another one where a table gave the class new fields
+    if cls not in _HINTS or _HINTS[cls][0] is not written:
+        _HINTS[cls] = written, get_type_hints(cls)
+    return _HINTS[cls][1]
 
 
 def expected(hint: Any, bounds: dict[str, float] | None = None) -> str:
