@@ -37,13 +37,18 @@ def readable(text: str) -> str:
     """
     shown = []
     for line in text.split("\n"):
-        if len(line) > _MOST_OF_A_LINE:
-            begin = _MOST_OF_A_LINE - _KEPT_OF_ITS_END - len(" ... ")
-            line = f"{line[:begin]} ... {line[-_KEPT_OF_ITS_END:]}"
+        line = _cut(line)
         if not line.isprintable():
-            line = "".join(map(_seen, line))
+            line = _cut("".join(map(_seen, line)))
         shown.append(line)
     return "\n".join(shown)
+
+
+def _cut(line: str) -> str:
+    if len(line) <= _MOST_OF_A_LINE:
+        return line
+    begin = _MOST_OF_A_LINE - _KEPT_OF_ITS_END - len(" ... ")
+    return f"{line[:begin]} ... {line[-_KEPT_OF_ITS_END:]}"
 
 
 def _seen(character: str) -> str:

@@ -20,7 +20,7 @@ from sg2im_pyg.training.data import open_split
 from sg2im_pyg.training.loader import fixed_batches
 from sg2im_pyg.training.losses import LOSSES
 from sg2im_pyg.training.processes import launch_fabric
-from sg2im_pyg.training.run_folder import make_run_dir
+from sg2im_pyg.training.run_folder import begin_folder, make_run_dir
 from sg2im_pyg.training.trainer import train
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -245,12 +245,12 @@ def test_two_runs_never_share_a_folder(tmp_path):
             make_run_dir(tmp_path / "file", kind)
 
 
-def test_files_of_a_killed_process_are_removed(tmp_path):
+def test_files_of_a_killed_process_are_removed(config, tmp_path):
     unfinished = tmp_path / "checkpoints" / ".best.pt.123.tmp"
     unfinished.parent.mkdir()
     unfinished.write_bytes(b"half")
-    make_run_dir(tmp_path, "existing")
-    assert not unfinished.exists()
+    with begin_folder(config, tmp_path, "existing"):
+        assert not unfinished.exists()
 
 
 def test_a_diverging_run_ends_with_the_names_of_the_losses(config, tmp_path):

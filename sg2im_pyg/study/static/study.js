@@ -9,8 +9,8 @@
   const PAUSE = 300; // milliseconds in which a second press does not answer the next question
   const WORDS = {
     caption: ["Which picture fits this text better?", "<kbd>1</kbd> <kbd>2</kbd> or <kbd>←</kbd> <kbd>→</kbd> choose, <kbd>Enter</kbd> goes on"],
-    objects: ["Which of these can you recognise in the picture? Tick all.", "<kbd>1</kbd> to <kbd>9</kbd> tick, or arrows and <kbd>Space</kbd>; <kbd>Enter</kbd> goes on"],
-    relations: ["Which of these can you see in the picture? Tick all.", "<kbd>1</kbd> to <kbd>9</kbd> tick, or arrows and <kbd>Space</kbd>; <kbd>Enter</kbd> goes on"],
+    objects: ["Which of these can you recognise in the picture? Tick all that you see.", "<kbd>1</kbd> to <kbd>9</kbd> tick, or arrows and <kbd>Space</kbd>; <kbd>Enter</kbd> goes on"],
+    relations: ["Which of these are so in the picture? Tick all that you see.", "<kbd>1</kbd> to <kbd>9</kbd> tick, or arrows and <kbd>Space</kbd>; <kbd>Enter</kbd> goes on"],
   };
 
   const find = (id) => document.getElementById(id);
