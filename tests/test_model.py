@@ -675,7 +675,7 @@ def test_other_sizes(make):
     for size, sentence in (
         ((16, 17), f"16 x 17, but .* multiples of {multiple}"),
         ((0, 16), "0 x 16"),
-        (32, "list of 2 whole numbers, got 32"),
+        (32, "list of 2 whole numbers, each at most 4,096, got 32"),
     ):
         with pytest.raises(Sg2ImError, match=sentence):
             model.generate(GRAPHS, size=size)
@@ -987,7 +987,10 @@ def test_seeded_construction_is_reproducible_and_repr_is_short():
         ),
         ({"embedding_dim": "4"}, "embedding_dim must be a whole number, at least 1 .* got '4'"),
         ({"negative_slope": float("nan")}, "negative_slope must be a number, at least 0"),
-        ({"image_size": 7}, "image_size must be a list of 2 whole numbers, got 7"),
+        (
+            {"image_size": 7},
+            "image_size must be a list of 2 whole numbers, each at most 4,096, got 7",
+        ),
         ({"image_size": (8, 8, 8)}, "image_size must be a list of 2 whole numbers"),
     ],
 )

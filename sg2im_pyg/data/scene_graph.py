@@ -167,9 +167,9 @@ class SceneGraph(Data):
         Examples:
             >>> vocabulary = Vocabulary(["sky", "grass", "sheep"], ["above", "inside"])
             >>> graph = SceneGraph.from_text(
-            ...     "The sky is above the grass, and two sheep stand in it.", vocabulary)
+            ...     "The sky is above the grass, and two sheep stand in the grass.", vocabulary)
             >>> graph.to_notation(vocabulary)
-            'sky above grass; sheep 1 inside sky; sheep 2 inside sky'
+            'sky above grass; sheep 1 inside grass; sheep 2 inside grass'
         """
         return cls.from_json(read_text(text, vocabulary), vocabulary)
 

@@ -419,10 +419,12 @@ class SceneReader(SceneTable):
 
     def _check_whole(self) -> None:
         try:
-            size = self.path.stat().st_size
+            size, _, number = self._stamp()
         except OSError:  # deleted: what is mapped stays
             return
-        if self._written is not None and size < self._written[0]:
+        if self._written is None or number != self._written[2]:  # another file: likewise
+            return
+        if size < self._written[0]:
             raise Sg2ImError(
                 f"The data file {self.path} was cut off to {size:,} bytes while it was read: "
                 "prepare it again with datasets/prepare.py."

@@ -57,7 +57,7 @@ or leave it out with --skip_unreadable.
             "out with --skip_unreadable."
         ]
         for path, found in self._named.items():
-            lines += [f"In {path}:", *(f"  {label} {what}" for label, what in found)]
+            lines += [f"In {path}:", *(f"  {label} {what}." for label, what in found)]
         if self.count > _NAMED:
             lines.append(f"And {self.count - _NAMED:,} more.")
         raise Sg2ImError("\n".join(lines))

@@ -250,7 +250,7 @@ def test_ours_draws_noise_as_the_training_and_the_reference_compares_with_it(
 
         def step(*arguments, make=make, position=position):
             noise = arguments[position]
-            seen.append(noise[0] if isinstance(noise, list) else noise)
+            seen.append(noise[0].layout if isinstance(noise, list) else noise)
             return make(*arguments)
 
         monkeypatch.setattr(module, "training_step", step)

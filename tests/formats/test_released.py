@@ -1186,7 +1186,8 @@ def released_networks(entries):
 )
 def test_what_is_written_fits_the_networks_that_the_release_makes_of_it(changes, tmp_path):
     path = tmp_path / "released.pt"
-    save_released(path, *make_players(**changes))
+    players = make_players(**changes)
+    save_released(path, players[0], by_name(players))
     written = read(path)
     for name, network in released_networks(written).items():
         network.load_state_dict(written[name])  # strict: all names and shapes, and no others

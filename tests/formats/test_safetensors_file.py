@@ -43,10 +43,15 @@ def path(model, tmp_path):
 
 
 def parts_of(path):
-    """The header and the bytes after it, read as the format's description has them."""
+    """The header and the bytes after it, read as the format's description has them; without the
+    checksum, as a file of somebody who means harm, or of before there was one."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
-    return json.loads(data[8 : 8 + length]), data[8 + length :]
+    header = json.loads(data[8 : 8 + length])
+    stated = json.loads(header["__metadata__"][METADATA])
+    del stated["sha256"]
+    header["__metadata__"][METADATA] = json.dumps(stated)
+    return header, data[8 + length :]
 
 
 def write(path, header, data):
@@ -222,6 +227,26 @@ def test_damaged_headers(path, change):
     assert "can not be read as a safetensors file" in refused(path)
 
 
+@pytest.mark.parametrize("place", [0.5, 0.9, -1])
+def test_a_flipped_bit_gets_a_sentence(path, place):
+    content = bytearray(path.read_bytes())
+    content[place if place < 0 else int(len(content) * place)] ^= 1
+    path.write_bytes(content)
+    assert "not those that were written, by their checksum" in refused(path)
+
+
+def test_a_changed_text_gets_a_sentence(path):
+    content = path.read_bytes()
+    assert content.count(b"sky") == 1
+    path.write_bytes(content.replace(b"sky", b"ski"))
+    assert "not those that were written, by their checksum" in refused(path)
+
+
+def test_a_file_of_before_has_no_checksum(model, path):
+    write(path, *parts_of(path))
+    assert Sg2Im.from_pretrained(path).config == model.config
+
+
 def test_names_given_twice(path):
     header, data = parts_of(path)
     text = json.dumps(header).encode()
@@ -242,7 +267,7 @@ def test_names_given_twice(path):
         ({"vocabulary": {"objects": 3}}, "do not fit together"),
         ({"model_config": {"colour": 1}}, "wrong options"),
         ({"model_config": {"gconv_dim": 65_536, "gconv_hidden_dim": 65_536}}, "model.safetensors"),
-        ({"model_config": {"image_size": [2**40, 2**40]}}, "pixels a side"),
+        ({"model_config": {"image_size": [2**40, 2**40]}}, "each at most 4,096"),
         ({"model_config": {"gconv_dim": [[[]]]}}, "do not fit together"),
         ({"origin": 3}, "lacks its part 'origin'"),
     ],

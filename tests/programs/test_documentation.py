@@ -244,7 +244,7 @@ def test_what_installs_names_files_that_exist():
 def test_names_of_files_and_configurations_exist(page):
     text, here = PAGES[page], (REPOSITORY / page).parent
     for name in re.findall(r"`(\w+\.yaml)`", text):
-        assert name == "config.yaml" or (CONFIGURATIONS / name).is_file(), name
+        assert name in ("config.yaml", "data.yaml") or (CONFIGURATIONS / name).is_file(), name
     folders = "sg2im_pyg|tests|train|eval|datasets|docs"
     for name in re.findall(rf"(?<![\w/])(?:{folders})/[\w/]+\.py", text):
         assert "/NAME/" in name or (REPOSITORY / name).is_file(), name

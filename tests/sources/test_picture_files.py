@@ -28,7 +28,7 @@ def make(folder, *names):
         ("C:a.png", "a.png"),
         ("D:/data/sub/b.png", "sub/b.png"),
         ("\\\\server\\share\\sub\\b.png", "sub/b.png"),
-        ("/home/me/a.png", "a.png"),
+        ("/photos/me/a.png", "a.png"),
         ("../../data/sub/b.png", "sub/b.png"),
         ("b.png", "sub/b.png"),  # in a folder below
         ("other/c.png", "sub/deep/c.png"),

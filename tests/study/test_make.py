@@ -238,7 +238,7 @@ def test_captions_of_a_file_are_taken_and_others_made(tmp_path, stores, folder, 
     ("changes", "said"),
     [
         ({"annotations": [{"image_id": 1}]}, "must have image_id and caption"),
-        ({"annotations": [{"image_id": "1", "caption": "a"}]}, "must have image_id and caption"),
+        ({"annotations": [{"image_id": "x", "caption": "a"}]}, "must have image_id and caption"),
         ({"annotations": {}}, "annotations"),
         ({"annotations": [{"image_id": 5**20, "caption": "a"}]}, "has no caption of any picture"),
     ],

@@ -310,7 +310,7 @@ def csv_vott(root):
 def csv_without_names(root):
     """keras-retinanet, with folders of another computer."""
     pictures(root)
-    rows = [[f"/home/me/{key}.png", *box, name] for key, name, box in TRUTH.objects()]
+    rows = [[f"/photos/me/{key}.png", *box, name] for key, name, box in TRUTH.objects()]
     write_csv(root / "annotations.csv", None, rows)
 
 
