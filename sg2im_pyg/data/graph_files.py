@@ -106,10 +106,10 @@ def checked_graphs(
             for missing in unknown_names(graph, vocabulary):
                 unknown.setdefault(missing, []).append(f"graph {i}")
     if len(unknown) > 1 or (unknown and texts):
-        where = {
+        beside = {
             key: f"{_named_places(places)}; " if is_list else "" for key, places in unknown.items()
         }
-        texts.insert(0, told_unknown(where, vocabulary))
+        texts.insert(0, told_unknown(beside, vocabulary))
     if texts:
         told = " ".join(texts[:_MOST_TOLD])
         more = f" ({len(texts) - _MOST_TOLD} more are wrong.)" if len(texts) > _MOST_TOLD else ""

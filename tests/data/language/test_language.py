@@ -81,7 +81,7 @@ def is_same_graph(one, other):
 
 
 @pytest.mark.parametrize("vocabulary", [LANDSCAPES, DESCRIBED, COCO, GENOME, ODD])
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_what_is_written_is_read_back(vocabulary, data):
     graph = SceneGraph.from_json(data.draw(graphs(vocabulary)), vocabulary)
@@ -95,7 +95,7 @@ def test_what_is_written_is_read_back(vocabulary, data):
         assert '"' not in notation and '"' not in text.replace('"on"', "")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(graphs(LANDSCAPES))
 def test_each_object_is_introduced_once_and_each_relationship_told_once(entries):
     text = SceneGraph.from_json(entries, LANDSCAPES).to_text(LANDSCAPES)
@@ -238,7 +238,7 @@ def test_what_is_not_understood_is_told(text, sentences):
     ],
 )  # fmt: skip
 def test_hostile_texts_end_soon(part):
-    text = ("boat " + part * MOST_CHARACTERS)[: MOST_CHARACTERS - 1]
+    text = "boat " + part * (MOST_CHARACTERS // len(part) - 5)
     start = time.process_time()
     try:
         read_text(text, DESCRIBED)
@@ -247,7 +247,7 @@ def test_hostile_texts_end_soon(part):
     assert time.process_time() - start < 20
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(st.lists(st.sampled_from(
     "a the two both it them boat boats sheep sky in above with and , ; . 1 2 red is that there "
     'first to its left "boat" " zebra on'.split()
