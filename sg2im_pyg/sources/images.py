@@ -2,8 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Sequence
-from io import BytesIO
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -68,19 +68,12 @@ def load_images(
     with _open(path) as image:
         remark = ""
         if listed_size is not None:
-            stored, turned = _sizes(image)
+            stored, turned = _sizes(image, path, listed_size if strict else None)
             if tuple(listed_size) == stored:
                 is_turned = _orientation(image) != 1
                 remark = UNTURNED if is_turned and turned == stored else ""
             elif tuple(listed_size) == turned:
                 remark = TURNED
-            elif strict:
-                raise Sg2ImError(
-                    f"The picture {path} is {image.width} x {image.height} pixels (width x "
-                    f"height), its entry in the annotations says {listed_size[1]} x "
-                    f"{listed_size[0]}: picture and annotations do not belong together, replace "
-                    "one of them."
-                )
         try:
             rgb = _to_rgb(ImageOps.exif_transpose(image) if remark == TURNED else image)
         except Exception as error:
@@ -93,46 +86,51 @@ def load_images(
     return resized, remark
 
 
-def measure_image(path: str | os.PathLike[str]) -> tuple[tuple[int, int], tuple[int, int]]:
+def measure_image(
+    path: str | os.PathLike[str], listed_size: tuple[int, int] | None = None
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Height and width of a picture in pixels, as it is stored, and turned as its EXIF orientation
-    says; nothing is decoded. Errors as in :func:`load_images`."""
-    with _open(Path(path)) as image:
-        return _sizes(image)
+    says, one of which must be the listed size; nothing is decoded. Errors as in
+    :func:`load_images`."""
+    path = Path(path)
+    with _open(path) as image:
+        return _sizes(image, path, listed_size)
 
 
-def _open(path: Path) -> Image.Image:
-    """Opens a picture of which nothing is decoded yet."""
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """A picture of which nothing is decoded yet, and no more read than its header."""
     if path.exists() and not path.is_file():  # reading a pipe would wait for ever
         raise Sg2ImError(f"The picture {path} can not be read (it is no file): put a file there.")
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise Sg2ImError(
-            f"The picture {path} is missing: put it there, or take it out of the annotations."
-        ) from error
-    except (OSError, ValueError) as error:  # a folder, a name that the system does not take, ...
-        reason = getattr(error, "strerror", None) or error
-        raise Sg2ImError(f"The picture {path} can not be read ({reason}): put a file there.") from (
-            error
-        )
-    if not content:
-        raise Sg2ImError(f"The picture {path} is empty (0 bytes): replace it by a whole copy.")
-    try:
-        with warnings.catch_warnings():
-            # The limit below answers for Pillow's own warning about large pictures.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(BytesIO(content), formats=PICTURE_FORMATS)
-    except Image.DecompressionBombError as error:
-        raise _too_large(path, "far more than a hundred million") from error
-    except Exception as error:  # Pillow's decoders raise nearly anything at foreign bytes
-        raise Sg2ImError(
-            f"{path} is no picture that can be read ({len(content)} bytes, of an unknown kind or "
-            "with a damaged header): replace it by a whole copy."
-        ) from error
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise _too_large(path, f"{image.width} x {image.height}")
-    return image
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            count = path.stat().st_size
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise Sg2ImError(
+                f"The picture {path} is missing: put it there, or take it out of the annotations."
+            ) from error
+        except (OSError, ValueError) as error:  # a name that the system does not take, ...
+            reason = getattr(error, "strerror", None) or error
+            sentence = f"The picture {path} can not be read ({reason}): put a file there."
+            raise Sg2ImError(sentence) from error
+        if not count:
+            raise Sg2ImError(f"The picture {path} is empty (0 bytes): replace it by a whole copy.")
+        try:
+            with warnings.catch_warnings():
+                # The limit below answers for Pillow's own warning about large pictures.
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = stack.enter_context(Image.open(file, formats=PICTURE_FORMATS))
+        except Image.DecompressionBombError as error:
+            raise _too_large(path, "far more than a hundred million") from error
+        except Exception as error:  # Pillow's decoders raise nearly anything at foreign bytes
+            raise Sg2ImError(
+                f"{path} is no picture that can be read ({count} bytes, of an unknown kind or with "
+                "a damaged header): replace it by a whole copy."
+            ) from error
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large(path, f"{image.width} x {image.height}")
+        yield image
 
 
 def _orientation(image: Image.Image) -> int:
@@ -144,10 +142,19 @@ def _orientation(image: Image.Image) -> int:
     return found if found in range(1, 9) else 1
 
 
-def _sizes(image: Image.Image) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Height and width as stored, and turned."""
+def _sizes(
+    image: Image.Image, path: Path, listed: tuple[int, int] | None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width as stored, and turned, one of which must be the listed size."""
     stored = image.height, image.width
-    return stored, stored[::-1] if _orientation(image) in _SIDEWAYS else stored
+    turned = stored[::-1] if _orientation(image) in _SIDEWAYS else stored
+    if listed is not None and tuple(listed) not in (stored, turned):
+        raise Sg2ImError(
+            f"The picture {path} is {image.width} x {image.height} pixels (width x height), its "
+            f"entry in the annotations says {listed[1]} x {listed[0]}: picture and annotations do "
+            "not belong together, replace one of them."
+        )
+    return stored, turned
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

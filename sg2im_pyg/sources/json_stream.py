@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -158,6 +159,21 @@ def number(value: Any) -> float | None:
     # Whole numbers of hundreds of digits do not fit into a float.
     fits = type(value) in (int, float) and abs(value) < 1e15
     return value if fits else None
+
+
+def numbers(values: Any, count: int | None = None) -> array | None:
+    """A list of numbers, compact; :obj:`None` where it is none or has another count.
+
+    Examples:
+        >>> numbers(["1", 2.5]), numbers([1, "x"]), numbers([1, 2], 4), numbers("12")
+        (array('d', [1.0, 2.5]), None, None, None)
+    """
+    if isinstance(values, array):
+        return values
+    if not isinstance(values, (list, tuple)) or (count is not None and len(values) != count):
+        return None
+    found = [number(value) for value in values]
+    return None if None in found else array("d", found)  # type: ignore[arg-type]
 
 
 def side(value: Any) -> int | None:

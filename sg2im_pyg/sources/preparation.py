@@ -11,8 +11,8 @@ from filelock import FileLock, Timeout
 from sg2im_pyg.data.store import SceneReader, store_path
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations, plain, saved_annotations
+from sg2im_pyg.sources.mistakes import LEFT_OUT
 from sg2im_pyg.sources.pictures import UNREADABLE, ImageSize, Paths, write_pictures
-from sg2im_pyg.sources.unusable import LEFT_OUT
 
 SPLITS = ("train", "val", "test")
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sg2im_pyg.errors import Sg2ImError, shortened
-from sg2im_pyg.sources.coco.masks import Segmentation
 from sg2im_pyg.sources.json_stream import (
-    number,
+    numbers,
     read_entries,
     side,
     take,
@@ -17,8 +16,9 @@ from sg2im_pyg.sources.json_stream import (
     whole,
     wrong_entry,
 )
+from sg2im_pyg.sources.masks import Segmentation
+from sg2im_pyg.sources.mistakes import Mistakes, WrongAnnotation
 from sg2im_pyg.sources.picture_files import names_a_file
-from sg2im_pyg.sources.unusable import Unusable
 
 Id = int | str
 """Of a picture or category: a whole number, also where the file has it as text, or a name."""
@@ -137,7 +137,7 @@ class AnnotationFile:
         images: Mapping[Id, ListedImage],
         min_size: float,
         indices: Mapping[Id, int],
-        unusable: Unusable | None = None,
+        mistakes: Mistakes | None = None,
     ) -> Iterator[CocoObject]:
         """Objects of some categories that are larger than a fraction of their picture.
 
@@ -145,7 +145,7 @@ class AnnotationFile:
             images: The pictures; those whose size is not known have no objects.
             min_size: The fraction, of the picture's area.
             indices: The categories, and their indices in the vocabulary.
-            unusable: Is told of annotations that can not be used, which are left out.
+            mistakes: Is told of annotations that can not be used, which are left out.
         """
         for position, entry in enumerate(self._entries("annotations")):
             given: Any = entry.get("id")
@@ -164,13 +164,13 @@ class AnnotationFile:
                     continue
                 sees_x = x < listed.width and x + width > 0
                 if not (sees_x and y < listed.height and y + height > 0):
-                    raise _Wrong(
+                    raise WrongAnnotation(
                         f"has the box {entry['bbox']} (x, y, width, height), wholly outside of "
                         f"its picture of {listed.width} x {listed.height} pixels"
                     )
-            except _Wrong as wrong:
-                if unusable is not None:
-                    unusable.add(self.path, label, str(wrong))
+            except WrongAnnotation as wrong:
+                if mistakes is not None:
+                    mistakes.add_entry(self.path, label, str(wrong))
                 continue
             if category in indices:
                 yield CocoObject(
@@ -196,7 +196,7 @@ class AnnotationFile:
                 continue
             try:
                 x, y, width, height = _box(entry.get("bbox"))
-            except _Wrong:
+            except WrongAnnotation:
                 continue
             right, bottom = ends.get(image, (0.0, 0.0))
             ends[image] = max(right, x + width), max(bottom, y + height)
@@ -207,18 +207,18 @@ class AnnotationFile:
         image, category = (_id(entry.get(name)) for name in ("image_id", "category_id"))
         if image is None or image not in images:
             shown = shortened(repr(entry.get("image_id")))
-            raise _Wrong(f"belongs to the picture {shown}, which the picture list does not have")
+            raise WrongAnnotation(
+                f"belongs to the picture {shown}, which the picture list does not have"
+            )
         if category is None or category not in self.categories:
             shown = shortened(repr(entry.get("category_id")))
-            raise _Wrong(f"has the category {shown}, which the list of categories does not have")
+            raise WrongAnnotation(
+                f"has the category {shown}, which the list of categories does not have"
+            )
         return image, category
 
     def _entries(self, key: str) -> Iterator[dict[str, Any]]:
         return read_entries(self.path, key, f"{self.path.name}: {key}" if self.progress else None)
-
-
-class _Wrong(ValueError):
-    """What is wrong with an annotation, as the end of a sentence."""
 
 
 def _id(value: Any) -> Id | None:
@@ -236,12 +236,12 @@ def _name(value: Any) -> str | None:
 
 
 def _box(box: Any) -> tuple[float, float, float, float]:
-    numbers = [number(value) for value in box] if isinstance(box, list) else []
-    if len(numbers) != 4 or None in numbers:
-        raise _Wrong(
+    found = numbers(box, 4)
+    if found is None:
+        raise WrongAnnotation(
             f"has the box {shortened(box)}: expected are four numbers x, y, width, height in pixels"
         )
-    x, y, width, height = (value for value in numbers if value is not None)
+    x, y, width, height = found
     if width < 0 or height < 0:
-        raise _Wrong(f"has a box of negative width or height, {box} (x, y, width, height)")
+        raise WrongAnnotation(f"has a box of negative width or height, {box} (x, y, width, height)")
     return x, y, width, height

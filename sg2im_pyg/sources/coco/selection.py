@@ -9,7 +9,7 @@ from sg2im_pyg.system.files import fingerprint
 from sg2im_pyg.system.options import check_options, option
 
 MaskResize = Literal["as-released", "smooth"]
-"""How masks are resized, see :func:`sg2im_pyg.sources.coco.masks.resized`."""
+"""How masks are resized, see :func:`sg2im_pyg.sources.masks.resized`."""
 
 
 @dataclass

@@ -17,13 +17,13 @@ from sg2im_pyg.sources.annotations import Annotations
 from sg2im_pyg.sources.coco.annotation_file import AnnotationFile, Id, ListedImage
 from sg2im_pyg.sources.coco.image_ids import read_image_ids
 from sg2im_pyg.sources.coco.layout import Layout, Part, find_layout
-from sg2im_pyg.sources.coco.masks import Segmentation, WrongOutline
 from sg2im_pyg.sources.coco.selection import CocoSelection, MaskResize, mask_settings
 from sg2im_pyg.sources.images import UNTURNED, measure_image
+from sg2im_pyg.sources.masks import Segmentation
+from sg2im_pyg.sources.mistakes import LEFT_OUT, Mistakes, WrongAnnotation
 from sg2im_pyg.sources.picture_files import find_pictures
 from sg2im_pyg.sources.pictures import UNREADABLE
 from sg2im_pyg.sources.preparation import SPLITS, Conversion
-from sg2im_pyg.sources.unusable import LEFT_OUT, Unusable
 from sg2im_pyg.system.parallel import ordered_map
 from sg2im_pyg.system.progress import progress_bar
 
@@ -96,7 +96,7 @@ def read_coco(
             raise Sg2ImError(f"The splits of COCO are train, val and test, got {split!r}.")
     if not isinstance(files, CocoFiles):
         files = CocoFiles(find_layout(Path(files), selection))
-    layout, unusable = files.layout, Unusable()
+    layout, mistakes = files.layout, Mistakes()
     # All parts, also those that are not asked for: their categories make one vocabulary.
     opened = {
         part: [AnnotationFile(path, files.progress) for path in part.annotations]
@@ -113,7 +113,7 @@ def read_coco(
             part, of_part, list(opened.values()), indices, vocabulary, selection, files, listed,
             mask_resize == "smooth",
         )  # fmt: skip
-        whole, reasons = reading.read(mask_size, unusable)
+        whole, reasons = reading.read(mask_size, mistakes)
         if layout.val is None:
             shares = _draw(whole, reasons, files.val_share, files.seed)
         elif part == layout.train:
@@ -127,7 +127,7 @@ def read_coco(
             if split != next(iter(shares)):  # what is told of a part, is told once
                 found[split].notes = {}
     if not files.skip_unreadable:
-        unusable.raise_any()
+        mistakes.check()
     return found
 
 
@@ -283,15 +283,15 @@ class _PartReader:
                 others = {key for key, name in stuff.categories.items() if name == _OTHER}
                 self.chosen[1] = {k: i for k, i in self.chosen[1].items() if k not in others}
 
-    def read(self, mask_size: int, unusable: Unusable) -> tuple[Annotations, list[str]]:
+    def read(self, mask_size: int, mistakes: Mistakes) -> tuple[Annotations, list[str]]:
         """All pictures used, and of each listed picture why it is not ("": it is)."""
-        selection, before = self.selection, unusable.count
+        selection, before = self.selection, mistakes.count
         images, unmeasured, notes = self._images()
         position = {key: i for i, key in enumerate(images)}
         rows: list[tuple[int, int, int, int, int]] = []  # picture, file, entry, category, id
         corners: list[tuple[float, float, float, float]] = []
         for number, (file, indices) in enumerate(zip(self.files, self.chosen, strict=True)):
-            for found in file.objects(images, selection.min_object_size, indices, unusable):
+            for found in file.objects(images, selection.min_object_size, indices, mistakes):
                 place = position[found.image]
                 rows.append((place, number, found.entry, found.category, found.annotation_id))
                 corners.append(found.outline.corners)
@@ -312,7 +312,7 @@ class _PartReader:
         table, boxes = table[kept][order], boxes[kept][order]
         packed = None
         if mask_size:
-            packed, is_wrong, without = self._masks(images, table, mask_size, unusable)
+            packed, is_wrong, without = self._masks(images, table, mask_size, mistakes)
             if is_wrong.any():  # where they are left out, pictures may have too few objects
                 table, boxes, packed = table[~is_wrong], boxes[~is_wrong], packed[~is_wrong]
                 without = without[~is_wrong]
@@ -328,8 +328,8 @@ class _PartReader:
                 )
             if without.any():
                 notes[BOX_AS_MASK] = int(without.sum())
-        if unusable.count > before:
-            notes[LEFT_OUT] = unusable.count - before
+        if mistakes.count > before:
+            notes[LEFT_OUT] = mistakes.count - before
 
         used = np.flatnonzero(reasons == "")
         listed = list(images.values())
@@ -452,7 +452,7 @@ class _PartReader:
         images: Mapping[Id, ListedImage],
         table: np.ndarray,
         mask_size: int,
-        unusable: Unusable,
+        mistakes: Mistakes,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Packed masks of the rows of the table, which of them are wrong, and which are boxes."""
         packed = np.zeros((len(table), packed_bytes(mask_size)), np.uint8)
@@ -468,7 +468,7 @@ class _PartReader:
                 is_box[done.without] = True
                 for row, label, what in done.wrong:
                     is_wrong[row] = True
-                    unusable.add(self.files[table[row, 1]].path, label, what)
+                    mistakes.add_entry(self.files[table[row, 1]].path, label, what)
                 bar.update(len(done.rows))
         return packed, is_wrong, is_box
 
@@ -503,7 +503,7 @@ def _decode_masks(mask_size: int, smooth: bool, outlines: Sequence[_Outline]) ->
     for mask, (row, label, outline) in zip(masks, outlines, strict=True):
         try:
             found = outline.small_mask(mask_size, smooth)
-        except WrongOutline as error:
+        except WrongAnnotation as error:
             wrong.append((row, label, str(error)))
             continue
         if found is None:

@@ -1,19 +1,18 @@
 """A picture as it was read, measured and turned into arrays; this is done in worker processes."""
 
-import warnings
-from array import array
 from collections import Counter
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image
 
 from sg2im_pyg.data.scene_table import pack_masks
-from sg2im_pyg.errors import Sg2ImError, shortened
-from sg2im_pyg.sources.coco.masks import Segmentation
-from sg2im_pyg.sources.images import MAX_PIXELS, PICTURE_FORMATS
+from sg2im_pyg.errors import Sg2ImError
+from sg2im_pyg.sources.images import measure_image
+from sg2im_pyg.sources.json_stream import numbers
+from sg2im_pyg.sources.masks import Segmentation
+from sg2im_pyg.sources.mistakes import WrongAnnotation
 from sg2im_pyg.sources.own.records import Box, OwnObject, OwnPicture, Reference
 from sg2im_pyg.sources.own.values import bounds
 
@@ -24,11 +23,8 @@ NOT_THERE = "relationships left out: one of its objects is not there"
 
 BOX_FOR_OUTLINE = "objects without an outline, whose box is the mask"
 CUT = "boxes that reach over the picture's border, cut there"
-NOT_TURNED = "pictures with an EXIF orientation that their size does not explain"
 """What a person is told, with counts."""
 
-_FIELDS = {entry.name for entry in fields(Segmentation)}
-_SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 _OVER = 1.0  # pixels by which boxes lie over the border for reasons of rounding
 
 
@@ -86,7 +82,7 @@ def finish(options: Finishing, pictures: list[tuple[Path, OwnPicture]]) -> list[
 def _finish(options: Finishing, path: Path, picture: OwnPicture) -> Finished:
     result = Finished()
     try:
-        result.size = _size(path, picture, result.notes)
+        result.size = _size(path, picture.size)
     except Sg2ImError as error:
         result.unreadable = str(error)
         return result
@@ -97,8 +93,8 @@ def _finish(options: Finishing, path: Path, picture: OwnPicture) -> Finished:
     for position, found in enumerate(picture.objects):
         try:
             box, mask, reason = _object(found, result.size, options, result.notes)
-        except Sg2ImError as error:
-            result.wrong.append(str(error))
+        except WrongAnnotation as wrong:
+            result.wrong.append(f"The {found.where} {wrong}.")
             continue
         if reason:
             result.left_out[reason] += 1
@@ -121,47 +117,12 @@ def _finish(options: Finishing, path: Path, picture: OwnPicture) -> Finished:
     return result
 
 
-def _size(path: Path, picture: OwnPicture, notes: Counter[str]) -> tuple[int, int]:
+def _size(path: Path, listed: tuple[int, int] | None) -> tuple[int, int]:
     """Height and width that the annotations refer to: as they are listed, which is the picture as
     it is stored or turned as its EXIF orientation says; where they are not listed, turned, as
     programs that annotate show it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=PICTURE_FORMATS) as image:
-                stored, orientation = (image.height, image.width), _orientation(image)
-    except FileNotFoundError as error:
-        raise Sg2ImError(
-            f"The picture {path} is missing: put it there, or take it out of the annotations."
-        ) from error
-    except Exception as error:  # Pillow's decoders raise nearly anything at foreign bytes
-        raise Sg2ImError(
-            f"The picture {path} is none that can be read ({shortened(type(error).__name__)}): "
-            "replace it by a whole copy."
-        ) from error
-    if stored[0] * stored[1] > MAX_PIXELS:
-        raise Sg2ImError(
-            f"The picture {path} is too large to decode ({stored[1]} x {stored[0]} pixels): "
-            "replace it by a smaller copy."
-        )
-    turned = stored[::-1] if orientation in _SIDEWAYS else stored
-    if orientation != 1 and (turned == stored or picture.size is None):
-        notes[NOT_TURNED] += 1
-    if picture.size is not None and picture.size not in (stored, turned):
-        raise Sg2ImError(
-            f"The picture {path} is {stored[1]} x {stored[0]} pixels (width x height), its entry "
-            f"in the annotations says {picture.size[1]} x {picture.size[0]}: picture and "
-            "annotations do not belong together, replace one of them."
-        )
-    return picture.size or turned
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # data that can not be read says nothing
-        return 1
-    return found if found in range(1, 9) else 1
+    _, turned = measure_image(path, listed)
+    return listed or turned
 
 
 def _object(
@@ -170,25 +131,22 @@ def _object(
     """Box in pixels and mask of an object, or why it is left out."""
     height, width = size
     outline: Any = found.outline
-    if isinstance(outline, list):
-        # Polygons that could not be read are still what they were: that is said below.
-        outline = [p.tolist() if isinstance(p, array) else p for p in outline]
-        if found.relative:
-            outline = [[v * (height if i % 2 else width) for i, v in enumerate(polygon)]
-                       for polygon in outline]  # fmt: skip
+    if isinstance(outline, list) and found.relative:
+        outline = [[v * (height if i % 2 else width) for i, v in enumerate(polygon)]
+                   for polygon in outline]  # fmt: skip
     box = found.box
     if box is not None and found.relative:
         box = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
     if box is None:
-        box = _around(outline, found, size)
+        box = _around(outline, size)
     x0, y0, x1, y1 = box
     if x1 <= x0 or y1 <= y0:
         return box, None, WITHOUT_AREA
     if not (x0 < width and y0 < height and x1 > 0 and y1 > 0):
         shown = ", ".join(f"{value:g}" for value in box)
-        raise Sg2ImError(
-            f"The {found.where} has the box {shown} (left, top, right, bottom), wholly outside of "
-            f"its picture of {width} x {height} pixels."
+        raise WrongAnnotation(
+            f"has the box {shown} (left, top, right, bottom), wholly outside of its picture of "
+            f"{width} x {height} pixels"
         )
     if min(x0, y0) < -_OVER or x1 > width + _OVER or y1 > height + _OVER:
         notes[CUT] += 1
@@ -199,62 +157,28 @@ def _object(
         return box, None, ""
     mask = None
     if outline:
-        mask = _mask(outline, box, size, found.where, options.mask_size)
+        mask = Segmentation(outline, box, width, height).small_mask(options.mask_size)
     if mask is None or not mask.any():
         notes[BOX_FOR_OUTLINE] += 1
         mask = np.ones((options.mask_size, options.mask_size), bool)
     return box, mask, ""
 
 
-def _are_polygons(outline: list[Any]) -> bool:
-    return all(isinstance(polygon, (array, list)) for polygon in outline) and all(
-        isinstance(value, (int, float)) for polygon in outline for value in polygon
-    )
-
-
-def _mask(
-    outline: Any,
-    box: Box,
-    size: tuple[int, int],
-    where: str,
-    mask_size: int | None = None,
-) -> np.ndarray | None:
-    """The mask within the box, or the whole one, of an outline that is there."""
-    height, width = size
-    named = {"where": where} if "where" in _FIELDS else {}
-    segmentation = Segmentation(
-        content=outline,
-        corners=box,
-        width=width,
-        height=height,
-        **named,  # type: ignore[arg-type]
-    )
-    try:
-        return segmentation.decode() if mask_size is None else segmentation.small_mask(mask_size)
-    except ValueError as error:
-        sentence = str(error)
-        if not sentence.startswith("The "):
-            sentence = f"The {where} {sentence}."
-        raise Sg2ImError(sentence) from error
-
-
-def _around(
-    outline: Any, found: OwnObject, size: tuple[int, int]
-) -> tuple[float, float, float, float]:
+def _around(outline: Any, size: tuple[int, int]) -> Box:
     """The box around an outline, where an object has no other."""
+    height, width = size
+    polygons = [numbers(part) for part in outline] if isinstance(outline, list) else [None]
     around = None
-    if outline and isinstance(found.outline, list) and _are_polygons(found.outline):
-        around = bounds(outline)
+    if None not in polygons:
+        around = bounds(polygons)  # type: ignore[arg-type]
     elif outline:
-        height, width = size
         whole = (0.0, 0.0, float(width), float(height))
-        mask = _mask(outline, whole, size, found.where)
-        assert mask is not None
+        mask = Segmentation(outline, whole, width, height).decode()
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(rows):
             around = (float(columns[0]), float(rows[0]), columns[-1] + 1.0, rows[-1] + 1.0)
     if around is None:
-        raise Sg2ImError(f"The {found.where} has neither a box nor an outline.")
+        raise WrongAnnotation("has neither a box nor an outline")
     return around
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.json_stream import outline
+from sg2im_pyg.sources.mistakes import Mistakes
 from sg2im_pyg.sources.own import coco, labelme, projects, scene_graphs, table, voc, yolo
 from sg2im_pyg.sources.own.files import files_below
-from sg2im_pyg.sources.own.records import Mistakes, OwnPicture
+from sg2im_pyg.sources.own.records import OwnPicture
 from sg2im_pyg.sources.own.selection import FORMATS
 
 Reader = Callable[..., Iterator[OwnPicture]]

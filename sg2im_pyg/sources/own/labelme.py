@@ -13,10 +13,12 @@ from pycocotools import mask as coco_mask
 
 from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.sources.images import MAX_PIXELS
+from sg2im_pyg.sources.json_stream import numbers
+from sg2im_pyg.sources.mistakes import Mistakes
 from sg2im_pyg.sources.own.coco import triple
 from sg2im_pyg.sources.own.files import read_json_whole, split_named
-from sg2im_pyg.sources.own.records import Mistakes, OwnObject, OwnPicture
-from sg2im_pyg.sources.own.values import bounds, clean_name, identity, numbers, size
+from sg2im_pyg.sources.own.records import OwnObject, OwnPicture
+from sg2im_pyg.sources.own.values import bounds, clean_name, identity, size
 
 _CORNERS_OF_A_CIRCLE = 64
 

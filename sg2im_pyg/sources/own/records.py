@@ -5,11 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sg2im_pyg.errors import Sg2ImError, shortened
-
-_NAMED = 20  # mistakes that an error names; of the others it says how many there are
-_LONG = 300  # characters of one
-
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom."""
 
@@ -72,36 +67,3 @@ class OwnPicture:
     any_suffix: bool = False
     objects: list[OwnObject] = field(default_factory=list)
     relationships: list[tuple[Reference, str, Reference]] = field(default_factory=list)
-
-
-class Mistakes:
-    """Mistakes in annotations, gathered so that all are named together."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._sentences: list[str] = []
-
-    def add(self, sentence: str) -> None:
-        """Notes a mistake in a sentence of its own; its entry is left out."""
-        if self.count < _NAMED:
-            sentence = "".join(
-                c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in sentence
-            )
-            self._sentences.append(shortened(sentence, _LONG))
-        self.count += 1
-
-    def check(self) -> None:
-        """Raises if there was a mistake.
-
-        Raises:
-            Sg2ImError: With the first twenty, and how many more there are.
-        """
-        if not self.count:
-            return
-        how = "Correct or remove {}, or leave {} out with --skip_unreadable."
-        if self.count == 1:
-            raise Sg2ImError(f"{self._sentences[0]} {how.format('it', 'it')}")
-        lines = [f"{self.count:,} mistakes were found in the annotations.", *self._sentences]
-        if self.count > _NAMED:
-            lines.append(f"And {self.count - _NAMED:,} more.")
-        raise Sg2ImError("\n".join([*lines, how.format("them", "them")]))

@@ -14,13 +14,14 @@ from sg2im_pyg.data.scene_table import SceneTable, offsets
 from sg2im_pyg.data.vocabulary import GEOMETRIC_PREDICATES, IMAGE, IN_IMAGE, UNUSED, Vocabulary
 from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.sources.annotations import Annotations
+from sg2im_pyg.sources.json_stream import whole
+from sg2im_pyg.sources.mistakes import LEFT_OUT, Mistakes
 from sg2im_pyg.sources.own.files import PictureFinder, last_part
 from sg2im_pyg.sources.own.finishing import BOX_FOR_OUTLINE, Finished, Finishing, finish
 from sg2im_pyg.sources.own.formats import Found, recognise
-from sg2im_pyg.sources.own.records import Mistakes, OwnPicture
+from sg2im_pyg.sources.own.records import OwnPicture
 from sg2im_pyg.sources.own.selection import OwnSelection
 from sg2im_pyg.sources.own.table import read_relationships
-from sg2im_pyg.sources.own.values import whole
 from sg2im_pyg.sources.pictures import UNREADABLE, ImageSize, Paths
 from sg2im_pyg.sources.preparation import SPLITS, Conversion, prepare_stores
 from sg2im_pyg.system.files import sha256_of
@@ -30,7 +31,6 @@ from sg2im_pyg.system.progress import progress_bar
 MASK_SIZE = 16
 """Side of masks where it is not given and there are outlines."""
 
-LEFT_OUT = "annotations that can not be used, left out"
 RARE = "name too rare"
 WITHOUT_OBJECT = "no object"
 LISTED_ELSEWHERE = "listed in another split, too"

@@ -1,42 +1,10 @@
 """Values as other programs write them: numbers as texts, ids that are names, NaN for nothing."""
 
 import math
-from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_MOST = 1e15
-
-
-def number(value: Any) -> float | None:
-    """A finite number, also one in a text; :obj:`None` for everything else.
-
-    Examples:
-        >>> number("1.5"), number(2), number(True), number(math.nan), number("1e999"), number("")
-        (1.5, 2.0, None, None, None, None)
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    if isinstance(value, str) and len(value) > 40:
-        return None
-    if isinstance(value, int) and abs(value) > _MOST:
-        return None  # hundreds of digits do not fit into a float
-    try:
-        found = float(value)
-    except ValueError:
-        return None
-    return found if math.isfinite(found) and abs(found) <= _MOST else None
-
-
-def side(value: Any) -> int | None:
-    """Width or height of a picture in pixels, :obj:`None` where it is missing.
-
-    Examples:
-        >>> side("640"), side(480.0), side(0), side(None)
-        (640, 480, None, None)
-    """
-    found = number(value)
-    return int(found) if found is not None and 1 <= found <= 1_000_000 else None
+from sg2im_pyg.sources.json_stream import number, numbers, side
 
 
 def size(height: Any, width: Any) -> tuple[int, int] | None:
@@ -67,13 +35,6 @@ def identity(value: Any) -> str | None:
     return f"{value:.0f}" if value.is_integer() else (str(value) if math.isfinite(value) else None)
 
 
-def whole(text: str | None) -> int | None:
-    """The number that an id is, where it fits into a store."""
-    if text is None or not text.isascii() or not text.isdigit() or len(text) > 18:
-        return None
-    return int(text)
-
-
 def clean_name(value: Any) -> str | None:
     """The name of a category or predicate without blanks around and what can not be printed;
     :obj:`None` where nothing is left.
@@ -86,16 +47,6 @@ def clean_name(value: Any) -> str | None:
         return None
     text = str(value)[:1000]
     return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or None
-
-
-def numbers(values: Any, count: int | None = None) -> array | None:
-    """A list of finite numbers, compact; :obj:`None` where it is none or has another count."""
-    if isinstance(values, array):
-        return values
-    if not isinstance(values, (list, tuple)) or (count is not None and len(values) != count):
-        return None
-    found = [number(value) for value in values]
-    return None if None in found else array("d", found)  # type: ignore[arg-type]
 
 
 def corners_of(x: float, y: float, width: float, height: float) -> tuple[float, ...]:

@@ -5,6 +5,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sg2im_pyg.errors import Sg2ImError, shortened
+from sg2im_pyg.sources.json_stream import numbers
+from sg2im_pyg.sources.mistakes import Mistakes
 from sg2im_pyg.sources.own.files import (
     files_below,
     read_text,
@@ -12,8 +14,8 @@ from sg2im_pyg.sources.own.files import (
     split_called,
     split_named,
 )
-from sg2im_pyg.sources.own.records import Mistakes, OwnObject, OwnPicture
-from sg2im_pyg.sources.own.values import clean_name, identity, numbers
+from sg2im_pyg.sources.own.records import OwnObject, OwnPicture
+from sg2im_pyg.sources.own.values import clean_name, identity
 
 _NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "labels.txt", "class.names")
 _NO_LABELS = frozenset((*_NAME_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt"))

@@ -291,7 +291,10 @@ def test_all_that_can_not_be_used_is_named_together(own):
     with pytest.raises(Sg2ImError) as error:
         own.prepare()
     said = str(error.value)
-    assert said.startswith("10 annotations can not be used") and "--skip_unreadable" in said
+    assert (
+        said.startswith("10 mistakes were found in the annotations: ")
+        and "--skip_unreadable" in said
+    )
     for number, (_, sentence) in enumerate(WRONG, 1):
         assert f"annotation {number} " in said and sentence in said
     assert said.count("train2017.json") == 1 and said.count("val2017.json:\n  annotation 1 ") == 1
@@ -303,7 +306,7 @@ def test_the_first_twenty_are_named(own):
         {"id": i, "image_id": 1, "category_id": 1, "bbox": [0, 0, -1, 1]} for i in range(1, 51)
     ]
     with pytest.raises(
-        Sg2ImError, match=r"(?s)50 annotations .*annotation 20 .*\nAnd 30 more"
+        Sg2ImError, match=r"(?s)50 mistakes .*annotation 20 .*\nAnd 30 more"
     ) as error:
         own.prepare()
     assert "annotation 21 " not in str(error.value)

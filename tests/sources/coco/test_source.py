@@ -16,11 +16,12 @@ from sg2im_pyg.data import Scene, SceneReader
 from sg2im_pyg.data.scene_table import unpack_masks
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.coco.layout import find_layout
-from sg2im_pyg.sources.coco.masks import Segmentation, WrongOutline, resized
 from sg2im_pyg.sources.coco.options import CocoOptions
 from sg2im_pyg.sources.coco.selection import CocoSelection
 from sg2im_pyg.sources.coco.source import coco_vocabulary, read_coco
 from sg2im_pyg.sources.images import load_image
+from sg2im_pyg.sources.masks import Segmentation, resized
+from sg2im_pyg.sources.mistakes import WrongAnnotation
 
 WIDTH, HEIGHT = 40, 30
 THINGS = [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]
@@ -679,7 +680,7 @@ def test_runs_made_at_random_are_refused_or_decoded():
         outline = Segmentation(content, (5, 5, 25, 20), WIDTH, HEIGHT)
         try:
             assert outline.small_mask(4).shape == (4, 4)
-        except WrongOutline:
+        except WrongAnnotation:
             refused += 1
     assert refused > 2000
 

@@ -1,5 +1,6 @@
-"""Segmentations of COCO: polygons and runs (RLE), checked, decoded and cropped to their box."""
+"""Outlines as COCO has them: polygons and runs (RLE), checked, decoded and cropped to their box."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,12 +8,8 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from sg2im_pyg.sources.json_stream import number, whole
-
-
-class WrongOutline(ValueError):
-    """An outline can not be read, or belongs to another picture; the text goes on from the name of
-    its annotation."""
+from sg2im_pyg.sources.json_stream import numbers, whole
+from sg2im_pyg.sources.mistakes import WrongAnnotation
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Segmentation:
             smooth: Whether all pixels count, see :func:`resized`.
 
         Raises:
-            WrongOutline: If the outline is malformed or does not belong to its picture.
+            WrongAnnotation: If the outline is malformed or does not belong to its picture.
         """
         mask = self.decode()
         if not mask.any():
@@ -64,7 +61,7 @@ class Segmentation:
         """
         segmentation, height, width = self.content, self.height, self.width
         if isinstance(segmentation, str) and segmentation not in ("", "NaN"):
-            raise WrongOutline("has a text for a segmentation")
+            raise WrongAnnotation("has a text for a segmentation")
         if not segmentation or isinstance(segmentation, str):
             return np.zeros((height, width), np.uint8)
         if isinstance(segmentation, list):
@@ -74,13 +71,13 @@ class Segmentation:
             runs = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
             return coco_mask.decode(runs)
         if not isinstance(segmentation, dict) or "counts" not in segmentation:
-            raise WrongOutline(
+            raise WrongAnnotation(
                 "has a segmentation that is neither polygons (a list of lists of numbers) nor runs "
                 "('size' and 'counts')"
             )
         size = segmentation.get("size")
         if not isinstance(size, list) or [whole(side) for side in size] != [height, width]:
-            raise WrongOutline(
+            raise WrongAnnotation(
                 f"has a mask of size {size} (height, width), its picture is listed with "
                 f"{[height, width]}"
             )
@@ -91,7 +88,7 @@ class Segmentation:
             counts = [whole(count, 0, 2**31) for count in counts]
         lengths = _uncompress(counts) if isinstance(counts, str) else _whole_numbers(counts)
         if lengths is None or (lengths < 0).any() or int(lengths.sum()) != height * width:
-            raise WrongOutline(
+            raise WrongAnnotation(
                 "has a damaged mask, whose runs do not add up to its picture of "
                 f"{width} x {height} pixels"
             )
@@ -100,20 +97,19 @@ class Segmentation:
             runs if isinstance(counts, str) else coco_mask.frPyObjects(runs, height, width)
         )
 
-    def _polygons(self, polygons: list[Any]) -> list[list[float]]:
+    def _polygons(self, polygons: list[Any]) -> list[Sequence[float]]:
         """The polygons that enclose an area; two corners or fewer (pycocotools: a box) do not."""
-        found = []
+        found: list[Sequence[float]] = []
         for polygon in polygons:
-            numbers = [number(value) for value in polygon] if isinstance(polygon, list) else [None]
-            positions = [value for value in numbers if value is not None]
+            positions = numbers(polygon)
             if (
-                len(positions) != len(numbers)
+                positions is None
                 or len(positions) % 2
                 # pycocotools walks along each edge pixel by pixel
                 or any(not -self.width <= x <= 2 * self.width for x in positions[0::2])
                 or any(not -self.height <= y <= 2 * self.height for y in positions[1::2])
             ):
-                raise WrongOutline(
+                raise WrongAnnotation(
                     "has a damaged polygon: expected is a list x, y, x, y, ... of positions in its "
                     f"picture of {self.width} x {self.height} pixels"
                 )
