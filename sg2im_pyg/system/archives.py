@@ -160,6 +160,6 @@ def _damage_as_sentence(archive: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise Sg2ImError(
-            f"{archive} is damaged or cut off ({first_line(error)}): remove it and download it "
-            "again."
+            f"{archive} is damaged or cut off ({shortened(first_line(error), 100)}): remove it and "
+            "download it again."
         ) from error
