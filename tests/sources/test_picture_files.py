@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from sg2im_pyg.sources.picture_files import find_pictures, lies_inside, names_a_file
+from sg2im_pyg.sources.picture_files import PictureFinder, find_pictures, lies_inside, names_a_file
 
 
 def make(folder, *names):
@@ -102,3 +102,20 @@ def test_what_lies_inside():
     assert lies_inside("a/b.png") and lies_inside("a\u202fb.png")
     for name in ("/a", "../a", "a/../../b", "C:a", "C:\\a", "\\a", "..\\a"):
         assert not lies_inside(name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_folders_that_are_links_or_hidden(tmp_path):
+    folder = make(tmp_path / "images", ".hidden/a.png")
+    (folder / "link").symlink_to(make(tmp_path / "other", "b.png"), target_is_directory=True)
+    paths, guessed = find_pictures(folder, ["D:\\x\\.hidden\\a.png", "/home/me/link/b.png"])
+    assert paths == [folder / ".hidden" / "a.png", folder / "link" / "b.png"] and guessed == 2
+
+
+def test_a_file_beside_its_annotation_comes_first(tmp_path):
+    finder = PictureFinder(make(tmp_path, "x/a.png", "y/a.png", "a.JPG"))
+    assert finder.find("a.png", tmp_path / "y") == "y/a.png"
+    assert finder.find("a", tmp_path / "x", any_suffix=True) == "x/a.png"
+    assert finder.find("C:\\photos\\x\\A.PNG", tmp_path) == "x/a.png"
+    assert finder.find("b.png", tmp_path) is None
+    assert finder.guessed == 1 and finder.unlisted({"x/a.png"}) == 2

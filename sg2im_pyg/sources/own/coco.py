@@ -8,9 +8,9 @@ from typing import Any
 from sg2im_pyg.errors import shortened
 from sg2im_pyg.sources.json_stream import numbers, outline, read_entries, whole
 from sg2im_pyg.sources.mistakes import Mistakes
-from sg2im_pyg.sources.own.files import split_called, split_named
 from sg2im_pyg.sources.own.records import OwnObject, OwnPicture, Reference
 from sg2im_pyg.sources.own.values import clean_name, corners_of, identity, polygons, size
+from sg2im_pyg.sources.splits import split_called, split_named
 
 _FILES = ("file_name", "filename", "file", "path", "coco_url", "url", "name")
 

@@ -16,11 +16,13 @@ from sg2im_pyg.sources.images import MAX_PIXELS
 from sg2im_pyg.sources.json_stream import numbers
 from sg2im_pyg.sources.mistakes import Mistakes
 from sg2im_pyg.sources.own.coco import triple
-from sg2im_pyg.sources.own.files import read_json_whole, split_named
+from sg2im_pyg.sources.own.files import read_json_whole
 from sg2im_pyg.sources.own.records import OwnObject, OwnPicture
 from sg2im_pyg.sources.own.values import bounds, clean_name, identity, size
+from sg2im_pyg.sources.splits import split_named
 
 _CORNERS_OF_A_CIRCLE = 64
+_MOST_TEXT = 16 * 2**20  # of a mask in base64
 
 
 def read(files: Sequence[Path], root: Path, mistakes: Mistakes) -> Iterator[OwnPicture]:
@@ -112,6 +114,8 @@ def _runs(content: Any, corner: tuple[float, float], listed: tuple[int, int] | N
     """The mask of a shape, a small PNG at a place of the picture, as runs over all of it."""
     if listed is None or listed[0] * listed[1] > MAX_PIXELS:
         raise ValueError("its picture has no listed size, or a far too large one")
+    if not isinstance(content, str) or len(content) > _MOST_TEXT:
+        raise ValueError(f"expected is a text of at most {_MOST_TEXT:,} characters")
     with Image.open(BytesIO(base64.b64decode(content)), formats=("PNG",)) as image:
         if image.width > listed[1] or image.height > listed[0]:
             raise ValueError("it is larger than its picture")

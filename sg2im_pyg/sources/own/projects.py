@@ -7,10 +7,11 @@ from typing import Any
 from sg2im_pyg.errors import shortened
 from sg2im_pyg.sources.json_stream import numbers
 from sg2im_pyg.sources.mistakes import Mistakes
-from sg2im_pyg.sources.own.files import read_json_whole, split_named
+from sg2im_pyg.sources.own.files import read_json_whole
 from sg2im_pyg.sources.own.records import OwnObject, OwnPicture
 from sg2im_pyg.sources.own.table import region
 from sg2im_pyg.sources.own.values import clean_name, corners_of, size
+from sg2im_pyg.sources.splits import split_named
 
 
 def read_via(files: Sequence[Path], root: Path, mistakes: Mistakes) -> Iterator[OwnPicture]:

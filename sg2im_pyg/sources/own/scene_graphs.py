@@ -8,9 +8,10 @@ from sg2im_pyg.errors import shortened
 from sg2im_pyg.sources.json_stream import numbers, outline, read_entries, read_named_entries, whole
 from sg2im_pyg.sources.mistakes import Mistakes
 from sg2im_pyg.sources.own.coco import triple
-from sg2im_pyg.sources.own.files import last_part, split_called, split_named
 from sg2im_pyg.sources.own.records import OwnObject, OwnPicture
 from sg2im_pyg.sources.own.values import clean_name, corners_of, identity, size
+from sg2im_pyg.sources.picture_files import last_part
+from sg2im_pyg.sources.splits import split_called, split_named
 
 
 def read(files: Sequence[Path], root: Path, mistakes: Mistakes) -> Iterator[OwnPicture]:

@@ -16,12 +16,12 @@ from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.sources.annotations import Annotations
 from sg2im_pyg.sources.json_stream import whole
 from sg2im_pyg.sources.mistakes import LEFT_OUT, Mistakes
-from sg2im_pyg.sources.own.files import PictureFinder, last_part
 from sg2im_pyg.sources.own.finishing import BOX_FOR_OUTLINE, Finished, Finishing, finish
 from sg2im_pyg.sources.own.formats import Found, recognise
 from sg2im_pyg.sources.own.records import OwnPicture
 from sg2im_pyg.sources.own.selection import OwnSelection
 from sg2im_pyg.sources.own.table import read_relationships
+from sg2im_pyg.sources.picture_files import GUESSED, PictureFinder, last_part
 from sg2im_pyg.sources.pictures import UNREADABLE, ImageSize, Paths
 from sg2im_pyg.sources.preparation import SPLITS, Conversion, prepare_stores
 from sg2im_pyg.system.files import sha256_of
@@ -244,7 +244,7 @@ class _Reading:
         if unlisted:
             self.notes["pictures of the folder that no annotation names"] = unlisted
         if finder.guessed:
-            self.notes["pictures found by the last part of their name"] = finder.guessed
+            self.notes[GUESSED] = finder.guessed
 
     def _own_relationships(self) -> dict[str, list[tuple[Any, str, Any]]]:
         if self.options.relationships is None:

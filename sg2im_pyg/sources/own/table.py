@@ -11,9 +11,10 @@ from typing import Any
 from sg2im_pyg.errors import Sg2ImError, first_line, shortened
 from sg2im_pyg.sources.json_stream import numbers
 from sg2im_pyg.sources.mistakes import Mistakes
-from sg2im_pyg.sources.own.files import MOST_BYTES, read_text, split_called, split_named
+from sg2im_pyg.sources.own.files import MOST_BYTES, read_text
 from sg2im_pyg.sources.own.records import OwnObject, OwnPicture
 from sg2im_pyg.sources.own.values import bounds, clean_name, corners_of, identity, size
+from sg2im_pyg.sources.splits import split_called, split_named
 
 _FILE = (
     *("filename", "filepath", "file", "imagepath", "imagename", "imagefilename", "imagefile"),

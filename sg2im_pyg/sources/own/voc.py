@@ -7,9 +7,10 @@ from xml.etree.ElementTree import Element
 from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.sources.json_stream import numbers
 from sg2im_pyg.sources.mistakes import Mistakes
-from sg2im_pyg.sources.own.files import files_below, read_text, read_xml, split_called, split_named
+from sg2im_pyg.sources.own.files import files_below, read_text, read_xml
 from sg2im_pyg.sources.own.records import OwnObject, OwnPicture
 from sg2im_pyg.sources.own.values import clean_name, identity, size
+from sg2im_pyg.sources.splits import split_called, split_named
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 

@@ -7,15 +7,10 @@ from typing import Any
 from sg2im_pyg.errors import Sg2ImError, shortened
 from sg2im_pyg.sources.json_stream import numbers
 from sg2im_pyg.sources.mistakes import Mistakes
-from sg2im_pyg.sources.own.files import (
-    files_below,
-    read_text,
-    read_yaml,
-    split_called,
-    split_named,
-)
+from sg2im_pyg.sources.own.files import files_below, read_text, read_yaml
 from sg2im_pyg.sources.own.records import OwnObject, OwnPicture
 from sg2im_pyg.sources.own.values import clean_name, identity
+from sg2im_pyg.sources.splits import split_called, split_named
 
 _NAME_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "labels.txt", "class.names")
 _NO_LABELS = frozenset((*_NAME_LISTS, "train.txt", "val.txt", "valid.txt", "test.txt", "notes.txt"))

@@ -1,5 +1,8 @@
+import base64
 import json
 import re
+import struct
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -604,6 +607,34 @@ def test_shapes_of_labelme(tmp_path):
         write_json(root / "a.json", content)
         with pytest.raises(Sg2ImError, match="shape 1 of .*a.json"):
             read(root)
+
+
+@pytest.mark.parametrize(
+    ("side", "text", "expected"),
+    [
+        (20_000, None, "larger than its picture"),  # some kilobytes, 400 million pixels
+        (4, "A" * (2**24 + 4), "at most 16,777,216 characters"),
+        (4, 7, "at most 16,777,216 characters"),
+    ],
+    ids=("large", "long", "none"),
+)
+def test_masks_of_labelme_are_bounded_before_they_are_decoded(
+    tmp_path, monkeypatch, side, text, expected
+):
+    root = tmp_path / "data"
+    writers.pictures(root, keys="a")
+    if text is None:
+        # By hand: signature and header are all that is read.
+        header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+        chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+        end = struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+        text = base64.b64encode(b"\x89PNG\r\n\x1a\n" + chunk + end).decode()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # its own limit does not answer
+    shape = {"label": "x", "shape_type": "mask", "points": [[1, 1], [4, 4]], "mask": text}
+    content = {"shapes": [shape], "imagePath": "a.png", "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    write_json(root / "a.json", content)
+    with pytest.raises(Sg2ImError, match=f"shape 1 of .*a.json has a mask .*{expected}"):
+        read(root)
 
 
 def test_json_that_is_broken(tmp_path):
