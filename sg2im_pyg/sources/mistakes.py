@@ -44,7 +44,7 @@ or leave it out with --skip_unreadable.
             label: Names the entry within the file.
             what: What is wrong with it, as the end of a sentence.
         """
-        self._add(path, f"  {label} {what}", f"The {label} of {path} {what}.")
+        self._add(path, f"  {label} {what}.", f"The {label} of {path} {what}.")
 
     def _add(self, path: Path | None, line: str, sentence: str) -> None:
         if self.count < _NAMED:
