@@ -238,13 +238,13 @@ def test_what_is_not_understood_is_told(text, sentences):
     ],
 )  # fmt: skip
 def test_hostile_texts_end_soon(part):
-    text = "boat " + part * (MOST_CHARACTERS // len(part) - 5)
+    text = "boat " + part * (MOST_CHARACTERS // 4 // len(part))
     start = time.process_time()
     try:
         read_text(text, DESCRIBED)
     except Sg2ImError as error:
         assert len(str(error)) < 4000
-    assert time.process_time() - start < 20
+    assert time.process_time() - start < 5
 
 
 @settings(deadline=None, max_examples=80)
