@@ -177,7 +177,7 @@ class TrainingConfig:
     """Optimizers."""
     hardware: HardwareConfig = field(default_factory=HardwareConfig)
     """Device, precision and processes."""
-    steps: int = option(1_000_000, least=1, most=10**12)
+    steps: int = option(1_000_000, least=1)
     """Training steps in all."""
     batch_size: int = option(32, least=1, most=2**20)
     """Pictures a step, over all processes."""
@@ -240,14 +240,14 @@ class TrainingConfig:
             )
         for name in ("image_discriminator", "object_discriminator"):
             player = getattr(self, name)
+            if player.enabled is False:  # not None, which check_options refuses
+                continue
+            check_options(player, f"{name}.")
             if len(player.layers) > _MOST_CONVOLUTIONS:
                 raise Sg2ImError(
                     f"{name}.layers must name at most {_MOST_CONVOLUTIONS} convolutions, got "
                     f"{len(player.layers):,}."
                 )
-            check_options(player, f"{name}.")
-            if not player.enabled:
-                continue
             side = getattr(player, "object_size", min(self.model.image_size))
             player.layers = tuple(map(tuple, player.layers))
             if not player.layers:

@@ -207,3 +207,21 @@ def test_there_are_no_more_scales_than_fit_the_pictures():
     judge = ImageDiscriminatorConfig(scales=8, normalization="spectral", layers=((4, 8, 2),) * 2)
     config = TrainingConfig(image_discriminator=judge)  # 64 pixels: 64, 32, 16, but not 8
     assert config.image_discriminator.scales == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("model.gconv_num_layers", 20_000),
+        ("model.image_size", [10**6, 64]),
+        ("hardware.devices", "100000"),
+        ("hardware.num_nodes", 10**6),
+        ("data.workers", 5000),
+        ("batch_size", 10**9),
+        ("image_discriminator.layers", [[4, 64, 2]] * 33),
+        ("object_discriminator.object_size", 10**6),
+    ],
+)
+def test_absurd_values_are_refused(option, value, tmp_path):
+    with pytest.raises(Sg2ImError, match=option.rpartition(".")[2]):
+        parse_command([f"--{option}={value}"], tmp_path, "")
