@@ -33,6 +33,7 @@ from sg2im_pyg.system.program import UsageError, as_started
 
 T = TypeVar("T")
 _SEE_HELP = "see --help for all options"
+_LARGEST, _DIGITS = 10**100, re.compile(r"\s*[-+]?\d{100,}\s*")
 _TRUTHS = ("true", "false", "yes", "no", "on", "off")
 
 
@@ -279,7 +280,7 @@ class CommandLine:
                 raise self._refusal(name, sentence, places)
             texts = [value, *(value if isinstance(value, (list, tuple)) else [])]
             none = value is None and not takes_none(self.hints[name])
-            if none or any(isinstance(text, str) and grows(text) for text in texts):
+            if none or any(map(_grows, texts)):
                 raise self._refusal(name, self._wrong(name, value, places), places)
         for name, field in self.options.items():
             if field.default is field.default_factory is MISSING and name not in given:
@@ -369,6 +370,14 @@ def _loaded(value: str) -> Any:
         return load_yaml(value)
     except PlainYamlError:
         return value
+
+
+def _grows(value: Any) -> bool:
+    """Whether a value must not be given to the parser: a text of many levels, or a number that no
+    floating point number is as large as."""
+    if isinstance(value, int):
+        return not -_LARGEST < value < _LARGEST
+    return isinstance(value, str) and (bool(_DIGITS.fullmatch(value)) or grows(value))
 
 
 def _flat(content: Mapping[str, Any], hints: Mapping[str, Any], prefix: str = "") -> Iterator[Any]:

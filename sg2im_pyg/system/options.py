@@ -163,7 +163,7 @@ def _fits(value: Any, hint: Any, bounds: dict[str, float]) -> bool:
         return value is None
     if hint is Any:
         return True
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) < 10**100:  # it fits
         value = float(value)
     if type(value) is not hint:
         return isinstance(hint, type) and hint not in (int, float, bool) and isinstance(value, hint)

@@ -107,3 +107,10 @@ def test_none_is_taken_where_it_is_a_value(tmp_path):
 def test_what_options_are_written_as_is_read_back():
     text = yaml.safe_dump({"a": {"b": [1, 2.5, "x", None, True]}, "c": ""}, sort_keys=False)
     assert load_yaml(text) == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), "1" * 400, [10**400, 0]])
+def test_a_number_beyond_all_is_refused(value, line):
+    for option in ("optimizer.lr", "optimizer.betas", "steps", "losses.box"):
+        with pytest.raises(Sg2ImError, match=f"{option} must be "):
+            line.fill({}, [("file.yaml", {option: value})])
