@@ -1,7 +1,8 @@
 """Our checkpoints: what is written comes back, and a sentence for every file that is no good."""
 
 import copy
-from contextlib import suppress
+import errno
+import os
 from dataclasses import asdict
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from sg2im_pyg import Sg2Im, Sg2ImError, Vocabulary
 from sg2im_pyg.checkpoint import load_players, save_checkpoint, save_released
+from sg2im_pyg.formats import torch_file
 from sg2im_pyg.formats.native import VERSION, open_checkpoint, read_checkpoint
 from sg2im_pyg.nn import ObjectDiscriminator, PatchDiscriminator
 from sg2im_pyg.nn.discriminators import SegmentingDiscriminator
@@ -151,26 +153,44 @@ def test_settled_categories_of_another_type_or_number(tmp_path, settled, sentenc
         Sg2Im.from_pretrained(path)
 
 
-def test_a_full_disk_leaves_the_older_file(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "sentence"), [(errno.ENOSPC, "No space left"), (errno.EIO, "Input/output error")]
+)
+@pytest.mark.parametrize("released", [False, True])
+def test_what_the_system_refuses_is_said_and_the_older_file_stays(
+    model, tmp_path, monkeypatch, number, sentence, released
+):
     path = tmp_path / "model.pt"
-    save_checkpoint(path, model)
-    before = path.read_bytes()
+    save = save_released if released else save_checkpoint
+    save(path, model)
+    before, written = path.read_bytes(), []
+    of_torch = torch_file._Target
 
-    class Full:
+    class Refusing:
         def write(self, content):
-            raise OSError(28, "No space left on device")
+            written.append(len(content))
+            if sum(written) > 2000:
+                raise OSError(number, os.strerror(number))
+            return len(content)
 
-    def full(entries, target, **_):
-        target.write(b"half")
-        target.file = Full()
-        with suppress(OSError):
-            target.write(b"the rest")
-        raise RuntimeError("unexpected pos 815168 vs 815056")  # what torch's writer says
+        def flush(self):
+            pass
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(path, model)
+    monkeypatch.setattr(torch_file, "_Target", lambda file: of_torch(Refusing()))
+    with pytest.raises(OSError, match=sentence) as refused:
+        save(path, model)
+    assert refused.value.errno == number
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_torch_itself_refuses_is_not_taken_for_a_full_disk(model, tmp_path, monkeypatch):
+    def wrong(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(torch, "save", wrong)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        save_checkpoint(tmp_path / "model.pt", model)
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_that_are_not_finite_are_refused(model, tmp_path):
