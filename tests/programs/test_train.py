@@ -89,7 +89,7 @@ def test_train_resume_and_generate_from_another_directory(root, tmp_path):
         (["--model.image_size=[30,64]"], "image_size is 30 x 64"),
         (["--losses.bocks=1"], "--losses.bocks"),
         (["--losses.box=much"], "losses.box"),
-        (["--steps=0"], "steps must be a whole number, at least 1 and"),
+        (["--steps=0"], "steps must be a whole number, at least 1"),
         (["--config", "--run_dir", "x"], "expected one argument"),
         (["--config", "binary.yaml"], "binary.yaml is no UTF-8 text"),
         (["--config", "empty.yaml"], "empty.yaml must hold options in YAML"),

@@ -25,7 +25,7 @@ NAN, INFINITE = float("nan"), float("inf")
     [
         ({"seed": -1}, "seed must be a whole number, at least 0 and at most 4,294,967,295, got -1"),
         ({"seed": 2**32}, "seed must be a whole number"),
-        ({"steps": 0}, "steps must be a whole number, at least 1 and"),
+        ({"steps": 0}, "steps must be a whole number, at least 1"),
         ({"optimizer": OptimizerConfig(lr=NAN)}, "optimizer.lr"),
         ({"optimizer": OptimizerConfig(lr=INFINITE)}, "optimizer.lr"),
         ({"optimizer": OptimizerConfig(betas=(1.0, 0.9))}, "optimizer.betas"),
