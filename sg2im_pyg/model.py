@@ -37,7 +37,6 @@ from sg2im_pyg.nn.generators import Generator, find_generator
 from sg2im_pyg.nn.heads import LinearMaskHead, TextureHead
 from sg2im_pyg.nn.layout import (
     FactoredLayout,
-    compose_textured_layout,
     coordinate_vectors,
     factor_layout,
     pays_to_factor,
@@ -231,11 +230,8 @@ class Sg2Im(ObjectEncoder):
             # Places in small boxes need more digits than half precision has.
             with torch.autocast(vectors.device.type, enabled=False):
                 if textures is not None:
-                    layout = compose_textured_layout(
-                        textures.to(boxes.dtype), *parts, overlap=self.config.overlap
-                    )
-                else:
-                    layout = compose_layout(*parts, overlap=self.config.overlap)
+                    textures = textures.to(boxes.dtype)
+                layout = compose_layout(*parts, overlap=self.config.overlap, textures=textures)
                 if self.config.layout_coordinates:
                     layout = replace_coordinates(layout)
         elif self.refinement.takes_factored and pays_to_factor(most, vectors.size(1)):

@@ -32,8 +32,7 @@ attributes of objects) and ``settings`` (of the preparation), the last three as 
 all but the pictures, which is compared each time the file is opened. Pictures are looked at by
 :func:`verify_store`: doing so at each access would cost a training time.
 
-Files are not trusted: nothing is read that lies in another file, and sizes are compared with that
-of the file before memory is taken.
+Files are not trusted, see :mod:`sg2im_pyg.data.hdf5`.
 
 The same columns without ``image`` are what the sources are converted to before their pictures are
 decoded (:mod:`sg2im_pyg.sources.annotations`).
@@ -51,10 +50,11 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
+from sg2im_pyg.data.hdf5 import has_own, open_hdf5, own_dataset, read_numbers, reason
 from sg2im_pyg.data.scene import Scene
 from sg2im_pyg.data.scene_table import SceneTable, packed_bytes, unpack_masks
 from sg2im_pyg.data.vocabulary import Vocabulary
-from sg2im_pyg.errors import Sg2ImError, first_line, shortened
+from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.system.disk import check_space
 from sg2im_pyg.system.files import temporary_path
 
@@ -66,7 +66,6 @@ SPARE_BYTES = 16 * 2**20
 _MAX_ATTRIBUTE_BYTES = 60_000  # HDF5 keeps no attribute of 64 KiB or more
 MOST_MASK_SIDE = 1024
 """Of the masks in a store, in pixels."""
-_MOST_PACKED = 1100  # times that deflate makes anything smaller, at most
 _COPIED_BYTES = 16 * 2**20
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 
@@ -270,9 +269,9 @@ def read_columns(file: h5py.File, schema: str, path: Path) -> "Columns":
     optional |= {"attribute", "attribute_offset"} if not attribute_names else set()
     columns: dict[str, Any] = {}
     for name, (field, kinds) in _COLUMNS.items():
-        if name in optional and not _has(file, name):
+        if name in optional and not has_own(file, name):
             continue
-        columns[field] = _numbers(own_dataset(file, name, kinds))
+        columns[field] = read_numbers(own_dataset(file, name, kinds))
     columns.setdefault("packed_masks", None)
     columns.setdefault("attribute_offset", np.zeros(len(columns["categories"]) + 1, np.int64))
     table = SceneTable(**columns)
@@ -345,7 +344,7 @@ class SceneReader(SceneTable):
                 if isinstance(error, Sg2ImError):
                     raise
                 raise Sg2ImError(
-                    f"The data file {self.path} is damaged ({_reason(error)}): prepare it again "
+                    f"The data file {self.path} is damaged ({reason(error)}): prepare it again "
                     "with datasets/prepare.py."
                 ) from error
         super().__init__(**vars(columns.table))
@@ -394,7 +393,7 @@ class SceneReader(SceneTable):
             return rows
         except OSError as error:
             raise Sg2ImError(
-                f"A picture of {self.path} can not be read ({_reason(error)}): prepare the data "
+                f"A picture of {self.path} can not be read ({reason(error)}): prepare the data "
                 "again with datasets/prepare.py."
             ) from error
 
@@ -448,66 +447,6 @@ class SceneReader(SceneTable):
         return np.asarray(mapped)
 
 
-def open_hdf5(path: Path) -> h5py.File:
-    """Opens an HDF5 file to read; one that is none, or is cut off, gets a sentence."""
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise Sg2ImError(
-            f"{path} is no whole HDF5 file, perhaps cut off or of another kind "
-            f"({_reason(error)}): if datasets/prepare.py wrote it, delete it and prepare the data "
-            "again."
-        ) from error
-
-
-def own_dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
-    """A dataset whose numbers lie in the file itself, all of them.
-
-    Args:
-        file: The open file.
-        name: Path of the dataset in it.
-        kinds: Kinds of numbers that it may hold (numpy's letters).
-
-    Raises:
-        ValueError: If there is none, or it is of another kind, elsewhere, or larger than the file.
-    """
-    if not _has(file, name):
-        raise ValueError(f"{name} is missing, or a link to elsewhere")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in kinds:
-        raise ValueError(f"{name} is no dataset of its type")
-    if dataset.dtype.itemsize > 8 or dataset.shape is None:
-        raise ValueError(f"{name} is no dataset of its type")
-    if dataset.is_virtual or dataset.external:
-        raise ValueError(f"{name} lies in another file")
-    size = Path(file.filename).stat().st_size
-    packed = dataset.id.get_create_plist().get_nfilters() > 0
-    # Before memory is taken for it, also where nothing of it was ever written.
-    if dataset.size * dataset.dtype.itemsize > size * (_MOST_PACKED if packed else 1):
-        raise ValueError(f"{name} claims more bytes than the file has")
-    start = dataset.id.get_offset()
-    if start is not None and start + dataset.size * dataset.dtype.itemsize > size:
-        raise ValueError(f"{name} ends behind the end of the file")
-    return dataset
-
-
-def _has(group: h5py.Group, name: str) -> bool:
-    """Whether a group holds something itself; a link is not followed to see where it leads."""
-    folder, _, last = name.rpartition("/")
-    if folder and not (_has(group, folder) and isinstance(group[folder], h5py.Group)):
-        return False
-    holder = group[folder] if folder else group
-    return isinstance(holder.get(last, getlink=True), h5py.HardLink)
-
-
-def _numbers(dataset: h5py.Dataset) -> np.ndarray:
-    """What a dataset holds, in this machine's order of bytes; signed, so that differences are."""
-    values = dataset[()]
-    if dataset.dtype.kind == "u" and dataset.dtype.itemsize > 1:
-        return values.astype(np.int64)
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
 def verify_store(path: str | os.PathLike[str]) -> str | None:
     """Reads all of a store, the pictures too.
 
@@ -523,15 +462,15 @@ def verify_store(path: str | os.PathLike[str]) -> str | None:
     """
     reader = SceneReader(path)
     with reader._open() as file:
-        if not _has(file, "image_checksum"):
+        if not has_own(file, "image_checksum"):
             return "it was prepared before pictures had checksums"
         try:
-            written = _numbers(own_dataset(file, "image_checksum", "u"))
+            written = read_numbers(own_dataset(file, "image_checksum", "u"))
             if written.shape != (len(reader),):
                 raise ValueError("not as many checksums as pictures")
         except (KeyError, OSError, ValueError, TypeError, RuntimeError) as error:
             raise Sg2ImError(
-                f"The data file {path} is damaged ({_reason(error)}): prepare it again with "
+                f"The data file {path} is damaged ({reason(error)}): prepare it again with "
                 "datasets/prepare.py."
             ) from error
     wrong = [
@@ -589,16 +528,12 @@ def _digest(file: h5py.File) -> str:
         digest.update(f"{name}={np.asarray(file.attrs[name]).tolist()!r};".encode())
     texts = [f"text/{name}" for name in ("attribute_names", "settings", "vocabulary")]
     for name in (*_COLUMNS, "image_checksum", *texts):
-        if not _has(file, name):
+        if not has_own(file, name):
             continue
         dataset = own_dataset(file, name, "iuf")
         digest.update(f"{name}:{dataset.dtype.str}{dataset.shape};".encode())
         digest.update(np.ascontiguousarray(dataset[()]).data)
     return digest.hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    return shortened(first_line(error).strip("'"), 200)
 
 
 def _copy(source: BinaryIO, target: BinaryIO, count: int) -> None:
@@ -619,6 +554,6 @@ def _write_json(file: h5py.File, name: str, value: Any) -> None:
 
 
 def _read_json(file: h5py.File, name: str, default: str | None = None) -> Any:
-    if _has(file, f"text/{name}"):
+    if has_own(file, f"text/{name}"):
         return json.loads(bytes(own_dataset(file, f"text/{name}", "u")[:]))
     return json.loads(file.attrs[name] if default is None else file.attrs.get(name, default))

@@ -63,40 +63,6 @@ def factor_layout(
     return occlude(factored) if overlap == "front" else factored
 
 
-def compose_textured_layout(
-    textures: Tensor,
-    vectors: Tensor,
-    boxes: Tensor,
-    masks: Tensor | None,
-    batch: Tensor,
-    size: tuple[int, int],
-    batch_size: int | None = None,
-    most: int | None = None,
-    overlap: Overlap = "sum",
-) -> Tensor:
-    """The layout of :func:`compose_layout` behind channels that differ within an object.
-
-    Args:
-        textures: Maps that are warped into the boxes as masks are, and multiplied by what the masks
-            leave to be seen, shape :math:`(O, C, M, M)`. They do not fade at the sides of a box.
-
-    Returns:
-        Shape :math:`(N, C + D, H, W)`.
-    """
-    placed = _placed(vectors, boxes, masks, batch, size, batch_size, most, overlap)
-    factored = _factor(*placed)
-    if overlap == "front":
-        factored = occlude(factored)
-    _, _, batch, rank, images, most = placed
-    places = batch * most + rank
-    seen = factored.masks.flatten(0, 1).index_select(0, places).unsqueeze(1)
-    surfaces = _sample(textures, *_places_in_boxes(boxes, size)[:2], padding="border") * seen
-    planes = surfaces.new_zeros(images * most, *surfaces.shape[1:])
-    # Not index_add: the sums would depend on how the threads of a GPU take turns.
-    planes = planes.index_copy(0, places, surfaces).view(images, most, *surfaces.shape[1:])
-    return torch.cat([planes.sum(1), factored.multiply()], dim=1)
-
-
 def occlude(layout: FactoredLayout) -> FactoredLayout:
     r"""Each object hides those that come after it as far as its mask covers them: mask :math:`k`
     becomes :math:`m_k \prod_{j < k} (1 - m_j)`, the usual composition of layers."""
@@ -162,6 +128,7 @@ def compose_layout(
     batch_size: int | None = None,
     most: int | None = None,
     overlap: Overlap = "sum",
+    textures: Tensor | None = None,
 ) -> Tensor:
     r"""Scene layout (paper, Section 3, "Scene layout"): each object's vector, spread over its
     mask, warped bilinearly into its box; summed over the objects of a picture.
@@ -187,9 +154,13 @@ def compose_layout(
         overlap: What is where objects overlap: their sum (paper), or the one in front alone, see
             :func:`occlude`; in front is the one whose box has the smaller part in the picture, and
             of two alike the one that comes first.
+        textures: Maps of :math:`C` channels that differ within an object, shape
+            :math:`(O, C, M, M)`: warped into the boxes as masks are, though they do not fade at the
+            sides, and multiplied by what the masks leave to be seen. Their channels stand before
+            those of the vectors.
 
     Returns:
-        Shape :math:`(N, D, H, W)`.
+        Shape :math:`(N, D, H, W)`, with textures :math:`(N, C + D, H, W)`.
 
     Raises:
         ValueError: If shapes do not fit together.
@@ -203,12 +174,17 @@ def compose_layout(
         tensor([[1., 1., 1., 1.],
                 [2., 2., 2., 2.]])
     """
-    if overlap == "front":
-        return factor_layout(
-            vectors, boxes, masks, batch, size, batch_size, most, overlap
-        ).multiply()
-    placed = _placed(vectors, boxes, masks, batch, size, batch_size, most)
+    placed = _placed(vectors, boxes, masks, batch, size, batch_size, most, overlap)
     _, warped, batch, rank, images, most = placed
+    if overlap == "front" or textures is not None:
+        factored = _factor(*placed)
+        if overlap == "front":
+            factored = occlude(factored)
+        layout = factored.multiply()
+        if textures is None:
+            return layout
+        places = batch * most + rank
+        return torch.cat([_surfaces(textures, factored.masks, boxes, places), layout], dim=1)
     depth = max(vectors.size(1), 1)
     if most <= depth or torch.compiler.is_compiling():  # the slabs below depend on the data
         return _factor(*placed).multiply()
@@ -224,6 +200,19 @@ def compose_layout(
         part = _factor(vectors[chosen], warped[chosen], members, slots, len(present), width)
         layout = layout.index_add(0, present, part.multiply())
     return layout
+
+
+def _surfaces(textures: Tensor, masks: Tensor, boxes: Tensor, places: Tensor) -> Tensor:
+    """The channels of textures in a layout, from masks :math:`(N, K, H, W)` among which those of
+    the objects have the given places."""
+    size = (masks.size(2), masks.size(3))
+    seen = masks.flatten(0, 1).index_select(0, places).unsqueeze(1)
+    map_x, map_y, _ = _places_in_boxes(boxes, size)
+    surfaces = _sample(textures, map_x, map_y, padding="border") * seen
+    planes = surfaces.new_zeros(masks[:, :, 0, 0].numel(), *surfaces.shape[1:])
+    # Not index_add: the sums would depend on how the threads of a GPU take turns.
+    planes = planes.index_copy(0, places, surfaces)
+    return planes.view(*masks.shape[:2], *surfaces.shape[1:]).sum(1)
 
 
 def coordinate_vectors(boxes: Tensor) -> Tensor:

@@ -14,12 +14,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from sg2im_pyg.data.hdf5 import open_hdf5, own_dataset
 from sg2im_pyg.data.scene_table import SceneTable
 from sg2im_pyg.data.store import (
     SPARE_BYTES,
     columns_bytes,
-    open_hdf5,
-    own_dataset,
     read_columns,
     write_columns,
 )

@@ -50,9 +50,9 @@ def begin_folder(
             temporary.write_text(options_to_yaml(asdict(config)), encoding="utf-8")
         yield path
     finally:
-        lock.release()
-        with suppress(OSError):  # on Windows while another process has just opened it
+        with suppress(OSError):  # Windows keeps an open file; after the release it may be another's
             (path / ".training.lock").unlink(missing_ok=True)
+        lock.release()
 
 
 def make_run_dir(path: Path, kind: Literal["new", "numbered", "existing"]) -> Path:

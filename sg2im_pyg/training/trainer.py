@@ -90,52 +90,50 @@ def _train(
         compile_players(players, config.hardware.compile)
 
     # ---- Folder of the run
-    lock = ExitStack()
-    if fabric.is_global_zero:
-        run_dir = lock.enter_context(begin_folder(config, run_dir, folder))
-    run = Run(config, fabric, run_dir, players, data, progress)
-    run.logger.say(summary(run) + initial)
+    with ExitStack() as until_the_end:
+        if fabric.is_global_zero:
+            run_dir = until_the_end.enter_context(begin_folder(config, run_dir, folder))
+        run = Run(config, fabric, run_dir, players, data, progress)
+        until_the_end.callback(run.logger.close)
+        run.logger.say(summary(run) + initial)
 
-    # ---- Train
-    try:
-        with stop_requests() as stop:
-            batches = DeviceBatches(data.loader, fabric.device)
-            notice_workers_when_they_are_asked()
-            players.generator.network.train(not frozen_statistics(config, progress.step))
-            while progress.step < config.steps and not run.stopped_early:
-                if is_stopped(fabric, stop, progress.step):
-                    break
-                parts = next_batches(batches, config.accumulation)
-                draws = step_draws(config, progress.step, data.batches, parts, fabric.device)
-                rate = learning_rate(config, progress.step)
-                players.set_learning_rate(rate, discriminator_ratio(config))
-                with memory_named(config):
-                    result = training_step(fabric, players, parts, config, draws)
-                run.count(result, rate)
-                if progress.step == config.optimizer.eval_mode_after:
-                    freeze_statistics(fabric, players, config)
-                with run.logger.pause():
-                    if run.due(config.validate_every):
-                        run.validate()
-                    if run.due(config.sample_every) or run.stopped_early:
-                        run.show_samples()
-                    if run.due(config.checkpoint_every):
-                        run.save("last.pt")
+        # ---- Train
+        try:
+            with stop_requests() as stop:
+                batches = DeviceBatches(data.loader, fabric.device)
+                notice_workers_when_they_are_asked()
+                players.generator.network.train(not frozen_statistics(config, progress.step))
+                while progress.step < config.steps and not run.stopped_early:
+                    if is_stopped(fabric, stop, progress.step):
+                        break
+                    parts = next_batches(batches, config.accumulation)
+                    draws = step_draws(config, progress.step, data.batches, parts, fabric.device)
+                    rate = learning_rate(config, progress.step)
+                    players.set_learning_rate(rate, discriminator_ratio(config))
+                    with memory_named(config):
+                        result = training_step(fabric, players, parts, config, draws)
+                    run.count(result, rate)
+                    if progress.step == config.optimizer.eval_mode_after:
+                        freeze_statistics(fabric, players, config)
+                    with run.logger.pause():
+                        if run.due(config.validate_every):
+                            run.validate()
+                        if run.due(config.sample_every) or run.stopped_early:
+                            run.show_samples()
+                        if run.due(config.checkpoint_every):
+                            run.save("last.pt")
+                run.read_results()
+                whole = progress.step >= config.steps or run.stopped_early
+                if not whole or run.stopped_early:
+                    run.save("last.pt")
+        except ReadingFailed as error:
             run.read_results()
-            whole = progress.step >= config.steps or run.stopped_early
-            if not whole or run.stopped_early:
-                run.save("last.pt")
-    except ReadingFailed as error:
-        run.read_results()
-        run.save("last.pt")
-        raise Sg2ImError(
-            f"The training data can not be read on ({error}). Everything up to step "
-            f"{progress.step} is saved: put that right, or read with fewer processes "
-            f'(--data.workers), and go on with --resume "{run_dir}".'
-        ) from error
-    finally:
-        run.logger.close()
-        lock.close()
+            run.save("last.pt")
+            raise Sg2ImError(
+                f"The training data can not be read on ({error}). Everything up to step "
+                f"{progress.step} is saved: put that right, or read with fewer processes "
+                f'(--data.workers), and go on with --resume "{run_dir}".'
+            ) from error
     if fabric.is_global_zero:
         print(closing(run, whole), flush=True)
     return whole

@@ -11,7 +11,6 @@ from torch.utils._pytree import tree_leaves
 
 from sg2im_pyg.nn import compose_layout, crop_objects
 from sg2im_pyg.nn.layout import (
-    compose_textured_layout,
     coordinate_vectors,
     factor_layout,
     hidden_parts,
@@ -463,8 +462,8 @@ def test_textures_are_painted_where_objects_are_seen(scene, side, overlap):
     extent = boxes[:, 2:] - boxes[:, :2]
     boxes[:, 2:] += torch.where(extent.abs() < 1e-3, 0.05, 0.0)  # else places have no digits
     textures = torch.randn(len(boxes), 2, side, side, dtype=torch.float64)
-    found = compose_textured_layout(
-        textures, vectors, boxes, masks, batch, size, images, overlap=overlap
+    found = compose_layout(
+        vectors, boxes, masks, batch, size, images, overlap=overlap, textures=textures
     )
     rest = compose_layout(vectors, boxes, masks, batch, size, images, overlap=overlap)
     torch.testing.assert_close(found[:, 2:], rest, rtol=0, atol=1e-9)

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 from PIL import Image
 
+from sg2im_pyg.data.hdf5 import has_own, open_hdf5, own_dataset
 from sg2im_pyg.data.scene_table import SceneTable, offsets
-from sg2im_pyg.data.store import open_hdf5
 from sg2im_pyg.data.vocabulary import Vocabulary
 from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.sources.annotations import Annotations
@@ -132,14 +131,15 @@ def _check_there(path: Path) -> None:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     with open_hdf5(path) as file:
-        missing = [name for name in _ARRAYS if not isinstance(file.get(name), h5py.Dataset)]
+        missing = [name for name in _ARRAYS if not has_own(file, name)]
         if missing:
             raise Sg2ImError(
                 f"{path} has no array {missing[0]!r}: expected is a file of the release's "
                 f"preprocessing with the arrays {', '.join(_ARRAYS)}."
             )
         try:
-            arrays = {name: file[name][:] for name in _ARRAYS}
+            kinds = {name: "OS" if name == "image_paths" else "iu" for name in _ARRAYS}
+            arrays = {name: own_dataset(file, name, kinds[name])[()] for name in _ARRAYS}
         except (OSError, TypeError, ValueError) as error:
             raise _damage(path, f"it can not be read ({error})") from error
     count = len(arrays["image_ids"])
@@ -151,8 +151,6 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     for name, dimensions in _ARRAYS.items():
         values = arrays[name]
         if name != "image_paths":
-            if values.dtype.kind not in "iu":
-                raise _damage(path, f"{name} holds no whole numbers")
             low = -(2**31) if name == "object_boxes" else -1
             if values.size and (int(values.max()) >= 2**31 or int(values.min()) < low):
                 raise _damage(path, f"{name} holds numbers out of range")

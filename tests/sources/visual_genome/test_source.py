@@ -595,6 +595,23 @@ def replaced(name, function):
     return damage
 
 
+def linked(name):
+    def damage(file):
+        del file[name]
+        file[name] = h5py.ExternalLink("val.h5", name)
+
+    return damage
+
+
+def elsewhere(name):
+    def damage(file):
+        shape, kind = file[name].shape, file[name].dtype
+        del file[name]
+        file.create_dataset(name, shape, kind, external=[("val.h5", 0, h5py.h5f.UNLIMITED)])
+
+    return damage
+
+
 def out_of_range(values):
     values[0, 0] = 999
     return values
@@ -606,10 +623,15 @@ def out_of_range(values):
         (without("object_boxes"), "has no array 'object_boxes': expected is a file of the release"),
         (without("relationships_per_image"), "has no array 'relationships_per_image'"),
         (without("image_paths"), "has no array 'image_paths'"),
+        (linked("image_ids"), "has no array 'image_ids'"),
+        (elsewhere("object_names"), "object_names lies in another file"),
         (replaced("object_names", lambda v: v[:-1]), "object_names has the shape"),
         (replaced("object_names", lambda v: v[:, :-1]), "have different widths"),
         (replaced("object_boxes", lambda v: v[..., :3]), "no four numbers a box"),
-        (replaced("object_names", lambda v: v.astype(float)), "holds no whole numbers"),
+        (
+            replaced("object_names", lambda v: v.astype(float)),
+            "object_names is no dataset of its type",
+        ),
         (replaced("objects_per_image", lambda v: v + 99), "more than the 30 that there is room"),
         (replaced("object_names", out_of_range), "a category is outside of the vocabulary"),
         (replaced("relationship_predicates", out_of_range), "a predicate is outside"),
