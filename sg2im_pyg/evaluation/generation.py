@@ -13,10 +13,11 @@ from sg2im_pyg.errors import Sg2ImError
 from sg2im_pyg.evaluation.config import EvaluationConfig
 from sg2im_pyg.evaluation.report import Example
 from sg2im_pyg.evaluation.split import Split, Translation
-from sg2im_pyg.evaluation.systems import PICTURE_SUFFIXES, CheckpointSystem
+from sg2im_pyg.evaluation.systems import CheckpointSystem
 from sg2im_pyg.evaluation.text import run_names
 from sg2im_pyg.images import denormalize_images, to_pil
 from sg2im_pyg.model import Sg2ImOutput
+from sg2im_pyg.sources.picture_files import PICTURE_SUFFIXES
 from sg2im_pyg.system.files import replace_when_whole
 
 _LAYOUT_SIDE = 192  # pixels of a layout's picture, for its labels

@@ -14,8 +14,7 @@ from sg2im_pyg.formats.native import entry_of, file_entries
 from sg2im_pyg.formats.published import checkpoint_path
 from sg2im_pyg.model import Sg2Im
 from sg2im_pyg.sources.images import MAX_PIXELS, PICTURE_FORMATS, load_image
-
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+from sg2im_pyg.sources.picture_files import PICTURE_SUFFIXES
 
 
 @dataclass
@@ -121,7 +120,7 @@ def _picture_files(folder: Path) -> list[Path]:
     if not files:
         raise Sg2ImError(
             f"{folder} holds no picture: expected are files ending in "
-            f"{', '.join(PICTURE_SUFFIXES)}, in it or in folders below it."
+            f"{', '.join(sorted(PICTURE_SUFFIXES))}, in it or in folders below it."
         )
     return files
 

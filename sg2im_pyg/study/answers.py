@@ -6,7 +6,6 @@ does by itself: a process that is killed, or a power cut, takes nothing that was
 person nothing is kept but a random code.
 """
 
-import csv
 import json
 import re
 import secrets
@@ -18,7 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from sg2im_pyg.errors import Sg2ImError, first_line, shortened
+from sg2im_pyg.errors import Sg2ImError, first_line
+from sg2im_pyg.study.answer_files import MOST_MILLISECONDS, read_answer, read_csv
 from sg2im_pyg.study.questions import Answer, Question, Study
 from sg2im_pyg.system.lazy import packages_of
 
@@ -33,12 +33,7 @@ T = TypeVar("T")
 DATABASE = "answers.sqlite"
 """File in a study's folder."""
 
-MOST_MILLISECONDS = 10**9
-"""About eleven days; a longer time is kept as this."""
-
 _CODE = re.compile(r"[0-9a-f]{32}")
-_MOST_BYTES = 2**28  # of a CSV file
-_COLUMNS = ("participant", "number", "question", "choice", "milliseconds", "completed")
 
 _TABLES = sql.MetaData()
 _FACTS = sql.Table(
@@ -334,7 +329,7 @@ def read_answers(source: str | Path) -> list[Answer]:
     if isinstance(source, str) and "://" in source:
         return _read_database(database_url(Path(), source))
     if path.suffix.lower() == ".csv":
-        return _read_csv(path)
+        return read_csv(path)
     path = path / DATABASE if path.is_dir() else path
     if not path.is_file():
         raise Sg2ImError(f"There are no answers in {path}: serve the study first.")
@@ -357,7 +352,7 @@ def _read_database(url: URL) -> list[Answer]:
     for row in found:
         counts[row.place] = counts.get(row.place, 0) + 1
     return [
-        _answer(
+        read_answer(
             {
                 "participant": row.code,
                 "number": row.place - 1,
@@ -370,67 +365,6 @@ def _read_database(url: URL) -> list[Answer]:
         )
         for row in found
     ]
-
-
-def _read_csv(path: Path) -> list[Answer]:
-    """Answers as rows of a CSV file, or, as platforms give them back, all of a participant's as
-    JSON in one cell."""
-    if not path.is_file():
-        raise Sg2ImError(f"There is no file {path}: give the answers that the platform gave back.")
-    if path.stat().st_size > _MOST_BYTES:
-        raise Sg2ImError(f"{path} is larger than {_MOST_BYTES // 2**20} MiB: split it.")
-    kept: dict[tuple[str, str], Answer] = {}  # the first answer of a participant counts
-    try:
-        csv.field_size_limit(2**24)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            names = rows.fieldnames or []
-            bundles = [name for name in names if name.lower().endswith("answers")]
-            if not set(_COLUMNS) <= set(names) and not bundles:
-                raise Sg2ImError(
-                    f"{path} has neither the columns {', '.join(_COLUMNS)} nor one whose name ends "
-                    "with 'answers': give the file that the platform gave back."
-                )
-            for row in rows:
-                for entry in _entries(row, bundles, f"{path}, line {rows.line_num}"):
-                    kept.setdefault((entry.participant, entry.question), entry)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Sg2ImError(f"{path} is no CSV file in UTF-8 ({first_line(error)}).") from error
-    return sorted(kept.values(), key=lambda a: (a.number, a.participant, a.question))
-
-
-def _entries(row: Mapping[str, Any], bundles: Sequence[str], place: str) -> Iterator[Answer]:
-    if not bundles:
-        yield _answer(row, place)
-        return
-    for name in bundles:
-        if not row[name]:
-            continue  # somebody who never handed anything in
-        try:
-            bundle = json.loads(row[name])
-            of_all = {key: bundle[key] for key in ("participant", "number", "completed")}
-            entries = [{**of_all, **answer} for answer in bundle["answers"]]
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise Sg2ImError(f"{place}: {name} holds no answers of a study.") from error
-        yield from (_answer(entry, place) for entry in entries)
-
-
-def _answer(entry: Mapping[str, Any], place: str) -> Answer:
-    """An answer from a file: its texts are checked, as files come from anywhere."""
-    try:
-        choice = entry["choice"]
-        choice = json.loads(choice) if isinstance(choice, str) else choice
-        texts = [entry["participant"], entry["question"], *choice]
-        numbers = int(entry["number"]), int(entry["milliseconds"])
-        if not all(isinstance(text, str) and 0 < len(text) <= 64 for text in texts):
-            raise ValueError("texts")
-        if not all(0 <= number <= MOST_MILLISECONDS for number in numbers):
-            raise ValueError("numbers")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        shown = shortened(repr(entry.get("question")))
-        raise Sg2ImError(f"{place}: the answer to question {shown} can not be read.") from error
-    completed = str(entry.get("completed")).lower() in ("true", "1", "yes")
-    return Answer(texts[0], numbers[0], texts[1], tuple(choice), numbers[1], completed)
 
 
 # Databases -------------------------------------------------------------------------------------
